@@ -1,0 +1,38 @@
+# make demo    a real pipeline on three kernels; pictures in demo-report/
+# make test    lint, types, tests, doctests, notebooks
+# make lab     JupyterLab with the example notebooks
+# make bench   handoff_lab and its peers on the same work
+# make clean   everything that was made here, the environment too
+#
+# Each makes .venv when it is not there. PYTHON=python3.12 chooses the Python.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: demo test lab bench clean
+.DEFAULT_GOAL := test
+
+# One stamp per set of extras: scripts/setup.sh runs again when pyproject.toml changes, else not.
+$(BIN)/.setup-%: pyproject.toml scripts/setup.sh
+	@scripts/setup.sh $(filter-out base,$*)
+	@touch $@
+
+demo: $(BIN)/.setup-base
+	@$(BIN)/handoff-lab demo --report demo-report
+
+test: $(BIN)/.setup-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lab: $(BIN)/.setup-base
+	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+
+bench: $(BIN)/.setup-bench
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf .venv build dist demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,159 @@
+"""Run the functions of a notebook as a DAG over Jupyter kernels, placed by what they cost.
+
+>>> import handoff_lab as hl
+>>> dag = hl.DAG("sum")
+>>> _ = dag.add(
+...     hl.Function("numbers", lambda: [10, 20, 30]),
+...     hl.Function("total", sum, args=["numbers"], cost={"cpu": 1}),
+... )
+>>> hl.execute_local(dag).results["total"]
+60
+
+``hl.Cluster(nodes={...})`` starts kernels and runs DAGs over them. Importing the package loads nothing heavy: what
+needs ZeroMQ, matplotlib or Jupyter comes in when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from handoff_lab import display, telemetry
+from handoff_lab._errors import (
+    AllocationError,
+    AuthenticationError,
+    BackendError,
+    CyclicDependencyError,
+    DuplicateFunctionError,
+    FunctionFailedError,
+    FunctionTimeoutError,
+    HandoffError,
+    InvalidDAGError,
+    InvalidFunctionError,
+    MissingFunctionError,
+    NodeLostError,
+    ResourceError,
+    ResultUnavailableError,
+    RunCancelledError,
+    RunError,
+    RunTimeoutError,
+    UnknownStrategyError,
+    VersionMismatchError,
+)
+from handoff_lab._version import __version__ as __version__
+from handoff_lab.allocation import Allocation, Allocator, Plan, TimeOptimized
+from handoff_lab.api import (
+    discover_nodes,
+    execute,
+    execute_distributed,
+    execute_local,
+    get_result,
+    register_local_node,
+    register_node,
+    resources_available,
+    start,
+    stop,
+    store_value,
+    update_node_resources,
+)
+from handoff_lab.graph import DAG, Argument, Collocated, Function, collocated, from_wfformat, function
+from handoff_lab.resources import Resources, ResourceTracker, SimpleResourceTracker
+
+if TYPE_CHECKING:
+    from handoff_lab import visualization
+    from handoff_lab.cluster import Cluster, Node
+    from handoff_lab.planning import plan
+    from handoff_lab.run import Run
+    from handoff_lab.store import ResultStore
+
+__all__ = [
+    "DAG",
+    "Allocation",
+    "AllocationError",
+    "Allocator",
+    "Argument",
+    "AuthenticationError",
+    "BackendError",
+    "Cluster",
+    "Collocated",
+    "CyclicDependencyError",
+    "DuplicateFunctionError",
+    "Function",
+    "FunctionFailedError",
+    "FunctionTimeoutError",
+    "HandoffError",
+    "InvalidDAGError",
+    "InvalidFunctionError",
+    "MissingFunctionError",
+    "Node",
+    "NodeLostError",
+    "Plan",
+    "ResourceError",
+    "ResourceTracker",
+    "Resources",
+    "ResultStore",
+    "ResultUnavailableError",
+    "Run",
+    "RunCancelledError",
+    "RunError",
+    "RunTimeoutError",
+    "SimpleResourceTracker",
+    "TimeOptimized",
+    "UnknownStrategyError",
+    "VersionMismatchError",
+    "collocated",
+    "discover_nodes",
+    "execute",
+    "execute_distributed",
+    "execute_local",
+    "from_wfformat",
+    "function",
+    "get_result",
+    "plan",
+    "register_local_node",
+    "register_node",
+    "resources_available",
+    "start",
+    "stop",
+    "store_value",
+    "telemetry",
+    "update_node_resources",
+    "visualization",
+]
+
+_LAZY = {
+    "Cluster": "handoff_lab.cluster",
+    "Node": "handoff_lab.cluster",
+    "Run": "handoff_lab.run",
+    "ResultStore": "handoff_lab.store",
+    "plan": "handoff_lab.planning",
+}
+
+
+display.install()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "visualization":
+        return import_module("handoff_lab.visualization")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'handoff_lab' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """``%load_ext handoff_lab``: gives the notebook ``dag``, ``%%handoff``, ``%handoff`` and ``%%on``."""
+    from handoff_lab.notebook import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """``%unload_ext handoff_lab``: takes the magics back."""
+    from handoff_lab.notebook import unload
+
+    unload(ipython)

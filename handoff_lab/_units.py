@@ -1,0 +1,64 @@
+"""Reading and writing amounts: memory sizes in MB (10^6 bytes), costs as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_BYTES = {
+    "": 10**6,
+    "b": 1,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+    "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
+}  # fmt: skip
+_AMOUNT = re.compile(r"\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*([a-zA-Z]*)\s*")
+
+
+def parse_megabytes(text: str) -> float:
+    """Megabytes (10^6 bytes) that ``text`` says; a bare number is megabytes already.
+
+    >>> parse_megabytes("500MB"), parse_megabytes("2GiB"), parse_megabytes("750")
+    (500.0, 2147.483648, 750.0)
+    """
+    match = _AMOUNT.fullmatch(text)
+    if match is None or match[2].lower() not in _BYTES:
+        raise ValueError(f"{text!r} is not an amount of memory; write a number of MB, or '500MB', '2GiB'")
+    return float(match[1]) * _BYTES[match[2].lower()] / 10**6
+
+
+def format_bytes(nbytes: float) -> str:
+    """``nbytes`` in the unit a person would use.
+
+    >>> format_bytes(512), format_bytes(100_000_000)
+    ('512 B', '100 MB')
+    """
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if nbytes >= size:
+            return f"{nbytes / size:.3g} {unit}"
+    return f"{nbytes:.0f} B"
+
+
+def format_cost(cost: Mapping[str, float]) -> str:
+    """A cost as a person reads it.
+
+    >>> format_cost({"cpu": 2, "memory": 4000.0})
+    'cpu 2, memory 4000 MB'
+    """
+    if not cost:
+        return "nothing"
+    return ", ".join(f"{name} {amount:g}{' MB' if name == 'memory' else ''}" for name, amount in cost.items())
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as a person reads it.
+
+    >>> format_seconds(0.00032), format_seconds(4.2), format_seconds(190)
+    ('0.32 ms', '4.20 s', '3 min 10 s')
+    """
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"

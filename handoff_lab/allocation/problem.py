@@ -1,0 +1,147 @@
+"""A graph, its nodes and its links as numbers, which is what schedulers count with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from handoff_lab.allocation.groups import Feasible, collocation_groups
+from handoff_lab.allocation.loads import slots
+from handoff_lab.allocation.timeline import Need
+from handoff_lab.graph import Function
+from handoff_lab.resources import Resources
+from handoff_lab.resources.amounts import SLACK
+
+Duration = float | Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Links between any two nodes; within a node, transfers take no time.
+
+    ``bandwidth`` is in bytes per second, None for transfers that take no time
+    but the ``latency``, which is in seconds.
+    """
+
+    bandwidth: float | None = None
+    latency: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.bandwidth is not None and not self.bandwidth > 0:
+            raise ValueError(f"bandwidth is {self.bandwidth!r}; it must be bytes per second, more than zero, or None")
+        if not 0 <= self.latency < math.inf:
+            raise ValueError(f"latency is {self.latency!r}; it must be seconds, zero or more")
+
+    def seconds(self, nbytes: float) -> float:
+        """Time that ``nbytes`` take from one node to another."""
+        return self.latency + (nbytes / self.bandwidth if self.bandwidth is not None else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is to be scheduled; functions, nodes and groups are numbered from 0.
+
+    Functions are in topological order. ``inputs`` and ``outputs`` list, for
+    each function, the other end of each edge, the seconds that it takes
+    between nodes, and its weight in bytes (1 where unknown).
+    """
+
+    nodes: list[str]
+    limits: list[list[float]]  # by node, then dimension; dimension 0 is slots
+    seconds: list[list[float]]  # by function, then node
+    needs: list[Need]
+    inputs: list[list[tuple[int, float, float]]]
+    outputs: list[list[tuple[int, float, float]]]
+    group: list[int]  # by function
+    candidates: list[list[int]]  # by group: the nodes that can hold it
+
+    @classmethod
+    def build(
+        cls,
+        functions: Sequence[Function],
+        capabilities: Mapping[str, Resources],
+        link: Link,
+        durations: Mapping[Hashable, Duration],
+    ) -> Problem:
+        """The problem that ``functions`` on these nodes are; ``durations`` override their own."""
+        nodes = sorted(capabilities)
+        names = sorted({name for function in functions for name in function.cost})
+        number = {function.id: place for place, function in enumerate(functions)}
+        inputs = [_inputs(function, functions, number, link) for function in functions]
+        group, candidates = _groups(functions, capabilities, nodes, number)
+        return cls(
+            nodes=nodes,
+            limits=[
+                [float(slots(capabilities[node])), *(capabilities[node][name] * SLACK for name in names)]
+                for node in nodes
+            ],
+            seconds=[
+                _seconds(function, durations.get(function.id, function.duration), nodes) for function in functions
+            ],
+            needs=[
+                [
+                    (0, 1.0),
+                    *((place, function.cost[name]) for place, name in enumerate(names, 1) if name in function.cost),
+                ]
+                for function in functions
+            ],
+            inputs=inputs,
+            outputs=_turned(inputs),
+            group=group,
+            candidates=candidates,
+        )
+
+
+def _inputs(
+    function: Function, functions: Sequence[Function], number: Mapping[Hashable, int], link: Link
+) -> list[tuple[int, float, float]]:
+    edges = []
+    for argument in function.arguments:
+        producer = number.get(argument.id)
+        if producer is not None:
+            nbytes = functions[producer].output_size if argument.nbytes is None else argument.nbytes
+            edges.append((producer, link.seconds(nbytes or 0.0), 1.0 if nbytes is None else float(nbytes)))
+    return edges
+
+
+def _turned(inputs: list[list[tuple[int, float, float]]]) -> list[list[tuple[int, float, float]]]:
+    outputs: list[list[tuple[int, float, float]]] = [[] for _ in inputs]
+    for consumer, edges in enumerate(inputs):
+        for producer, seconds, nbytes in edges:
+            outputs[producer].append((consumer, seconds, nbytes))
+    return outputs
+
+
+def _groups(
+    functions: Sequence[Function],
+    capabilities: Mapping[str, Resources],
+    nodes: list[str],
+    number: Mapping[Hashable, int],
+) -> tuple[list[int], list[list[int]]]:
+    feasible = Feasible(capabilities)
+    place = {node: index for index, node in enumerate(nodes)}
+    group = [0] * len(functions)
+    candidates = []
+    for index, members in enumerate(collocation_groups(functions)):
+        candidates.append([place[node] for node in feasible(members)])
+        for function in members.members:
+            group[number[function.id]] = index
+    return group, candidates
+
+
+def _seconds(function: Function, duration: Duration | None, nodes: list[str]) -> list[float]:
+    """Duration on each node; 1 s where nothing is known, the mean of the others on a node that is not named."""
+    if duration is None:
+        return [1.0] * len(nodes)
+    if not isinstance(duration, Mapping):
+        return [_positive(function, duration)] * len(nodes)
+    told = {node: _positive(function, seconds) for node, seconds in duration.items()}
+    mean = sum(told.values()) / len(told) if told else 1.0
+    return [told.get(node, mean) for node in nodes]
+
+
+def _positive(function: Function, seconds: float) -> float:
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"the duration of {function.id!r} is {seconds!r}; it must be seconds, zero or more")
+    return float(seconds)

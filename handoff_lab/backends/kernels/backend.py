@@ -1,0 +1,300 @@
+"""The kernel backend: hands nodes their attempts in few messages, and passes on what they report."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from handoff_lab._errors import BackendError, HandoffError
+from handoff_lab.backends.base import Code, Emit, Feature, Reply
+from handoff_lab.backends.kernels.cells import Cells, Content
+from handoff_lab.backends.kernels.hub import Hub
+from handoff_lab.backends.kernels.local import END_S, SILENCE_S, LocalAgents
+from handoff_lab.backends.kernels.reports import Reports
+from handoff_lab.messages import (
+    HERE,
+    Attempt,
+    AttemptId,
+    Failed,
+    Failure,
+    FailureKind,
+    NodeChanged,
+    NodeInfo,
+    NodeJoined,
+    NodeLost,
+    Source,
+)
+from handoff_lab.node.report import slots_of
+from handoff_lab.store.memory import MemoryStore
+from handoff_lab.store.payload import Frames, Payload, join
+from handoff_lab.transport.hello import is_name
+from handoff_lab.transport.keys import KeyPair
+from handoff_lab.transport.loop import Loop
+from handoff_lab.transport.peers import Member, Peers
+from handoff_lab.transport.rows import Row, attempt_row
+from handoff_lab.transport.wire import BATCH, BATCH_BYTES, INLINE_LIMIT, pack
+from handoff_lab.transport.zap import Admission
+
+_FREE_BATCH = 4096  # keys in one message
+
+
+class KernelBackend:
+    """Nodes that are processes of their own, each with slots and a Jupyter kernel.
+
+    Parameters
+    ----------
+    nodes : mapping of name to capabilities
+        Nodes to start on this machine; None for what this machine has.
+    name : str
+        The cluster's, for people who read process lists.
+    host : str
+        The address on which nodes of other machines find this one.
+    """
+
+    features = frozenset({Feature.INTERRUPT, Feature.TIMEOUT, Feature.KERNEL, Feature.PROCESSES, Feature.ADD_NODES})
+
+    def __init__(
+        self, nodes: Mapping[str, Mapping[str, float] | None], *, name: str, host: str = "127.0.0.1"
+    ) -> None:
+        self._wanted = dict(nodes)
+        self._name = name
+        self._host = host
+        self._store = MemoryStore()  # values that this process holds
+        self._nodes: dict[str, NodeInfo] = {}
+        self._codes: dict[str, Code] = {}
+        self._sent: dict[str, set[str]] = {}  # keys of code, by node
+        self._farewells: dict[str, str] = {}  # what leaving nodes said
+        self._leaving: set[str] = set()  # nodes that were asked to go
+        self._open = False
+        self._loop: Loop
+        self._emit: Emit
+        self._peers: Peers
+        self._hub: Hub
+        self._agents: LocalAgents
+        self._reports: Reports
+        self._cells: Cells
+
+    @property
+    def join_file(self) -> Path:
+        """The file with which nodes on any machine join; only its owner can read it."""
+        return self._agents.join_file
+
+    # -- life ------------------------------------------------------------------
+
+    def open(self, loop: Loop, emit: Emit) -> None:
+        """Listen, and start the nodes that were asked for, all at once."""
+        self._loop, self._emit = loop, emit
+        keys = KeyPair.generate()
+        self._admission = Admission(loop)
+        self._peers = Peers(loop, keys, self._admission, self._store, self._host)
+        here = Member(HERE, keys.public, self._peers.endpoint)
+        self._hub = Hub(loop, self._admission, self._peers, here, self._host, self)
+        self._agents = LocalAgents(loop, self._hub.join_file, self._host, self._agent_ended)
+        self._cells = Cells(self._hub.send)
+        self._reports = Reports(self._store)
+        self._open = True
+        for name, capabilities in self._wanted.items():
+            self.add_node(name, capabilities, {})
+
+    def close(self) -> None:
+        """End every node, wait until they are gone, and remove the directory that they shared."""
+        if not self._open:
+            return
+        self._open = False
+        self._hub.broadcast(pack("stop"))
+        self._agents.close()
+        self._hub.close()
+        self._peers.close()
+        self._admission.close()
+
+    # -- nodes -----------------------------------------------------------------
+
+    def nodes(self) -> Mapping[str, NodeInfo]:
+        """The nodes that are there now."""
+        return dict(self._nodes)
+
+    def add_node(self, name: str, capabilities: Mapping[str, float] | None, labels: Mapping[str, str]) -> None:
+        """Start an agent on this machine."""
+        if not is_name(name):
+            raise BackendError(f"{name!r} is no name for a node; use up to 64 printable characters")
+        if name in self._nodes or name in self._agents:
+            raise BackendError(f"there is a node {name!r} already; choose another name")
+        self._agents.start(name, capabilities, labels)
+
+    def remove_node(self, name: str) -> None:
+        """Let a node end."""
+        self._farewells[name] = "it was removed"
+        self._leaving.add(name)
+        self._hub.send(name, pack("stop"))
+        if name in self._agents:
+            self._agents.end(name, END_S, "it did not end when it was told to")
+
+    def set_capabilities(self, name: str, capabilities: Mapping[str, float]) -> None:
+        """Change what a node has."""
+        self._hub.send(name, pack("capabilities", dict(capabilities), slots_of(capabilities)))
+
+    # -- attempts --------------------------------------------------------------
+
+    def load(self, codes: Mapping[str, Code]) -> None:
+        """Remember code; it crosses with the first attempts that need it."""
+        self._codes.update(codes)
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        """Hand attempts to their nodes, a batch for each."""
+        by_node: defaultdict[str, list[Attempt]] = defaultdict(list)
+        for attempt in attempts:
+            if self._reports.expect(attempt.id, attempt.node):
+                by_node[attempt.node].append(attempt)
+        for name, batch in by_node.items():
+            if name in self._nodes:
+                self._hand_over(name, batch)
+            # else its NodeLost was emitted, and ends these too
+
+    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
+        """End an attempt."""
+        node = self._reports.node_of(id)
+        if node is not None:
+            self._hub.send(node, pack("cancel", id, how))
+
+    def _hand_over(self, name: str, attempts: list[Attempt]) -> None:
+        rows: list[Row] = []
+        nbytes = 0
+        for attempt in attempts:
+            try:
+                recipe = None if attempt.recipe is None else cloudpickle.dumps(attempt.recipe, protocol=5)
+                self._send_code(name, attempt)
+            except Exception as error:
+                self._fail(attempt.id, error)
+                continue
+            inputs = tuple(map(self._with_value, attempt.inputs))
+            rows.append(attempt_row(attempt, inputs, recipe))
+            nbytes += len(recipe or b"") + sum(len(part) for source in inputs for part in source.inline or ())
+            if len(rows) == BATCH or nbytes > BATCH_BYTES:
+                self._hub.send(name, pack("submit", rows))
+                rows, nbytes = [], 0
+        if rows:
+            self._hub.send(name, pack("submit", rows))
+
+    def _send_code(self, name: str, attempt: Attempt) -> None:
+        """Send the code that this attempt needs and its node does not have."""
+        sent = self._sent[name]
+        keys = (*attempt.codes, *attempt.setup, *((attempt.retry_on,) if attempt.retry_on else ()))
+        if not sent.issuperset(keys):
+            new = {key: self._codes[key].pickled() for key in keys if key not in sent}
+            self._hub.send(name, pack("load", new))
+            sent.update(new)
+
+    def _with_value(self, source: Source) -> Source:
+        """The source with its value, when that is small and here."""
+        if source.inline is None:
+            value = self._store.get(source.key)
+            if value is not None and value.nbytes <= INLINE_LIMIT:
+                return Source(source.key, source.node, join(value.parts))
+        return source
+
+    def _fail(self, id: AttemptId, error: Exception) -> None:
+        message = f"it could not be sent to its node: {type(error).__name__}: {error}"
+        failure = Failure(FailureKind.CODE, message, type(error).__name__, retryable=False)
+        self._reports.forget(id)
+        self._loop.call_soon(lambda: self._emit([Failed(id, failure)]))
+
+    # -- values ----------------------------------------------------------------
+
+    def put(self, key: AttemptId, value: Payload) -> None:
+        """Hold a value in this process."""
+        self._store.put(key, value if isinstance(value, Frames) else Frames.dump(value.load()))
+
+    def get(self, key: AttemptId, node: str, reply: Reply) -> None:
+        """Fetch a value from its node, or from here if it is here."""
+        value = self._store.get(key)
+        if value is not None:
+            reply(value)
+        elif node == HERE:
+            reply(Failure(FailureKind.INPUT, f"the value {key} is not here any more"))
+        else:
+            self._peers.read(node, key, lambda found: reply(_unavailable(found) if isinstance(found, str) else found))
+
+    def free(self, keys: Iterable[AttemptId]) -> None:
+        """Forget values here and on every node, copies too."""
+        keys = list(keys)
+        self._store.free(keys)
+        for start in range(0, len(keys), _FREE_BATCH):
+            self._hub.broadcast(pack("free", keys[start : start + _FREE_BATCH]))
+
+    # -- cells -----------------------------------------------------------------
+
+    def run_cell(
+        self, node: str, source: str, on_message: Callable[[Content], None], on_done: Callable[[Content], None]
+    ) -> None:
+        """Run source text in a node's kernel: Jupyter's messages as they come, then the reply's content."""
+        self._cells.run(node, source, on_message, on_done)
+        if node not in self._nodes:
+            self._cells.lost(node, "it is not there")
+
+    def interrupt_cell(self, node: str) -> None:
+        """Interrupt what a node's kernel runs."""
+        self._cells.interrupt(node)
+
+    # -- what the hub hears ------------------------------------------------------
+
+    def refusal(self, info: NodeInfo) -> str | None:
+        """Refuse those who take the name of a node that is being started here."""
+        pid = self._agents.pid(info.name)
+        return "a node of this name is being started" if pid is not None and pid != info.pid else None
+
+    def refused(self, name: str, error: HandoffError) -> None:
+        """Tell of a node that would have come, had it the right versions."""
+        if name and name not in self._nodes and name not in self._agents:
+            self._emit([NodeLost(name, str(error))])
+
+    def joined(self, info: NodeInfo) -> None:
+        """Announce a node."""
+        self._agents.joined(info.name)
+        self._nodes[info.name] = info
+        self._sent[info.name] = set()
+        self._emit([NodeJoined(info)])
+
+    def received(self, name: str, kind: str, fields: list[Any]) -> None:
+        """Take what a node says."""
+        if kind == "events":
+            events = self._reports.take(name, *fields)
+            for event in events:
+                if isinstance(event, NodeChanged):
+                    changed = replace(self._nodes[name], capabilities=event.capabilities, slots=event.slots)
+                    self._nodes[name] = changed
+            self._emit(events)
+        elif kind == "leaving":
+            self._farewells[name] = fields[0]
+            self._hub.dismiss(name, fields[0])
+        else:
+            self._cells.received(name, kind, *fields)
+
+    def disconnected(self, name: str, reason: str) -> None:
+        """A node fell silent; an agent of this machine gets a moment to end, and is ended if it does not."""
+        if name in self._agents:
+            self._agents.end(name, SILENCE_S, f"{reason} while its agent was still there")
+        else:
+            self._lose(name, reason)
+
+    def _agent_ended(self, name: str, story: str) -> None:
+        self._hub.dismiss(name, story)
+        self._lose(name, story)
+
+    def _lose(self, name: str, reason: str) -> None:
+        self._nodes.pop(name, None)
+        self._sent.pop(name, None)
+        self._reports.forget_node(name)
+        reason = self._farewells.pop(name, reason)
+        self._cells.lost(name, reason)
+        expected = name in self._leaving
+        self._leaving.discard(name)
+        self._emit([NodeLost(name, reason, expected)])
+
+
+def _unavailable(reason: str) -> Failure:
+    return Failure(FailureKind.INPUT, f"the value could not be fetched: {reason}")

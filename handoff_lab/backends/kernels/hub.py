@@ -1,0 +1,203 @@
+"""The coordinator's end of the control connections: who may join, who is there, who is gone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import zmq
+
+from handoff_lab._errors import HandoffError
+from handoff_lab.messages import NodeInfo
+from handoff_lab.transport.hello import Hello, glance, mismatch
+from handoff_lab.transport.keys import JoinFile, KeyPair
+from handoff_lab.transport.loop import Loop, Timer
+from handoff_lab.transport.peers import Member, Peers
+from handoff_lab.transport.sockets import CONTROL_THREAD, Heartbeat, Watch, cut, serve
+from handoff_lab.transport.wire import FROM_NODE, FROM_NODE_LIMIT, WireError, pack, unpack
+from handoff_lab.transport.zap import Admission
+
+log = logging.getLogger(__name__)
+
+DOMAIN = "control"
+GOODBYE_MS = 200  # for the last commands
+READY_S = 10.0  # from the welcome until the node is back with its own key
+_JOINER = " joiner"  # User-Id of the join file's key: no node's name begins with a blank
+
+
+class HubListener(Protocol):
+    """Who is told what the hub hears; all calls come on the loop's thread."""
+
+    def refusal(self, info: NodeInfo) -> str | None:
+        """Why this node may not join, if so."""
+
+    def refused(self, name: str, error: HandoffError) -> None:
+        """A node that would have been let in has other versions."""
+
+    def joined(self, info: NodeInfo) -> None:
+        """A node is there, and takes commands from now on."""
+
+    def received(self, name: str, kind: str, fields: list[Any]) -> None:
+        """A node said something other than about its joining."""
+
+    def disconnected(self, name: str, reason: str) -> None:
+        """A node is gone."""
+
+
+@dataclass(slots=True)
+class _Guest:
+    """A node that was welcomed; it has joined when it has an identity."""
+
+    hello: Hello
+    deadline: Timer
+    identity: bytes = b""
+    descriptor: int = -1
+
+
+@dataclass(slots=True)
+class _Letter:
+    """A message and where it came from."""
+
+    identity: bytes
+    user: str
+    descriptor: int
+    body: memoryview = field(repr=False)
+
+
+class Hub:
+    """Listens for nodes on ``host``. A node is known by the key that it proved, not by what it says."""
+
+    def __init__(
+        self, loop: Loop, admission: Admission, peers: Peers, here: Member, host: str, listener: HubListener
+    ) -> None:
+        self._loop = loop
+        self._admission = admission
+        self._peers = peers
+        self._here = here
+        self._listener = listener
+        self._guests: dict[str, _Guest] = {}
+        server, joiner = KeyPair.generate(), KeyPair.generate()
+        self._taken = {server.public, joiner.public, here.public_key}
+        admission.admit(DOMAIN, joiner.public, _JOINER)
+        self._socket, endpoint = serve(loop, server, DOMAIN, host, Heartbeat(), CONTROL_THREAD, FROM_NODE_LIMIT)
+        self._watch = Watch(loop, self._socket, zmq.EVENT_DISCONNECTED, self._disconnected)
+        loop.add_reader(self._socket, self._receive_all)
+        self.join_file = JoinFile(endpoint, server.public, joiner)
+
+    def send(self, name: str, message: bytes) -> None:
+        """Send to a node; to one that is gone by now, nothing."""
+        guest = self._guests.get(name)
+        if guest is not None and guest.identity:
+            self._send(guest.identity, message)
+
+    def broadcast(self, message: bytes) -> None:
+        """Send to every node."""
+        for name in self._guests:
+            self.send(name, message)
+
+    def dismiss(self, name: str, reason: str) -> None:
+        """Listen to a node no more, and let it in no more."""
+        guest = self._guests.pop(name, None)
+        if guest is None:
+            return
+        guest.deadline.cancel()
+        self._admission.revoke(DOMAIN, guest.hello.public_key)
+        self._taken.discard(guest.hello.public_key)
+        self._peers.remove(name)
+        if guest.identity:
+            cut(guest.descriptor)
+            self.broadcast(pack("gone", name))
+            self._listener.disconnected(name, reason)
+
+    def close(self) -> None:
+        """Send what is still to be sent, and listen no more."""
+        self._watch.close()
+        self._loop.remove_reader(self._socket)
+        self._socket.linger = GOODBYE_MS
+        self._socket.close()
+
+    # -- what comes in ---------------------------------------------------------
+
+    def _receive_all(self) -> None:
+        while not self._socket.closed:
+            try:
+                identity, *rest = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if len(rest) == 1:
+                body = rest[0]
+                user = str(body.get("User-Id"))
+                self._receive(_Letter(identity.bytes, user, int(body.get(zmq.SRCFD)), body.buffer))
+
+    def _receive(self, letter: _Letter) -> None:
+        try:
+            kind, fields = unpack(letter.body, FROM_NODE)
+            if letter.user == _JOINER:
+                if kind == "hello":
+                    self._on_hello(letter, *fields)
+            elif kind == "ready":
+                self._on_ready(letter)
+            elif (guest := self._guests.get(letter.user)) and guest.identity == letter.identity:
+                self._listener.received(letter.user, kind, fields)
+        except WireError as error:
+            log.warning("%s sent what is no message: %s", letter.user, error)
+            self.dismiss(letter.user, f"it sent what is no message: {error}")
+
+    def _on_hello(self, letter: _Letter, protocol: int, fields: dict[str, Any]) -> None:
+        name, versions = glance(fields)
+        error = mismatch(protocol, versions, f"node {name!r}")
+        if error is not None:
+            log.warning("%s", error)
+            self._send(letter.identity, pack("refused", str(error), error.what, error.here, error.there))
+            self._listener.refused(name, error)
+            return
+        hello = Hello.read(fields)
+        reason = self._refusal(hello)
+        if reason is not None:
+            log.warning("node %r may not join: %s", hello.info.name, reason)
+            self._send(letter.identity, pack("refused", reason, "", "", ""))
+            return
+        deadline = self._loop.call_later(READY_S, lambda: self.dismiss(name, "it did not come back"))
+        self._guests[name] = _Guest(hello, deadline)
+        self._taken.add(hello.public_key)
+        self._admission.admit(DOMAIN, hello.public_key, name)
+        self._send(letter.identity, pack("welcome"))
+
+    def _refusal(self, hello: Hello) -> str | None:
+        if hello.info.name in self._guests:
+            return "there is a node of this name already; choose another with --name"
+        if hello.public_key in self._taken:
+            return "its key is another's"
+        return self._listener.refusal(hello.info)
+
+    def _on_ready(self, letter: _Letter) -> None:
+        guest = self._guests.get(letter.user)
+        if guest is None or guest.identity:
+            return
+        self._watch.drain()  # so that a descriptor used anew is not taken for the old connection
+        guest.deadline.cancel()
+        guest.identity, guest.descriptor = letter.identity, letter.descriptor
+        self._send(letter.identity, pack("welcome"))
+        self._introduce(guest)
+        self._listener.joined(guest.hello.info)
+
+    def _introduce(self, new: _Guest) -> None:
+        """Tell the new member of the others, and them of it."""
+        others = [guest for guest in self._guests.values() if guest.identity and guest is not new]
+        members = [self._here, *(guest.hello.member for guest in others)]
+        self._peers.add(new.hello.member)
+        self._send(new.identity, pack("peers", members))
+        for guest in others:
+            self._send(guest.identity, pack("peers", [new.hello.member]))
+
+    def _disconnected(self, event: int, descriptor: int) -> None:
+        for name, guest in list(self._guests.items()):
+            if guest.descriptor == descriptor:
+                self.dismiss(name, "its connection ended")
+
+    def _send(self, identity: bytes, message: bytes) -> None:
+        try:
+            self._socket.send_multipart([identity, message])
+        except zmq.ZMQError as error:
+            log.debug("a command could not be sent: %s", error)  # the node is gone; the watch will tell

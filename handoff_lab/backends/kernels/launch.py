@@ -1,0 +1,95 @@
+"""Agents of nodes on this machine, as processes that end with the one that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+
+from handoff_lab.node.lifeline import Lifeline
+from handoff_lab.node.options import NodeOptions
+from handoff_lab.transport.loop import Loop
+
+_TAIL = 2000  # characters of what an agent wrote before it failed
+
+
+class LocalAgent:
+    """An agent's process. ``exited`` is called once, when it has ended by itself or was killed."""
+
+    def __init__(self, loop: Loop, options: NodeOptions, log_file: Path, exited: Callable[[], None]) -> None:
+        self._loop = loop
+        self._exited = exited
+        self._log_file = log_file
+        self._lifeline = Lifeline()
+        options = replace(options, lifeline=self._lifeline.read_fd)
+        with open(log_file, "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "handoff_lab.node", *options.command_line()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[self._lifeline.read_fd],
+                env={**os.environ, "PYTHONPATH": _import_path()},
+                start_new_session=True,  # Ctrl-C in this terminal is not for the nodes
+            )
+        self.pid = self._process.pid
+        self.sentinel = os.pidfd_open(self.pid)
+        loop.add_reader(self.sentinel, self._ended)
+
+    @property
+    def story(self) -> str:
+        """How it ended, and the last that it wrote."""
+        code = self._process.poll()
+        if code is None:
+            end = "its agent hangs"
+        elif code < 0:
+            end = f"its agent was killed by {signal.Signals(-code).name}"
+        else:
+            end = f"its agent ended with code {code}"
+        with contextlib.suppress(OSError):
+            written = self._log_file.read_text(errors="replace").strip()[-_TAIL:]
+            end += f": {written}" if written else ""
+        return end
+
+    def kill(self) -> None:
+        """End it now; what it started ends with it."""
+        self._process.kill()  # the process is ours and not reaped yet, so the pid is its own
+
+    def close(self) -> None:
+        """Forget it; it must have ended, or be about to after ``kill``."""
+        self._loop.remove_reader(self.sentinel)
+        self._process.wait()
+        self._lifeline.cut()
+        os.close(self.sentinel)
+
+    def _ended(self) -> None:
+        self._loop.remove_reader(self.sentinel)
+        self._exited()
+
+
+def end_all(agents: Collection[LocalAgent], patience_s: float) -> None:
+    """Wait for agents that were told to stop; kill those that take too long."""
+    poller = select.poll()
+    for agent in agents:
+        poller.register(agent.sentinel, select.POLLIN)
+    left = len(agents)
+    end = time.monotonic() + patience_s
+    while left and (patience := end - time.monotonic()) > 0:
+        for sentinel, _ in poller.poll(patience * 1000):
+            poller.unregister(sentinel)
+            left -= 1
+    for agent in agents:
+        agent.kill()
+        agent.close()
+
+
+def _import_path() -> str:
+    """What can be imported here can be imported there."""
+    return os.pathsep.join(path or os.getcwd() for path in sys.path)

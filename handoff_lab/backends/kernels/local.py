@@ -1,0 +1,94 @@
+"""The agents that a backend started on this machine, and the directory that it shares with them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from handoff_lab.backends.kernels.launch import LocalAgent, end_all
+from handoff_lab.node.options import NodeOptions
+from handoff_lab.resources import Resources
+from handoff_lab.store.directory import SharedDirectory
+from handoff_lab.transport.keys import JoinFile
+from handoff_lab.transport.loop import Loop, Timer
+
+JOIN_S = 30.0  # from its start until an agent has joined
+END_S = 1.0  # for an agent that was told to stop
+SILENCE_S = 0.05  # from the end of an agent's connection to its own
+
+
+@dataclass(slots=True)
+class _Entry:
+    agent: LocalAgent
+    deadline: Timer
+    verdict: str = ""  # why it was killed
+
+
+class LocalAgents:
+    """Starts agents, and tells with ``ended(name, story)`` when one is no more."""
+
+    def __init__(self, loop: Loop, join: JoinFile, host: str, ended: Callable[[str, str], None]) -> None:
+        self._loop = loop
+        self._host = host
+        self._ended = ended
+        self._entries: dict[str, _Entry] = {}
+        self._numbers = itertools.count()
+        self._directory = SharedDirectory.create()
+        self.join_file = self._directory.path / "join.json"
+        join.write(self.join_file)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def start(self, name: str, capabilities: Mapping[str, float] | None, labels: Mapping[str, str]) -> None:
+        """Start the agent of a node."""
+        options = NodeOptions(
+            self.join_file,
+            name,
+            capabilities=None if capabilities is None else Resources(capabilities),
+            labels=labels,
+            host=self._host,
+            directory=self._directory.path,
+        )
+        log_file = self._directory.path / f"agent-{next(self._numbers)}.log"
+        agent = LocalAgent(self._loop, options, log_file, lambda: self._has_ended(name))
+        deadline = self._loop.call_later(JOIN_S, lambda: self.kill(name, f"it did not join within {JOIN_S:g} s"))
+        self._entries[name] = _Entry(agent, deadline)
+
+    def pid(self, name: str) -> int | None:
+        """The process of a node's agent, if it was started here."""
+        entry = self._entries.get(name)
+        return entry and entry.agent.pid
+
+    def joined(self, name: str) -> None:
+        """The agent is there in time."""
+        if name in self._entries:
+            self._entries[name].deadline.cancel()
+
+    def end(self, name: str, patience_s: float, verdict: str) -> None:
+        """Kill an agent, unless it ends by itself in time."""
+        entry = self._entries[name]
+        entry.deadline.cancel()
+        entry.deadline = self._loop.call_later(patience_s, lambda: self.kill(name, verdict))
+
+    def kill(self, name: str, verdict: str) -> None:
+        """Kill an agent; ``verdict`` says why."""
+        entry = self._entries[name]
+        entry.verdict = verdict
+        entry.agent.kill()
+
+    def close(self) -> None:
+        """Wait for the agents to end, then kill those left; remove what was shared with them."""
+        entries, self._entries = self._entries, {}
+        for entry in entries.values():
+            entry.deadline.cancel()
+        end_all([entry.agent for entry in entries.values()], END_S)
+        self._directory.leave()
+
+    def _has_ended(self, name: str) -> None:
+        entry = self._entries.pop(name)
+        entry.deadline.cancel()
+        entry.agent.close()
+        story = entry.agent.story
+        self._ended(name, f"{entry.verdict}; {story}" if entry.verdict else story)

@@ -1,0 +1,158 @@
+"""Kernel nodes and, when wanted, the notebook's own process as one more node. Routes by the node's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from handoff_lab.backends.base import Code, Emit, Reply
+from handoff_lab.backends.kernels import KernelBackend
+from handoff_lab.backends.local import LocalBackend
+from handoff_lab.messages import HERE, Attempt, AttemptId, Failed, Failure, FailureKind, NodeInfo, Source
+from handoff_lab.store.payload import Frames, Payload
+from handoff_lab.transport.loop import Loop
+
+LOCAL = "local"
+
+
+class MixedBackend:
+    """A ``KernelBackend`` for every node but ``"local"``, a ``LocalBackend`` for that one.
+
+    Results cross between them through the coordinator's process, which is where the local node is anyway: what the
+    local node makes counts as held HERE by the kernels, and what it needs is fetched before its attempt is queued.
+    """
+
+    features = KernelBackend.features
+
+    def __init__(self, nodes: Mapping[str, Mapping[str, float]], *, name: str, host: str = "127.0.0.1") -> None:
+        self._kernels = KernelBackend({n: c for n, c in nodes.items() if n != LOCAL}, name=name, host=host)
+        self._local = LocalBackend({n: c for n, c in nodes.items() if n == LOCAL})
+        self._shared: set[AttemptId] = set()  # results of the local node that the kernels can have
+        self._emit: Emit
+
+    @property
+    def join_file(self) -> Path:
+        """The file with which other agents join."""
+        return self._kernels.join_file
+
+    def open(self, loop: Loop, emit: Emit) -> None:
+        """Start both."""
+        self._emit = emit
+        self._local.open(loop, emit)
+        self._kernels.open(loop, emit)
+
+    def close(self) -> None:
+        """End both."""
+        self._local.close()
+        self._kernels.close()
+
+    def nodes(self) -> Mapping[str, NodeInfo]:
+        """The nodes of both."""
+        return {**self._local.nodes(), **self._kernels.nodes()}
+
+    def _of(self, node: str) -> KernelBackend | LocalBackend:
+        return self._local if node == LOCAL else self._kernels
+
+    def add_node(self, name: str, capabilities: Mapping[str, float], labels: Mapping[str, str]) -> None:
+        """Start a kernel, or make this process a node when it is named ``"local"``."""
+        self._of(name).add_node(name, capabilities, labels)
+
+    def remove_node(self, name: str) -> None:
+        """Let a node go."""
+        self._of(name).remove_node(name)
+
+    def set_capabilities(self, name: str, capabilities: Mapping[str, float]) -> None:
+        """Change what a node has."""
+        self._of(name).set_capabilities(name, capabilities)
+
+    def load(self, codes: Mapping[str, Code]) -> None:
+        """Make code known to both."""
+        self._local.load(codes)
+        self._kernels.load(codes)
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        """Hand each attempt to the backend of its node, with what it needs from the other side."""
+        here: list[Attempt] = []
+        away: list[Attempt] = []
+        for attempt in attempts:
+            if attempt.node == LOCAL:
+                here.append(attempt)
+                for source in attempt.inputs:
+                    self._bring(source, attempt)
+            elif all(source.node != LOCAL for source in attempt.inputs):
+                away.append(attempt)
+            elif self._share(attempt):
+                moved = tuple(replace(s, node=HERE) if s.node == LOCAL else s for s in attempt.inputs)
+                away.append(replace(attempt, inputs=moved))
+        if here:
+            self._local.submit(here)
+        if away:
+            self._kernels.submit(away)
+
+    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
+        """Cancel on whichever has it."""
+        self._local.cancel(id, how)
+        self._kernels.cancel(id, how)
+
+    def put(self, key: AttemptId, value: Payload) -> None:
+        """Hold a value for both."""
+        self._kernels.put(key, value)
+
+    def get(self, key: AttemptId, node: str, reply: Reply) -> None:
+        """Fetch a result."""
+        if node == LOCAL:
+            self._local.get(key, node, reply)
+        else:
+            self._kernels.get(key, node, reply)
+
+    def free(self, keys: Iterable[AttemptId]) -> None:
+        """Forget results on both."""
+        keys = list(keys)
+        self._shared.difference_update(keys)
+        self._local.free(keys)
+        self._kernels.free(keys)
+
+    def run_cell(self, node: str, source: str, on_message: Any, on_done: Any) -> None:
+        """Run a cell in a node's kernel."""
+        self._kernels.run_cell(node, source, on_message, on_done)
+
+    def interrupt_cell(self, node: str) -> None:
+        """Interrupt a cell."""
+        self._kernels.interrupt_cell(node)
+
+    # -- between the two -----------------------------------------------------
+
+    def _bring(self, source: Source, attempt: Attempt) -> None:
+        """Give the local node a value that lies elsewhere; its attempt waits for it."""
+        if source.node == LOCAL:
+            return
+        if source.inline is not None:
+            self._local.put(source.key, Frames(source.inline))
+            return
+
+        def arrived(value: Payload | Failure) -> None:
+            if isinstance(value, Failure):
+                self._local.withdraw(attempt.id)
+                self._emit([Failed(attempt.id, value)])
+            else:
+                self._local.put(source.key, value)
+
+        self._kernels.get(source.key, source.node, arrived)
+
+    def _share(self, attempt: Attempt) -> bool:
+        """Give the kernels the values of the local node that ``attempt`` needs; False if one can't be pickled."""
+        for source in attempt.inputs:
+            if source.node != LOCAL or source.key in self._shared:
+                continue
+            try:
+                frames = Frames.dump(self._local.value(source.key).load())
+            except Exception as error:
+                message = f"an input from node {LOCAL!r} cannot be pickled: {error}"
+                failure = Failure(FailureKind.INPUT, message, type(error).__name__, retryable=False)
+                self._emit([Failed(attempt.id, failure)])
+                return False
+            self._shared.add(source.key)
+            self._kernels.put(source.key, frames)
+        return True

@@ -1,0 +1,94 @@
+"""Lists the nodes of your clusters that run on this machine.
+
+Capabilities are those that a node was started with. In a notebook, %handoff nodes and cluster.nodes show nodes of other
+machines too, and how full each is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from handoff_lab._units import format_bytes, format_cost, format_seconds
+from handoff_lab.cli.table import table
+from handoff_lab.node.options import NodeOptions, add_arguments, options_from
+from handoff_lab.node.report import capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    pid: int
+    options: NodeOptions
+    age_s: float
+    resident_bytes: int  # of the agent and all that it started
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Print a line for each."""
+    rows = [
+        (
+            found.options.name,
+            found.pid,
+            format_cost(capabilities(found.options)),
+            format_bytes(found.resident_bytes),
+            format_seconds(found.age_s),
+            found.options.join_file,
+        )
+        for found in sorted(find_nodes(), key=lambda found: (found.options.join_file, found.options.name))
+    ]
+    if rows:
+        print(table(("node", "pid", "has", "uses", "for", "join file"), rows))
+    else:
+        print("no nodes of yours run on this machine; start some with hl.Cluster(...) or: handoff-lab node --join FILE")
+    return 0
+
+
+def find_nodes() -> Iterator[_Found]:
+    """The agents among this user's processes, known by their command lines."""
+    import psutil
+
+    for process in psutil.process_iter(["uids", "cmdline"]):
+        uids = process.info["uids"]
+        words = node_words(process.info["cmdline"] or ())
+        if words is None or uids is None or uids.real != os.getuid():
+            continue
+        try:
+            parent = process.parent()
+            if parent is not None and node_words(parent.cmdline()) is not None:
+                continue  # a slot: a fork of its agent, with the same command line
+            family = [process, *process.children(recursive=True)]
+            resident = sum(member.memory_info().rss for member in family)
+            yield _Found(process.pid, _parse(words), time.time() - process.create_time(), resident)
+        except psutil.Error:
+            continue  # it ended meanwhile
+
+
+def node_words(command: Sequence[str]) -> Sequence[str] | None:
+    """What a command line tells a node; None when it is not a node's.
+
+    Examples
+    --------
+    >>> node_words(["python", "-m", "handoff_lab.node", "--join", "F"])
+    ['--join', 'F']
+    >>> node_words(["python", "/usr/bin/handoff-lab", "node", "--join", "F"])
+    ['--join', 'F']
+    >>> node_words(["python", "-m", "http.server"])
+    """
+    match [Path(word).name for word in command[1:3]]:
+        case ["-m", "handoff_lab.node"] | ["handoff-lab", "node"]:
+            return command[3:]
+    return None
+
+
+def _parse(words: Sequence[str]) -> NodeOptions:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return options_from(parser.parse_args(words))

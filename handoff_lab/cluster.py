@@ -1,0 +1,400 @@
+"""A cluster: named nodes, the runs that go over them, and the verbs that change them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+
+from handoff_lab._errors import BackendError
+from handoff_lab.allocation import AllocatorLike, resolve_allocator
+from handoff_lab.backends.base import Feature
+from handoff_lab.coordinator import Coordinator, Request, RunKeywords, prepare
+from handoff_lab.graph import DAG
+from handoff_lab.graph.closest import closest
+from handoff_lab.resources import Resources, ResourceTracker, parse_capabilities, parse_cost, probe_machine
+from handoff_lab.run import Run
+
+if TYPE_CHECKING:
+    from handoff_lab.backends.base import Backend
+    from handoff_lab.messages import NodeInfo
+    from handoff_lab.store import ResultStore
+
+Capabilities = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as it was when it was looked at.
+
+    Attributes
+    ----------
+    capabilities, available, used : Resources
+        What it has, what is free, what running functions claim. Memory in MB.
+    pid : int
+        The process id of its agent, on ``host``.
+    connection_file : str
+        Of its Jupyter kernel: ``jupyter console --existing FILE`` opens a console in it.
+    """
+
+    name: str
+    host: str
+    pid: int
+    capabilities: Resources
+    available: Resources
+    used: Resources
+    status: Literal["up", "down"]
+    last_seen: float
+    versions: Mapping[str, str]
+    labels: Mapping[str, str]
+    connection_file: str
+
+
+class Cluster:
+    """Nodes that run functions: real Jupyter kernels on this machine or others.
+
+    Parameters
+    ----------
+    nodes : int, sequence of capabilities, or mapping of name to capabilities, optional
+        A number shares this machine between so many nodes. Without it: one node with all that this machine has.
+    backend : {"kernels", "local"} or Backend
+        ``"kernels"``: Jupyter kernels over ZeroMQ. ``"local"``: threads of this process.
+    name : str, optional
+        Shown in pictures and process lists.
+    allocator : optional
+        What runs use when they name no ``allocation_strategy``.
+    resource_tracker : ResourceTracker, optional
+        Grants claims instead of the built-in ledger.
+    result_store : ResultStore, optional
+        Takes every result as it is made.
+    log_directory : path, optional
+        Where each run writes its log of events. Default: the user's state directory.
+    by_value : sequence of modules
+        Local modules that the nodes can't import: their functions travel with the code.
+    host : str
+        The address that the cluster listens on for nodes. The default lets in this machine alone.
+    """
+
+    def __init__(
+        self,
+        nodes: int | Sequence[Capabilities] | Mapping[str, Capabilities] | None = None,
+        *,
+        backend: Literal["kernels", "local"] | Backend = "kernels",
+        name: str | None = None,
+        allocator: AllocatorLike | None = None,
+        resource_tracker: ResourceTracker | None = None,
+        result_store: ResultStore | None = None,
+        log_directory: str | PathLike[str] | None = None,
+        by_value: Sequence[ModuleType] = (),
+        host: str = "127.0.0.1",
+    ) -> None:
+        wanted = name_nodes(nodes)
+        self.name = name or f"cluster-{secrets.token_hex(3)}"
+        self.default_strategy: AllocatorLike = allocator or "first_available"
+        resolve_allocator(self.default_strategy)
+        self.result_store = result_store
+        self._log_directory = log_directory
+        self._by_value = tuple(by_value)
+        self._backend = _make_backend(backend, wanted, self.name, host)
+        self._coordinator = Coordinator(self._backend, self.name, resource_tracker)
+        self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
+        self._finalizer = weakref.finalize(self, _close, self._coordinator, os.getpid())
+        try:
+            self._coordinator.open()
+            self._await_nodes(wanted)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        if self._coordinator.closed:
+            return f"<Cluster {self.name!r}, closed>"
+        return f"<Cluster {self.name!r}: {', '.join(self.nodes) or 'no nodes'}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from handoff_lab.visualization.display import cluster_mimebundle
+
+        return cluster_mimebundle(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what runs, end all nodes and leave nothing behind. Closing twice does no harm."""
+        self._finalizer()
+
+    # -- nodes ---------------------------------------------------------------
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """The nodes as they are now, by name."""
+        return self._coordinator.call(self._look)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs that someone still holds, oldest first."""
+        return list(self._runs.values())
+
+    @property
+    def join_file(self) -> Path:
+        """A file, readable by its owner alone, with which ``handoff-lab node --join FILE`` adds a node."""
+        path = getattr(self._backend, "join_file", None)
+        if path is None:
+            raise BackendError(f"nodes can't join a cluster of backend {type(self._backend).__name__}")
+        return Path(path)
+
+    def discover(self) -> dict[str, Resources]:
+        """What each node has, by name."""
+        return {name: node.capabilities for name, node in self.nodes.items()}
+
+    def add_node(self, capabilities: Capabilities | None = None, name: str | None = None) -> Node:
+        """Start one more node here and wait until it is there.
+
+        Raises
+        ------
+        BackendError
+            It could not be started, or the name is taken.
+        """
+        present = self.nodes
+        if name is None:
+            name = next(f"node-{i}" for i in range(1, len(present) + 2) if f"node-{i}" not in present)
+        if name in present:
+            raise BackendError(f"there is a node {name!r} already; choose another name")
+        wanted = probe_machine() if capabilities is None else parse_capabilities(capabilities)
+        self._coordinator.call(lambda: self._backend.add_node(name, wanted, {}))
+        self._await_nodes({name: wanted})
+        return self.nodes[name]
+
+    def remove_node(self, name: str, drain: bool = True) -> None:
+        """Let a node go; what was to run there goes elsewhere.
+
+        Parameters
+        ----------
+        drain : bool
+            Let the functions that run there finish first.
+        """
+        self._require(name)
+        if drain:
+            self._coordinator.drain(name)
+        self._coordinator.remove_node(name)
+
+    def resources_available(self, node: str, cost: Capabilities) -> bool:
+        """Whether ``node`` could start a function of this cost now."""
+        self._require(node)
+        wanted = parse_cost(cost)
+        return self._coordinator.call(lambda: self._coordinator.scheduler.available(node, wanted))
+
+    def update_node_resources(self, node: str, capabilities: Capabilities) -> None:
+        """Change what a node has, while runs go on.
+
+        Raising it starts what was waiting; lowering it below what is claimed starts nothing new and ends nothing.
+        """
+        self._require(node)
+        new = parse_capabilities(capabilities)
+        self._coordinator.call(lambda: self._backend.set_capabilities(node, new))
+        self._coordinator.wait_until(lambda: self._coordinator.scheduler.capabilities(node) == new)
+
+    # -- runs ----------------------------------------------------------------
+
+    def submit(
+        self,
+        dag: DAG,
+        targets: Hashable | Iterable[Hashable] | None = None,
+        *,
+        inputs: Mapping[Hashable, Any] | None = None,
+        allocation_strategy: AllocatorLike | None = None,
+        max_retries: int = 3,
+        max_concurrency: int | None = None,
+        timeout: float | None = None,
+        on_error: Literal["stop", "continue"] = "stop",
+        setup: Sequence[str] = (),
+        nodes: Sequence[str] | None = None,
+    ) -> Run:
+        """Begin a run and return at once.
+
+        Parameters
+        ----------
+        dag : DAG
+        targets : id or ids, optional
+            Run only what these functions need. Default: everything.
+        inputs : mapping of id to value, optional
+            Values of the DAG's inputs.
+        allocation_strategy : str, Allocator or callable, optional
+            ``"first_available"``, ``"load_balanced"``, ``"cost_optimized"``, ``"time_optimized"``, ``"locality"``, or
+            your own. Default: the cluster's.
+        max_retries : int
+            Tries after the first, for each function that doesn't say otherwise.
+        max_concurrency : int, optional
+            Functions of this run at the same time.
+        timeout : float, optional
+            Seconds after which the run is cancelled.
+        on_error : {"stop", "continue"}
+            Cancel the rest when a function fails for good, or go on with what doesn't depend on it.
+        setup : sequence of str
+            Python source that each slot executes once before the run's functions.
+        nodes : sequence of str, optional
+            Use these nodes only.
+
+        Raises
+        ------
+        InvalidDAGError
+            The graph, a target or an input is wrong.
+        AllocationError
+            No node could ever hold a function.
+        """
+        strategy = self.default_strategy if allocation_strategy is None else allocation_strategy
+        request = Request.make(
+            dag,
+            targets,
+            inputs=inputs,
+            allocation_strategy=strategy,
+            max_retries=max_retries,
+            max_concurrency=max_concurrency,
+            timeout=timeout,
+            on_error=on_error,
+            setup=setup,
+            nodes=nodes,
+        )
+        return self._begin(request)
+
+    def execute(
+        self,
+        dag: DAG,
+        targets: Hashable | Iterable[Hashable] | None = None,
+        *,
+        raise_on_error: bool = True,
+        **options: Unpack[RunKeywords],
+    ) -> Run:
+        """Run a DAG and wait until it is over: ``submit`` with the same options, then ``run.wait()``.
+
+        An interrupt while it waits (Ctrl-C, the notebook's stop button) cancels the run.
+
+        Parameters
+        ----------
+        raise_on_error : bool
+            Raise what made the run fail; else return the run, with ``run.status`` and ``run.errors``.
+        """
+        return self.submit(dag, targets, **options).join(raise_on_error)
+
+    def run_cell(self, node: str, source: str, on_message: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Run code in a node's kernel, as ``%%on`` does, and wait for it.
+
+        Parameters
+        ----------
+        on_message : callable
+            Takes each of the kernel's messages: ``{"msg_type": ..., "content": ...}`` as Jupyter's IOPub channel.
+
+        Returns
+        -------
+        dict
+            The content of the kernel's ``execute_reply``.
+        """
+        self._require(node)
+        return self._coordinator.run_cell(node, source, on_message)
+
+    def interrupt_cell(self, node: str) -> None:
+        """Interrupt what ``run_cell`` runs on a node."""
+        self._require(node)
+        self._coordinator.interrupt_cell(node)
+
+    # -- inside --------------------------------------------------------------
+
+    def _begin(self, request: Request, before: Run | None = None) -> Run:
+        given = {} if before is None else self._coordinator.results_of(before.id)
+        prepared = prepare(
+            request,
+            pickle=Feature.PROCESSES in self._backend.features,
+            inline=self._coordinator.inline,
+            by_value=self._by_value,
+            given=given,
+        )
+        prepared.state.log_directory = self._log_directory
+        run = Run(prepared.state, self._coordinator, lambda run: self._begin(request, run), self.result_store, before)
+        self._coordinator.submit(prepared.state, request.options, prepared.codes.codes, prepared.values)
+        self._runs[run.id] = run
+        return run
+
+    def _look(self) -> dict[str, Node]:
+        scheduler = self._coordinator.scheduler
+        now = time.time()
+        return {name: _node(info, scheduler.used(name), now) for name, info in self._backend.nodes().items()}
+
+    def _require(self, name: str) -> None:
+        present = self._coordinator.call(self._backend.nodes)
+        if name not in present:
+            near = closest(name, present)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(present) or 'none'}"
+            raise BackendError(f"the cluster has no node {name!r}{hint}")
+
+    def _await_nodes(self, names: Iterable[str]) -> None:
+        lost = self._coordinator.wait_for_nodes(names)
+        if lost:
+            reasons = "; ".join(f"{name!r}: {reason}" for name, reason in lost.items())
+            raise BackendError(f"nodes could not be started: {reasons}")
+
+
+def name_nodes(nodes: int | Sequence[Capabilities] | Mapping[str, Capabilities] | None) -> dict[str, Resources]:
+    """Names and capabilities of the nodes that a user asks for."""
+    if nodes is None:
+        return {"node-1": probe_machine()}
+    if isinstance(nodes, Mapping):
+        return {name: parse_capabilities(capabilities) for name, capabilities in nodes.items()}
+    if isinstance(nodes, int):
+        if nodes < 0:
+            raise ValueError(f"nodes is {nodes}; it must be at least 0")
+        machine = probe_machine()
+        share = {k: max(1.0, v // nodes) if k == "cpu" else v / nodes for k, v in machine.items() if k != "gpu"}
+        return {f"node-{i}": parse_capabilities(share) for i in range(1, nodes + 1)}
+    return {f"node-{i}": parse_capabilities(capabilities) for i, capabilities in enumerate(nodes, 1)}
+
+
+def _make_backend(
+    backend: Literal["kernels", "local"] | Backend, nodes: Mapping[str, Resources], name: str, host: str
+) -> Backend:
+    if backend == "local":
+        from handoff_lab.backends.local import LocalBackend
+
+        return LocalBackend(nodes)
+    if backend == "kernels":
+        from handoff_lab.backends.mixed import MixedBackend
+
+        return MixedBackend(nodes, name=name, host=host)
+    if isinstance(backend, str):
+        raise ValueError(  # noqa: TRY004 (a wrong word, not a wrong type)
+            f"backend is {backend!r}; it must be 'kernels', 'local' or a backend object"
+        )
+    return backend
+
+
+def _node(info: NodeInfo, used: Resources, now: float) -> Node:
+    capabilities = parse_capabilities(info.capabilities)
+    return Node(
+        info.name,
+        info.host,
+        info.pid,
+        capabilities,
+        capabilities - used,
+        used,
+        "up",
+        now,
+        info.versions,
+        info.labels,
+        info.connection_file,
+    )
+
+
+def _close(coordinator: Coordinator, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child must not end its parent's nodes
+        coordinator.close()

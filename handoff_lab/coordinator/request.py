@@ -1,0 +1,161 @@
+"""What a user asks for when they run a DAG, made ready for the coordinator on the user's own thread."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal, TypeAlias, TypedDict
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from handoff_lab._errors import InvalidDAGError, InvalidFunctionError
+from handoff_lab.allocation import AllocatorLike, resolve_allocator
+from handoff_lab.coordinator.calls import Calls
+from handoff_lab.coordinator.codes import CodeBook
+from handoff_lab.coordinator.state import RunState
+from handoff_lab.graph import DAG
+from handoff_lab.graph.closest import closest
+from handoff_lab.messages import AttemptId
+from handoff_lab.scheduler import RunOptions, compile_program
+from handoff_lab.store.payload import Frames, Live, Payload
+from handoff_lab.telemetry.record import RunRecord
+
+Given: TypeAlias = Mapping[Hashable, tuple[AttemptId, str]]
+
+
+class RunKeywords(TypedDict, total=False):
+    """The options of ``Cluster.submit``, which documents them."""
+
+    inputs: Mapping[Hashable, Any] | None
+    allocation_strategy: AllocatorLike | None
+    max_retries: int
+    max_concurrency: int | None
+    timeout: float | None
+    on_error: Literal["stop", "continue"]
+    setup: Sequence[str]
+    nodes: Sequence[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A DAG and how to run it; checked when it is made."""
+
+    dag: DAG
+    targets: tuple[Hashable, ...] | None
+    inputs: Mapping[Hashable, Any]
+    options: RunOptions
+    setup: tuple[str, ...]
+
+    @classmethod
+    def make(
+        cls,
+        dag: DAG,
+        targets: Hashable | Iterable[Hashable] | None,
+        *,
+        inputs: Mapping[Hashable, Any] | None = None,
+        allocation_strategy: AllocatorLike | None = None,
+        max_retries: int = 3,
+        max_concurrency: int | None = None,
+        timeout: float | None = None,
+        on_error: Literal["stop", "continue"] = "stop",
+        setup: Sequence[str] = (),
+        nodes: Sequence[str] | None = None,
+    ) -> Request:
+        """Check everything that can be known to be wrong before a node is asked."""
+        if on_error not in ("stop", "continue"):
+            raise ValueError(f"on_error is {on_error!r}; it must be 'stop' or 'continue'")
+        _require_number("max_retries", max_retries, 0)
+        _require_number("max_concurrency", max_concurrency, 1)
+        _require_number("timeout", timeout, 0)
+        strategy = allocation_strategy or "first_available"
+        options = RunOptions(
+            allocator=resolve_allocator(strategy),
+            strategy=strategy if isinstance(strategy, str) else getattr(strategy, "__name__", type(strategy).__name__),
+            max_retries=max_retries,
+            max_concurrency=max_concurrency,
+            timeout_s=timeout,
+            on_error=on_error,
+            nodes=None if nodes is None else tuple(nodes),
+        )
+        frozen = dag.copy().validate()
+        chosen = None if targets is None else _as_ids(targets, frozen)
+        request = cls(frozen, chosen, dict(inputs or {}), options, tuple(setup))
+        request._check_inputs()
+        return request
+
+    def _check_inputs(self) -> None:
+        wanted = self.dag.functions if self.targets is None else self.dag.subgraph(self.targets)
+        known = {id for id, function in self.dag.functions.items() if function.type == "input"}
+        for id in self.inputs:
+            if id not in known:
+                near = closest(id, known)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; its inputs are {sorted(map(str, known))}"
+                raise InvalidDAGError(f"the DAG {self.dag.name!r} has no input {id!r}{hint}")
+        for function in wanted.values():
+            if function.type == "input" and function.id not in self.inputs:
+                users = ", ".join(repr(user) for user in self.dag.dependents(function.id))
+                reason = f"it is an input that {users} needs; give it with inputs={{{function.id!r}: ...}}"
+                raise InvalidFunctionError(function.id, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that can be handed to the coordinator."""
+
+    state: RunState
+    codes: CodeBook
+    values: Mapping[AttemptId, Payload]
+
+
+def prepare(
+    request: Request,
+    *,
+    pickle: bool,
+    inline: Mapping[AttemptId, tuple[bytes, ...]],
+    by_value: Sequence[ModuleType],
+    given: Given,
+) -> Prepared:
+    """Compile the graph, pickle the code and the inputs."""
+    run = secrets.token_hex(4)
+    program = compile_program(request.dag, request.targets, run=run, given=given)
+    codes = CodeBook(run, pickle)
+    fresh = [module for module in by_value if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
+    for module in fresh:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        calls = Calls(program, request.dag.functions, codes, request.setup, inline)
+        values = {
+            AttemptId(run, program.index[id], 0): _pack(id, value, pickle)
+            for id, value in request.inputs.items()
+            if id in program.index and id not in given
+        }
+    finally:
+        for module in fresh:
+            cloudpickle.unregister_pickle_by_value(module)
+    return Prepared(RunState(run, request.dag, program, calls, RunRecord()), codes, values)
+
+
+def _pack(id: Hashable, value: Any, pickle: bool) -> Payload:
+    if not pickle:
+        return Live(value)
+    try:
+        return Frames.dump(value)
+    except Exception as error:
+        raise InvalidFunctionError(id, f"its value, a {type(value).__name__}, cannot be pickled: {error}") from error
+
+
+def _as_ids(targets: Hashable | Iterable[Hashable], dag: DAG) -> tuple[Hashable, ...]:
+    if isinstance(targets, list | set | frozenset | dict) or not isinstance(targets, Hashable):
+        return tuple(targets)
+    if isinstance(targets, tuple) and targets not in dag.functions:
+        return targets
+    return (targets,)
+
+
+def _require_number(name: str, value: object, least: float) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise ValueError(f"{name} is {value!r}; it must be a number of at least {least}")

@@ -1,0 +1,75 @@
+"""What the coordinator knows of one run besides the scheduler's state, and hands to the user's side."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from os import PathLike
+
+from handoff_lab.coordinator.calls import Calls
+from handoff_lab.graph import DAG
+from handoff_lab.messages import Ended, Failure
+from handoff_lab.scheduler import Program
+from handoff_lab.telemetry.events import RUN_START, Event
+from handoff_lab.telemetry.log import RunLog
+from handoff_lab.telemetry.record import RunRecord
+
+
+@dataclass(slots=True)
+class RunState:
+    """One run: its program on the coordinator's side, its record and its end on the user's."""
+
+    id: str
+    dag: DAG
+    program: Program
+    calls: Calls
+    record: RunRecord
+    log_directory: str | PathLike[str] | None = None
+    log: RunLog | None = None  # open while the run goes on
+    end: Ended | None = None
+    over: threading.Event = field(default_factory=threading.Event)
+    failures: dict[int, Failure] = field(default_factory=dict)  # the last one of each function that failed
+    publish: Callable[[Hashable], None] | None = None  # takes each finished function's id, for a result store
+    _callbacks: list[Callable[[], object]] = field(default_factory=list)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _watchers: int = 0
+
+    def when_over(self, callback: Callable[[], object]) -> None:
+        """Call back once the run is over, at once if it is."""
+        with self._changed:
+            if not self.over.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until ``condition``, looked at after each event of the run, is true, or the run is over."""
+        with self._changed:
+            self._watchers += 1
+            self._changed.wait_for(lambda: condition() or self.over.is_set(), timeout_s)
+            self._watchers -= 1
+
+    def apply(self, event: Event) -> None:
+        """Take an event into the record and the log."""
+        self.record.apply(event)
+        if event.name == RUN_START:
+            self.log = RunLog(self.id, self.log_directory)
+        if self.log is not None:
+            self.log.write(event)
+        if self._watchers:
+            with self._changed:
+                self._changed.notify_all()
+
+    def finish(self, end: Ended) -> None:
+        """The run is over; everyone who waits hears of it."""
+        if self.log is not None:
+            self.log.close()
+        with self._changed:
+            self.record.status = end.status
+            self.end = end
+            self.over.set()
+            callbacks, self._callbacks = self._callbacks, []
+            self._changed.notify_all()
+        for callback in callbacks:
+            callback()

@@ -1,0 +1,1 @@
+"""Whole pipelines to run, read and copy from."""

@@ -1,0 +1,234 @@
+"""Messages between an agent and the processes that work for it, over a Unix stream socket.
+
+A message is a header (three u32: bytes of the head, bytes of the body, number of descriptors), a head (msgpack: the sizes
+of the frames, then the fields), and a body of opaque frames. Descriptors travel beside the header (SCM_RIGHTS): a pidfd now,
+the place for shared memory later.
+
+To a slot::
+
+    code  key                     frame: pickle
+    run   rows of an attempt      frames: recipe if any, then the frames of each input, attempt after attempt
+
+From a slot::
+
+    hello pid                     descriptor: its pidfd
+    done  rows of an outcome      frames of the results, outcome after outcome
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack  # type: ignore[import-untyped]
+
+from handoff_lab.store.payload import Buffer
+
+if TYPE_CHECKING:
+    from handoff_lab.transport.loop import Loop
+
+_HEADER = struct.Struct("<III")
+_FD = struct.Struct("i")
+_CHUNK = 256 * 1024  # bytes received at a time; longer messages get a buffer of their own, which their frames share
+_SMALL = 32 * 1024  # bytes of a frame that is copied together with its neighbours
+_FDS_AT_ONCE = 16
+
+
+class Message(NamedTuple):
+    """What was received: the fields of the head, the frames, the descriptors (now the receiver's)."""
+
+    fields: list[Any]
+    frames: list[memoryview]
+    fds: list[int]
+
+
+def pack(fields: Sequence[Any], frames: Sequence[Buffer] = (), n_fds: int = 0) -> Iterator[Buffer]:
+    """A message as few buffers: small frames are joined, large ones stay as they are."""
+    sizes = [frame.nbytes if isinstance(frame, memoryview) else len(frame) for frame in frames]
+    head = msgpack.packb((sizes, *fields), unicode_errors="surrogatepass")
+    small: list[Buffer] = [_HEADER.pack(len(head), sum(sizes), n_fds), head]
+    for size, frame in zip(sizes, frames, strict=True):
+        if size <= _SMALL:
+            small.append(frame)
+        else:
+            yield b"".join(small)
+            yield frame
+            small.clear()
+    yield b"".join(small)
+
+
+def send(sock: socket.socket, fields: Sequence[Any], frames: Sequence[Buffer] = (), fds: Sequence[int] = ()) -> None:
+    """Send a message over a blocking socket."""
+    buffers = pack(fields, frames, len(fds))
+    if fds:
+        first = memoryview(next(buffers))
+        sent = socket.send_fds(sock, [first], list(fds))
+        sock.sendall(first[sent:])
+    for buffer in buffers:
+        sock.sendall(buffer)
+
+
+class Receiver:
+    """Cuts what arrives at a socket into messages."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = memoryview(bytearray(_CHUNK))
+        self._have = 0
+        self._fds: deque[int] = deque()
+
+    def receive(self) -> list[Message]:
+        """Receive once; the messages that are complete now.
+
+        Raises
+        ------
+        EOFError
+            When the other side is gone.
+        BlockingIOError
+            When nothing is there and the socket does not block.
+        """
+        space = socket.CMSG_SPACE(_FDS_AT_ONCE * _FD.size)
+        try:
+            count, ancillary, _, _ = self._sock.recvmsg_into(
+                [self._buffer[self._have :]], space, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            count, ancillary = 0, []
+        if count == 0:
+            raise EOFError
+        for _, _, data in ancillary:
+            self._fds += [fd for (fd,) in _FD.iter_unpack(data[: len(data) - len(data) % _FD.size])]
+        self._have += count
+        return self._complete()
+
+    def _complete(self) -> list[Message]:
+        messages: list[Message] = []
+        start, size = 0, _HEADER.size
+        while self._have - start >= _HEADER.size:
+            n_head, n_body, n_fds = _HEADER.unpack_from(self._buffer, start)
+            size = _HEADER.size + n_head + n_body
+            if self._have - start < size:
+                break
+            if size == len(self._buffer) > _CHUNK:  # a buffer of its own
+                data = self._buffer.toreadonly()
+                self._buffer = memoryview(bytearray(_CHUNK))
+            else:
+                data = memoryview(bytes(self._buffer[start : start + size]))
+            messages.append(self._message(data, n_head, n_fds))
+            start, size = start + size, _HEADER.size
+        self._keep(start, size)
+        return messages
+
+    def _keep(self, start: int, size: int) -> None:
+        """Make room for the rest of a message of ``size`` bytes that begins at ``start``."""
+        old = self._buffer
+        if size > _CHUNK and size != len(old):
+            self._buffer = memoryview(bytearray(size))
+        elif not start:
+            return
+        self._have -= start
+        self._buffer[: self._have] = bytes(old[start : start + self._have])
+
+    def _message(self, data: memoryview, n_head: int, n_fds: int) -> Message:
+        at = _HEADER.size + n_head
+        sizes, *fields = msgpack.unpackb(data[_HEADER.size : at], unicode_errors="surrogatepass", strict_map_key=False)
+        frames = []
+        for size in sizes:
+            frames.append(data[at : at + size])
+            at += size
+        return Message(fields, frames, [self._fds.popleft() for _ in range(n_fds)])
+
+
+class Channel:
+    """The agent's end: never blocks, calls back.
+
+    Parameters
+    ----------
+    on_message
+        Gets each message.
+    on_end
+        Called once when the other side closed its end; close the channel then.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        on_message: Callable[[Message], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        sock.setblocking(False)
+        self._loop = loop
+        self._sock = sock
+        self._receiver = Receiver(sock)
+        self._on_message = on_message
+        self._on_end = on_end
+        self._waiting: deque[memoryview] = deque()
+        loop.add_reader(sock.fileno(), self.drain)
+
+    def send(self, fields: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+        """Send a message; what the socket does not take now is sent later."""
+        idle = not self._waiting
+        self._waiting += [memoryview(buffer) for buffer in pack(fields, frames)]
+        if idle:
+            self._flush()
+            if self._waiting:
+                self._loop.add_writer(self._sock.fileno(), self._flush)
+
+    def drain(self) -> None:
+        """Take in all that has arrived."""
+        while self._sock.fileno() >= 0:
+            try:
+                messages = self._receiver.receive()
+            except BlockingIOError:
+                return
+            except EOFError:
+                self._loop.remove_reader(self._sock.fileno())
+                self._on_end()
+                return
+            for message in messages:
+                self._on_message(message)
+
+    def close(self) -> None:
+        """Close the socket; what was not sent is dropped."""
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock.fileno())
+            self._loop.remove_writer(self._sock.fileno())
+            self._sock.close()
+        self._waiting.clear()
+
+    def _flush(self) -> None:
+        while self._waiting:
+            try:
+                sent = self._sock.send(self._waiting[0])
+            except BlockingIOError:
+                return
+            except OSError:  # the other side is gone: the end of the stream tells
+                self._waiting.clear()
+                break
+            rest = self._waiting[0][sent:]
+            if rest.nbytes:
+                self._waiting[0] = rest
+            else:
+                self._waiting.popleft()
+        self._loop.remove_writer(self._sock.fileno())
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets with room for a batch each way."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHUNK)
+    return ends
+
+
+def close_fds(fds: Sequence[int]) -> None:
+    """Close descriptors of this process."""
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)

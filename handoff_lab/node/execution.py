@@ -1,0 +1,146 @@
+"""One attempt, executed in this process: arguments built by its recipe, whatever it raises caught and told.
+
+Touches no signals, descriptors or streams: that is the business of the slot around it.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from handoff_lab.messages import Attempt, Constant, Evaluate, Failure, Recipe, Term, Use
+from handoff_lab.node.failures import ExceptionClasses, describe_arguments, failure_of
+
+Arguments: TypeAlias = tuple[Sequence[Any], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt made."""
+
+    value: Any
+
+
+class Sourced:
+    """Code with the text of the file that it was compiled from, such as a notebook's cell.
+
+    Pickled, it becomes the code alone again; the text goes into ``linecache``, so that tracebacks show the lines.
+
+    Parameters
+    ----------
+    code
+        A function, or whatever else is called or used as code.
+    filename
+        The name that the code was compiled under.
+    text
+        The whole text of that file.
+    """
+
+    __slots__ = ("code", "filename", "text")
+
+    def __init__(self, code: Any, filename: str, text: str) -> None:
+        self.code = code
+        self.filename = filename
+        self.text = text
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _with_source, (self.code, self.filename, self.text)
+
+
+def _with_source(code: Any, filename: str, text: str) -> Any:
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    return code
+
+
+def evaluate(
+    recipe: Recipe | None, codes: Sequence[Any], inputs: Sequence[Any], sources: Sequence[str], target: str
+) -> Any:
+    """Call ``codes[0]`` as the recipe says.
+
+    Parameters
+    ----------
+    recipe
+        None: the inputs in order, nothing else.
+    codes, inputs
+        The live objects that the recipe's numbers point to.
+    sources, target
+        The node of each input and the node where this runs, for ``deserialize``.
+
+    Examples
+    --------
+    >>> from handoff_lab.messages import Constant, Recipe, Use
+    >>> recipe = Recipe(args=((Use(0), Use(1)),), kwargs=(("start", Constant(10)),))
+    >>> evaluate(recipe, [sum], [1, 2], ["alpha", "alpha"], "beta")
+    13
+    """
+    args, kwargs = _arguments(recipe, _Kitchen(codes, inputs, sources, target))
+    return codes[0](*args, **kwargs)
+
+
+def execute(
+    attempt: Attempt, codes: Sequence[Any], inputs: Sequence[Any], retry_on: ExceptionClasses = Exception
+) -> Outcome | Failure:
+    """Run an attempt and catch everything, ``SystemExit`` and ``KeyboardInterrupt`` too.
+
+    Parameters
+    ----------
+    attempt
+        Its ``recipe``, ``inputs`` (for the nodes' names) and ``node`` are used.
+    codes, inputs
+        The live objects behind ``attempt.codes`` and ``attempt.inputs``.
+    retry_on
+        Exceptions that are worth another attempt.
+    """
+    args: Sequence[Any] = inputs
+    kwargs: dict[str, Any] = {}
+    try:
+        if attempt.recipe is not None:
+            sources = [source.node for source in attempt.inputs]
+            args, kwargs = _arguments(attempt.recipe, _Kitchen(codes, inputs, sources, attempt.node))
+        return Outcome(codes[0](*args, **kwargs))
+    except BaseException as error:
+        return failure_of(error, retry_on, describe_arguments(codes[0], args, kwargs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kitchen:
+    """What the numbers in a recipe point to."""
+
+    codes: Sequence[Any]
+    inputs: Sequence[Any]
+    sources: Sequence[str]
+    target: str
+
+
+def _arguments(recipe: Recipe | None, kitchen: _Kitchen) -> Arguments:
+    if recipe is None:
+        return kitchen.inputs, {}
+    evaluated: dict[int, Any] = {}  # an inline function is evaluated once per dependent, however often it is named
+
+    def value(term: Term) -> Any:
+        if isinstance(term, Constant):
+            return term.value
+        if isinstance(term, Use):
+            return _use(term, kitchen)
+        if term.code not in evaluated:
+            evaluated[term.code] = _inline(term, kitchen)
+        return evaluated[term.code]
+
+    def argument(slot: Term | tuple[Term, ...]) -> Any:
+        return [value(term) for term in slot] if isinstance(slot, tuple) else value(slot)
+
+    return [argument(slot) for slot in recipe.args], {name: argument(slot) for name, slot in recipe.kwargs}
+
+
+def _use(term: Use, kitchen: _Kitchen) -> Any:
+    value = kitchen.inputs[term.input]
+    if term.deserialize is None:
+        return value
+    return kitchen.codes[term.deserialize](value, kitchen.sources[term.input], kitchen.target)
+
+
+def _inline(term: Evaluate, kitchen: _Kitchen) -> Any:
+    args, kwargs = _arguments(term.recipe, kitchen)
+    return kitchen.codes[term.code](*args, **kwargs)

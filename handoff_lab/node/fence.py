@@ -1,0 +1,87 @@
+"""Interrupts that hit the attempt they were meant for, or none.
+
+A page shared by agent and slot: the agent marks an attempt's number, then sends SIGINT; the slot raises only if the
+attempt that runs is marked, and looks again right after it begins one. Numbers count up within one agent.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+from enum import IntEnum
+from types import FrameType
+
+_MARKS = 511  # more than are ever on their way to one slot
+_CURRENT = _MARKS  # the last word: the number of the attempt that runs
+
+
+class Mark(IntEnum):
+    """What the agent wants of an attempt."""
+
+    INTERRUPT = 1
+    SKIP = 2  # it was taken back before it began
+
+
+class Fence:
+    """The agent's side, over a descriptor that the slot gets too."""
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("handoff-fence")
+        os.ftruncate(self.fd, (_MARKS + 1) * 8)
+        self._map = mmap.mmap(self.fd, 0)
+        self._words = memoryview(self._map).cast("Q")
+
+    @property
+    def current(self) -> int:
+        """The number of the attempt that runs, 0 between attempts."""
+        return self._words[_CURRENT]
+
+    def mark(self, number: int, mark: Mark) -> None:
+        """Ask something of an attempt."""
+        self._words[number % _MARKS] = number * 4 + mark
+
+    def close(self) -> None:
+        """Free the page."""
+        self._words.release()
+        self._map.close()
+        os.close(self.fd)
+
+
+class Fenced:
+    """The slot's side: ``begin`` and ``end`` around each attempt, with SIGINT handled in between."""
+
+    def __init__(self, fd: int) -> None:
+        self._words = memoryview(mmap.mmap(fd, 0)).cast("Q")
+        self._number = 0
+        self.interrupted = False  # whether the present attempt, or the last, was
+
+    def handle_sigint(self) -> None:
+        """Take SIGINT over."""
+        signal.signal(signal.SIGINT, self._on_sigint)
+
+    def skips(self, number: int) -> bool:
+        """Say that this attempt is the next; whether it was taken back. Nothing raises before ``begin``."""
+        self._words[_CURRENT] = number
+        return self._words[number % _MARKS] == number * 4 + Mark.SKIP
+
+    def begin(self, number: int) -> None:
+        """From here on an interrupt raises, once, ``KeyboardInterrupt``."""
+        self.interrupted = False
+        self._number = number
+        self._on_sigint(signal.SIGINT, None)
+
+    def end(self) -> None:
+        """From here on nothing raises."""
+        self._number = 0
+
+    def idle(self) -> None:
+        """Say that no attempt runs."""
+        self._words[_CURRENT] = 0
+
+    def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
+        number = self._number
+        if number and self._words[number % _MARKS] == number * 4 + Mark.INTERRUPT:
+            self._number = 0
+            self.interrupted = True
+            raise KeyboardInterrupt

@@ -1,0 +1,98 @@
+"""How a node gets in: it shows the join file's key, is told whether it may, and comes back with a key of its own."""
+
+from __future__ import annotations
+
+import time
+
+import zmq
+
+from handoff_lab._errors import AuthenticationError, BackendError, VersionMismatchError
+from handoff_lab.transport.hello import Hello
+from handoff_lab.transport.keys import JoinFile, KeyPair
+from handoff_lab.transport.loop import Loop
+from handoff_lab.transport.sockets import CONTROL_THREAD, Heartbeat, Socket, Watch, dial
+from handoff_lab.transport.wire import TO_NODE, pack, unpack
+
+PATIENCE_S = 10.0
+# A coordinator that was stopped for a moment (Ctrl-Z) should find its nodes again.
+HEARTBEAT = Heartbeat(every_s=1.0, timeout_s=5.0)
+
+
+def join(loop: Loop, file: JoinFile, keys: KeyPair, hello: Hello) -> Socket:
+    """Join the coordinator that ``file`` names; a connection on which ``keys`` prove who this is.
+
+    Raises
+    ------
+    AuthenticationError
+        A key was refused, on either side.
+    VersionMismatchError
+        The coordinator's Python or protocol is another.
+    BackendError
+        Nobody answers there, or the node's name is taken.
+    """
+    call = _Call(loop, file, file.keys)
+    try:
+        _check(call.ask(hello.pack()), hello.info.name)
+    finally:
+        call.close()
+    call = _Call(loop, file, keys)
+    try:
+        call.ask(pack("ready"))
+    except BaseException:
+        call.close()
+        raise
+    return call.keep()
+
+
+def _check(answer: list[str], name: str) -> None:
+    if not answer:
+        return
+    reason, what, theirs, ours = answer
+    if what:
+        raise VersionMismatchError(what, ours, theirs, "the coordinator")
+    raise BackendError(f"the coordinator refused node {name!r}: {reason}")
+
+
+class _Call:
+    """One connection to the coordinator, and one question on it."""
+
+    def __init__(self, loop: Loop, file: JoinFile, keys: KeyPair) -> None:
+        self._file = file
+        self._failure: Exception | None = None
+        self._socket = dial(loop, keys, file.server_key, file.endpoint, HEARTBEAT, CONTROL_THREAD)
+        failures = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        self._watch = Watch(loop, self._socket, failures | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, self._failed)
+        self._socket.connect(file.endpoint)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._watch.monitor, zmq.POLLIN)
+
+    def ask(self, message: bytes) -> list[str]:
+        """The reason of a refusal, in its parts; nothing when we are welcome."""
+        self._socket.send(message)
+        end = time.monotonic() + PATIENCE_S
+        while (left := end - time.monotonic()) > 0:
+            ready = dict(self._poller.poll(left * 1000))
+            if self._socket in ready:
+                kind, fields = unpack(self._socket.recv(), TO_NODE)
+                return fields if kind == "refused" else []
+            self._watch.drain()
+            if self._failure is not None:
+                raise self._failure
+        raise BackendError(f"no coordinator answers at {self._file.endpoint}; is it still running, and reachable?")
+
+    def keep(self) -> Socket:
+        self._watch.close()
+        return self._socket
+
+    def close(self) -> None:
+        self._watch.close()
+        self._socket.close()
+
+    def _failed(self, event: int, value: int) -> None:
+        endpoint = self._file.endpoint
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            reason = f"the coordinator at {endpoint} does not admit this key; it may be another cluster by now"
+        else:
+            reason = f"what listens at {endpoint} does not hold the coordinator's key; it may be another cluster by now"
+        self._failure = AuthenticationError(f"{reason}: use its present join file")

@@ -1,0 +1,70 @@
+"""A node's events on their way to the coordinator: at once when little happens, in batches when much does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from handoff_lab.messages import BackendEvent, Failed, Finished, Wrote
+from handoff_lab.transport.loop import Loop, Timer
+from handoff_lab.transport.rows import Row, event_row
+from handoff_lab.transport.wire import BATCH, BATCH_BYTES, pack
+
+INTERVAL_S = 0.002
+
+
+class Outbox:
+    """Gathers events; sends them when the loop's present round is over, but no more often than ``INTERVAL_S``.
+
+    ``is_idle`` says that nothing more will come soon: then there is nothing to wait for.
+    """
+
+    def __init__(self, loop: Loop, send: Callable[[bytes], None], is_idle: Callable[[], bool]) -> None:
+        self._loop = loop
+        self._send = send
+        self._is_idle = is_idle
+        self._rows: list[Row] = []
+        self._nbytes = 0
+        self._sent = 0.0
+        self._scheduled = False
+        self._timer: Timer | None = None
+
+    def add(self, event: BackendEvent) -> None:
+        """Send this event, soon."""
+        self._rows.append(event_row(event))
+        self._nbytes += _size(event)
+        if len(self._rows) >= BATCH or self._nbytes >= BATCH_BYTES:
+            self.flush()
+        elif not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._round_over)
+
+    def flush(self) -> None:
+        """Send what there is, now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._rows:
+            rows, self._rows, self._nbytes = self._rows, [], 0
+            self._sent = time.monotonic()
+            self._send(pack("events", rows))
+
+    def _round_over(self) -> None:
+        self._scheduled = False
+        wait = self._sent + INTERVAL_S - time.monotonic()
+        if wait <= 0 or self._is_idle():
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(wait, self.flush)
+
+
+def _size(event: BackendEvent) -> int:
+    """Bytes that make an event large, if any do."""
+    match event:
+        case Finished(inline=inline, log=log):
+            return len(log) + (sum(map(len, inline)) if inline else 0)
+        case Failed(failure=failure, log=log):
+            return len(log) + len(failure.exception or b"") + len(failure.traceback)
+        case Wrote(text=text):
+            return len(text)
+    return 0

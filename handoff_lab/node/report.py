@@ -1,0 +1,39 @@
+"""What a node says of itself: what it has, where it is, and its versions."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+from handoff_lab.messages import NodeInfo
+from handoff_lab.node.options import NodeOptions
+from handoff_lab.resources import Resources, probe_machine
+from handoff_lab.transport.hello import own_versions
+
+
+def capabilities_of(options: NodeOptions) -> Resources:
+    """What the node offers: all that it was given, or what this machine has with single amounts set over it."""
+    if options.capabilities is not None:
+        return options.capabilities
+    return Resources({**probe_machine(), **options.resources})
+
+
+def slots_of(capabilities: Mapping[str, float]) -> int:
+    """Functions that a node with these capabilities runs at the same time: its whole cpus, at least one."""
+    return max(1, int(capabilities.get("cpu", 1)))
+
+
+def report(options: NodeOptions, connection_file: str) -> NodeInfo:
+    """The node's own account of itself."""
+    capabilities = capabilities_of(options)
+    return NodeInfo(
+        name=options.name,
+        capabilities=capabilities,
+        slots=slots_of(capabilities),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        versions=own_versions(),
+        labels=options.labels,
+        connection_file=connection_file,
+    )

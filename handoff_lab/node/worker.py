@@ -1,0 +1,173 @@
+"""The agent's side of one slot: its descriptors, what it was sent, what is on its way."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from handoff_lab.messages import Attempt
+from handoff_lab.node.channel import Channel, Message, close_fds, pair
+from handoff_lab.node.fence import Fence, Mark
+from handoff_lab.node.output import LogFile
+from handoff_lab.store.payload import Buffer, Frames
+
+if TYPE_CHECKING:
+    from handoff_lab.transport.loop import Loop, Timer
+
+Stop: TypeAlias = Literal["cancel", "timeout"]
+OnRows: TypeAlias = "Callable[[Worker, list[list[Any]], list[memoryview]], None]"
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """An attempt in the hands of the pool."""
+
+    attempt: Attempt
+    inputs: Sequence[Frames]
+    recipe: Buffer | None
+    number: int = 0  # changes when it is queued again
+    brief: bool = False
+    proven: bool = False  # whether it is known from earlier runs that it is brief
+    announced: bool = False  # whether it was said to have started
+    stop: Stop | None = None
+    timer: Timer | None = None
+    worker: Worker | None = None  # None: queued
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that go to the slot."""
+        return sum([value.nbytes for value in self.inputs])
+
+    def row(self) -> list[Any]:
+        """The row of a ``run`` message: see ``slot``."""
+        attempt = self.attempt
+        counts = [len(value.parts) for value in self.inputs]
+        nodes = None if self.recipe is None else [[source.node for source in attempt.inputs], attempt.node]
+        return [
+            self.number, attempt.label, attempt.codes, counts, attempt.retry_on, attempt.setup, self.brief,
+            not self.proven, nodes,
+        ]  # fmt: skip
+
+    def frames(self) -> list[Buffer]:
+        """What goes with the row."""
+        frames: list[Buffer] = [] if self.recipe is None else [self.recipe]
+        for value in self.inputs:
+            frames += value.parts
+        return frames
+
+
+class Worker:
+    """One slot as the pool sees it.
+
+    Parameters
+    ----------
+    index
+        The slot's number within its node; a process that replaces a dead one has the same.
+    token
+        The launch's number, which no other process ever has.
+    on_rows
+        Gets outcomes; see ``slot`` for the rows.
+    """
+
+    def __init__(
+        self, index: int, token: int, launch: Callable[[int, Sequence[int]], None], loop: Loop, on_rows: OnRows
+    ) -> None:
+        self.index = index
+        self.token = token
+        self.tasks: dict[int, Task] = {}  # on their way, by number, in order
+        self.fence = Fence()
+        self.log = LogFile()
+        self.pid: int | None = None
+        self.retiring = False
+        self.killed = False
+        self.taken_back = False  # whether tasks that wait in the slot were asked back
+        self.seen_running = 0  # the number that ran at the last look
+        self._known: set[str] = set()  # keys of code that it has
+        self._handle: int | None = None
+        self._on_rows = on_rows
+        ours, theirs = pair()
+        self._channel = Channel(loop, ours, self._on_message, self.kill)
+        with theirs:
+            launch(token, [theirs.fileno(), self.fence.fd, self.log.fd])
+
+    @property
+    def first(self) -> Task | None:
+        """The first task that has not reported: it runs, or what runs reports after it."""
+        return next(iter(self.tasks.values()), None)
+
+    def waiting(self) -> Iterator[Task]:
+        """The tasks behind the one that runs."""
+        numbers = iter(list(self.tasks))
+        current = self.fence.current
+        for number in numbers:
+            if number == current:
+                break
+        return (self.tasks[number] for number in numbers)
+
+    def send(self, tasks: Sequence[Task], codes: Mapping[str, Buffer]) -> None:
+        """Send tasks, after the code that they need."""
+        rows = []
+        frames: list[Buffer] = []
+        for task in tasks:
+            attempt = task.attempt
+            keys = (*attempt.codes, *attempt.setup, *([attempt.retry_on] if attempt.retry_on else ()))
+            for key in keys:
+                if key not in self._known and key in codes:
+                    self._known.add(key)
+                    self._channel.send(["code", key], [codes[key]])
+            task.worker = self
+            self.tasks[task.number] = task
+            rows.append(task.row())
+            frames += task.frames()
+        self._channel.send(["run", rows], frames)
+
+    def interrupt(self, task: Task) -> None:
+        """Raise ``KeyboardInterrupt`` in this task, now or as soon as it begins; in no other."""
+        self.fence.mark(task.number, Mark.INTERRUPT)
+        self._signal(signal.SIGINT)
+
+    def take_back(self) -> None:
+        """Ask the slot to skip the tasks that wait; it says so for each when it gets there."""
+        self.taken_back = True
+        for task in self.waiting():
+            if task.stop is None:
+                self.fence.mark(task.number, Mark.SKIP)
+
+    def kill(self) -> None:
+        """End the process with SIGKILL; its launcher reports the death."""
+        self.killed = True
+        self._signal(signal.SIGKILL)
+
+    def drain(self) -> None:
+        """Take in what a process that died had sent before."""
+        self._channel.drain()
+
+    def close(self) -> None:
+        """Free everything; an idle slot ends by itself, a busy one is killed."""
+        if self.tasks:
+            self.kill()
+        self._channel.close()
+        self.fence.close()
+        self.log.close()
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._handle is not None:
+            try:
+                signal.pidfd_send_signal(self._handle, number)
+            except ProcessLookupError:
+                pass  # it died: its launcher reports it
+
+    def _on_message(self, message: Message) -> None:
+        kind, *rest = message.fields
+        if kind == "hello":
+            self.pid = rest[0]
+            close_fds(message.fds[1:])
+            self._handle = message.fds[0]
+        else:
+            self._on_rows(self, rest[0], message.frames)

@@ -1,0 +1,43 @@
+"""What the magics show: one line of text, or something that displays itself."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
+
+from IPython.display import DisplayHandle, display
+
+if TYPE_CHECKING:
+    from handoff_lab.graph import DAG
+    from handoff_lab.notebook.freshness import Change
+    from handoff_lab.run import Run
+
+
+def show(thing: object) -> None:
+    """Show a DAG, a cluster, a run or a plan the way it shows itself."""
+    display(thing)
+
+
+def show_text(text: str) -> None:
+    """Show text as it is."""
+    display({"text/plain": text}, raw=True)
+
+
+def show_change(change: Change, dag: DAG | None) -> None:
+    """What a cell changed, and the graph as it is now, if it is not shown already."""
+    show_text(change.line())
+    if dag is not None and len(dag):
+        display(dag)
+
+
+def show_graph(dag: DAG, stale: Sequence[Hashable]) -> None:
+    """The graph, and which results are out of date."""
+    display(dag)
+    if stale:
+        show_text(f"stale: {', '.join(map(str, stale))}")
+
+
+def show_run(run: Run) -> DisplayHandle:
+    """The run as it is now; what is returned can show it again in the same place."""
+    handle: DisplayHandle = display(run, display_id=True)
+    return handle

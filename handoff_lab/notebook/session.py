@@ -1,0 +1,176 @@
+"""What the magics of one notebook share: its graph, its cluster, its last run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
+
+from handoff_lab._errors import AllocationError, HandoffError, RunError
+from handoff_lab.graph.decorator import make_function, marked_options
+from handoff_lab.notebook.cells import compile_body, plain_source
+from handoff_lab.notebook.display import show_change
+from handoff_lab.notebook.freshness import Freshness
+from handoff_lab.notebook.graph import Cell, NotebookDAG
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from handoff_lab.cluster import Cluster
+    from handoff_lab.run import Run
+
+_DEFINED_WELL = (RunError, AllocationError, KeyboardInterrupt)  # it is the run that failed, not the definition
+
+
+class Session:
+    """The state behind ``%handoff``.
+
+    It opens and closes the cells of the graph with IPython's own events, so the
+    decorator ``@dag.function`` and the magic go by the same rules.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self.shell = shell
+        self.dag = NotebookDAG()
+        self.run: Run | None = None
+        self._cluster: Cluster | None = None
+        self._freshness = Freshness()
+        self._raw_cells: list[str] = []
+
+    # -- cells ---------------------------------------------------------------
+
+    def begin_cell(self, info: ExecutionInfo) -> None:
+        """IPython is about to run a cell."""
+        self._raw_cells.append(info.raw_cell or "")
+        self.dag.open_cell(Cell(info.cell_id, f"In [{self.shell.execution_count}]"))
+
+    def end_cell(self, result: ExecutionResult) -> None:
+        """IPython has run a cell: show what it changed, or take back what it defined if it failed."""
+        if self._raw_cells:  # none for the cell that loads the extension
+            self._raw_cells.pop()
+            error = result.error_before_exec or result.error_in_exec
+            self._close(keep=error is None or isinstance(error, _DEFINED_WELL), shown=result.result is self.dag)
+
+    def define(self, body: str, options: Mapping[str, Any]) -> None:
+        """Execute the body of a ``%%handoff`` cell and add the functions that it defines."""
+        __tracebackhide__ = True
+        with self._inside_cell():
+            compiled = compile_body(self.shell, body, self._raw_cell)
+            with usage_errors():
+                self.dag.must_be_free(compiled.names)
+            compiled.run(self.shell.user_ns)
+            decorated = [function.code for function in self.dag.defined]
+            codes = [self.shell.user_ns.get(name) for name in compiled.names]
+            with usage_errors():
+                self.dag.add(
+                    *(
+                        make_function(code, {**options, **marked_options(code)})
+                        for code in codes
+                        if code is not None and code not in decorated
+                    )
+                )
+
+    def set_up(self, body: str) -> None:
+        """Execute the body of a ``%%handoff setup`` cell here, and keep it for the slots."""
+        source = plain_source(body)
+        with self._inside_cell():
+            compile_body(self.shell, body, self._raw_cell).run(self.shell.user_ns)
+            self.dag.set_up(source)
+
+    @contextmanager
+    def as_cell(self, cell: Cell) -> Iterator[None]:
+        """Everything defined inside belongs to ``cell``."""
+        self.dag.open_cell(cell)
+        try:
+            yield
+        except BaseException:
+            self.dag.close_cell(keep=False)
+            raise
+        self.dag.close_cell(keep=True)
+
+    @contextmanager
+    def _inside_cell(self) -> Iterator[None]:
+        """The running cell, or one made for a magic that is called from elsewhere."""
+        if self.dag.is_open:
+            yield
+            return
+        self.dag.open_cell(Cell(None, f"In [{self.shell.execution_count}]"))
+        keep = False
+        try:
+            yield
+            keep = True
+        finally:
+            self._close(keep=keep, shown=False)
+
+    def _close(self, *, keep: bool, shown: bool) -> None:
+        if self.dag.close_cell(keep=keep) and keep:
+            show_change(self._freshness.update(self.dag, self.setup_text), None if shown else self.dag)
+
+    @property
+    def _raw_cell(self) -> str | None:
+        return self._raw_cells[-1] if self._raw_cells else None
+
+    # -- state ---------------------------------------------------------------
+
+    @property
+    def setup_text(self) -> str:
+        """The sources of all setup cells."""
+        return "\n".join(self.dag.setup)
+
+    @property
+    def stale(self) -> tuple[Hashable, ...]:
+        """Functions whose last result is not what they would give now."""
+        return self._freshness.stale(self.dag, self.setup_text)
+
+    def submitted(self, run: Run) -> None:
+        """Remember the last run, and that its results are of the graph as it is now."""
+        self.run = run
+        self._freshness.submitted(self.dag, self.setup_text, run.record.functions)
+
+    @property
+    def last_run(self) -> Run:
+        """The last run, which must be there."""
+        if self.run is None:
+            raise UsageError("nothing has been run yet: %handoff run")
+        return self.run
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """The notebook's cluster, if one was started."""
+        return self._cluster
+
+    def start_cluster(self, nodes: Mapping[str, Mapping[str, float]] | None) -> Cluster:
+        """Start the notebook's cluster; the one that is there if it is what is asked for."""
+        if self._cluster is not None:
+            if nodes and self._cluster.discover() != nodes:
+                raise UsageError(f"{self._cluster!r} is running; %handoff stop ends it")
+            return self._cluster
+        from handoff_lab.cluster import Cluster  # loads zmq
+
+        self._cluster = Cluster(nodes, name="notebook")
+        return self._cluster
+
+    def stop_cluster(self) -> None:
+        """Close the notebook's cluster; does nothing where there is none."""
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            cluster.close()
+
+    def reset(self) -> None:
+        """Begin with an empty graph under the name ``dag``."""
+        self.dag.clear()
+        self.run = None
+        self._freshness = Freshness()
+        self.shell.push({"dag": self.dag}, interactive=False)
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """What handoff_lab refuses inside is a misuse of the magic: one clean line, and the cell fails."""
+    try:
+        yield
+    except HandoffError as error:
+        raise UsageError(str(error)) from error

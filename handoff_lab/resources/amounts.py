@@ -1,0 +1,217 @@
+"""Amounts of named resources: what a function costs, what a node has, what is claimed of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from numbers import Real
+from typing import TypeVar, overload
+
+from handoff_lab._errors import ResourceError
+from handoff_lab._units import format_cost, parse_megabytes
+
+_T = TypeVar("_T")
+
+# Amounts are whole billionths, so what was added and taken away again leaves exactly nothing;
+# a fit allows a millionth more, so six claims of a sixth (0.166666667) fit one cpu.
+_DIGITS = 9
+SLACK = 1 + 1e-6
+
+
+class Resources(Mapping[str, float]):
+    """Non-negative amounts of named resources; never changes, can be a dict key.
+
+    A resource that is not named is there zero times: ``r["gpu"]`` is 0.0, and
+    naming a zero makes no difference to equality. ``memory`` is in MB.
+
+    Parameters
+    ----------
+    amounts
+        Name to amount. Amounts of ``memory`` may be text, such as ``"2GiB"``.
+
+    Raises
+    ------
+    ResourceError
+        For an amount that is no non-negative finite number.
+
+    Examples
+    --------
+    >>> node = Resources({"cpu": 4, "memory": "16GB"})
+    >>> node - Resources({"cpu": 1})
+    Resources({'cpu': 3, 'memory': 16000})
+    >>> Resources({"cpu": 6, "gpu": 1}).shortfall(node)
+    Resources({'cpu': 2, 'gpu': 1})
+    """
+
+    __slots__ = ("_amounts", "_hash")
+    _amounts: dict[str, float]
+    _hash: int | None
+
+    def __init__(self, amounts: Mapping[str, object] | None = None) -> None:
+        self._amounts = _checked(amounts)
+        self._hash = None
+
+    def __getitem__(self, name: str) -> float:
+        return self._amounts.get(name, 0.0)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._amounts)
+
+    def __len__(self) -> int:
+        return len(self._amounts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._amounts
+
+    @overload
+    def get(self, name: str, /) -> float | None: ...
+    @overload
+    def get(self, name: str, default: float | _T, /) -> float | _T: ...
+    def get(self, name: str, default: object = None, /) -> object:
+        """As a dict does it: ``default`` where the resource is not named."""
+        return self._amounts.get(name, default)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        theirs = other._amounts if isinstance(other, Resources) else other
+        mine = self._amounts
+        return mine == theirs or all(mine.get(name, 0) == theirs.get(name, 0) for name in {*mine, *theirs})
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(frozenset(item for item in self._amounts.items() if item[1]))
+        return self._hash
+
+    def __add__(self, other: Resources) -> Resources:
+        total = self._amounts.copy()
+        for name, amount in other._amounts.items():
+            total[name] = _tidy(total.get(name, 0.0) + amount)
+        return _make(total)
+
+    def __sub__(self, other: Resources) -> Resources:
+        """What is left: nothing of a resource of which more is taken than there is."""
+        left = self._amounts.copy()
+        for name, amount in other._amounts.items():
+            if name in left:
+                left[name] = max(0.0, _tidy(left[name] - amount))
+        return _make(left)
+
+    def scaled(self, factor: float) -> Resources:
+        """Every amount ``factor`` times, ``factor`` being a non-negative number."""
+        if not 0 <= factor < math.inf:
+            raise ResourceError("factor", factor, "must be a finite number, zero or more")
+        return _make({name: _tidy(amount * factor) for name, amount in self._amounts.items()})
+
+    def fits_in(self, other: Resources) -> bool:
+        """Whether ``other`` holds all of this."""
+        there = other._amounts
+        return all(_enough(there.get(name, 0.0), amount) for name, amount in self._amounts.items())
+
+    def fits_beside(self, claimed: Resources, capabilities: Resources) -> bool:
+        """Whether ``capabilities`` hold this on top of what is ``claimed`` of them already.
+
+        Only what this names counts: memory that is overdrawn stops nobody who needs cpu alone.
+        """
+        there, taken = capabilities._amounts, claimed._amounts
+        for name, amount in self._amounts.items():
+            if amount and not _enough(there.get(name, 0.0), taken.get(name, 0.0) + amount):
+                return False
+        return True
+
+    def shortfall(self, available: Resources) -> Resources:
+        """How much ``available`` lacks to hold this; only what is lacking is named."""
+        there = available._amounts
+        return _make(
+            {
+                name: _tidy(amount - there.get(name, 0.0))
+                for name, amount in self._amounts.items()
+                if not _enough(there.get(name, 0.0), amount)
+            }
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _make, (self._amounts,)
+
+    def __repr__(self) -> str:
+        shown = {name: int(amount) if amount.is_integer() else amount for name, amount in self._amounts.items()}
+        return f"Resources({shown})"
+
+    def __str__(self) -> str:
+        return format_cost(self._amounts)
+
+
+def parse_cost(cost: Mapping[str, object] | None) -> Resources:
+    """What a function costs; zeros are dropped, ``None`` costs nothing.
+
+    Raises
+    ------
+    ResourceError
+        For an amount that is no non-negative finite number.
+
+    Examples
+    --------
+    >>> parse_cost({"cpu": 2, "memory": "500MB", "gpu": 0})
+    Resources({'cpu': 2, 'memory': 500})
+    """
+    return _make({name: amount for name, amount in _checked(cost, "a cost").items() if amount})
+
+
+def parse_capabilities(capabilities: Mapping[str, object] | None) -> Resources:
+    """What a node has; zeros are kept, for a node may say that it has no gpu.
+
+    Raises
+    ------
+    ResourceError
+        For an amount that is no non-negative finite number.
+    """
+    return _make(_checked(capabilities, "capabilities"))
+
+
+def _make(amounts: dict[str, float]) -> Resources:
+    """Resources of amounts known to be right."""
+    made = Resources.__new__(Resources)
+    made._amounts = amounts
+    made._hash = None
+    return made
+
+
+def _checked(amounts: Mapping[str, object] | None, what: str = "resources") -> dict[str, float]:
+    if amounts is None:
+        return {}
+    if isinstance(amounts, Resources):
+        return amounts._amounts
+    if not isinstance(amounts, Mapping):
+        raise ResourceError(what, amounts, "must be a mapping such as {'cpu': 2, 'memory': '500MB'}")
+    return {_name(name): _amount(name, value) for name, value in amounts.items()}
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise ResourceError(name, name, "is no name of a resource; use text such as 'cpu'")
+    return name
+
+
+def _amount(name: str, value: object) -> float:
+    number = value
+    if isinstance(value, str):
+        if name != "memory":
+            raise ResourceError(name, value, "is text; write a number (only memory takes units)")
+        try:
+            number = parse_megabytes(value)
+        except ValueError as error:
+            raise ResourceError(name, value, "is no amount of memory; write MB as a number, or '2GiB'") from error
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise ResourceError(name, value, "must be a number")
+    amount = float(number)
+    if not 0 <= amount < math.inf:
+        raise ResourceError(name, value, "must be a finite number, zero or more")
+    return _tidy(amount)
+
+
+def _tidy(amount: float) -> float:
+    return amount if amount.is_integer() else round(amount, _DIGITS)
+
+
+def _enough(available: float, amount: float) -> bool:
+    return amount <= available * SLACK

@@ -1,0 +1,135 @@
+"""What this machine has: cpus and memory that this process may use, and NVIDIA GPUs.
+
+Containers are limited by cgroups, which neither the cpu count nor the memory
+total of the machine show; both versions of cgroups are read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from handoff_lab.resources.amounts import Resources
+
+_log = logging.getLogger(__name__)
+
+# cgroup v1 writes "no limit" as the largest page-aligned int64.
+_UNLIMITED = 2**62
+
+
+def probe_machine(root: Path = Path("/")) -> Resources:
+    """Capabilities of this machine: ``cpu``, ``memory`` (MB), and ``gpu``, ``gpu_memory`` (MB) where there are GPUs.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are found.
+    """
+    import psutil
+
+    cpus = float(_usable_cpus())
+    quota = cpu_quota(root)
+    if quota is not None:
+        cpus = min(cpus, max(1.0, quota // 1))
+    total = psutil.virtual_memory().total
+    limit = memory_limit(root)
+    nbytes = total if limit is None else min(total, limit)
+    return Resources({"cpu": cpus, "memory": nbytes // 10**6, **probe_gpus()})
+
+
+def load() -> dict[str, float]:
+    """How busy this machine is: ``cpu`` in percent since the last call, ``memory`` in use in MB."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return {"cpu": psutil.cpu_percent(), "memory": (memory.total - memory.available) / 10**6}
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """Cpus that the cgroups of this process allow, a fraction perhaps; None without a limit."""
+    quotas = []
+    for folder in _cgroups(root, "cpu"):
+        words = _read(folder / "cpu.max").split()  # version 2: "200000 100000" or "max 100000"
+        if not words:
+            words = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
+        if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal() and int(words[1]):
+            quotas.append(int(words[0]) / int(words[1]))
+    return min(quotas, default=None)
+
+
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """Bytes that the cgroups of this process allow; None without a limit."""
+    limits = []
+    for folder in _cgroups(root, "memory"):
+        text = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")
+        if text.isdecimal() and int(text) < _UNLIMITED:
+            limits.append(int(text))
+    return min(limits, default=None)
+
+
+def probe_gpus() -> dict[str, float]:
+    """``gpu`` and ``gpu_memory`` (MB, of all GPUs) as NVML has them; empty where there are none."""
+    try:
+        import pynvml
+    except ImportError:
+        return {}
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        _log.debug("NVML is not usable: %s", error)
+        return {}
+    try:
+        gpus = _visible_gpus(pynvml)
+        memory = sum(pynvml.nvmlDeviceGetMemoryInfo(gpu).total for gpu in gpus)
+    except pynvml.NVMLError as error:
+        _log.warning("NVML could not list the GPUs, so none is offered: %s", error)
+        return {}
+    finally:
+        pynvml.nvmlShutdown()
+    return {"gpu": len(gpus), "gpu_memory": memory // 10**6} if gpus else {}
+
+
+def _visible_gpus(nvml: Any) -> list[Any]:
+    """Handles of the GPUs that CUDA would use: as CUDA does, the list ends at the first bad entry."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = nvml.nvmlDeviceGetCount()
+    if chosen is None:
+        return [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+    gpus = []
+    for entry in map(str.strip, chosen.split(",")):
+        if entry.startswith(("GPU-", "MIG-")):
+            gpus.append(nvml.nvmlDeviceGetHandleByUUID(entry))
+        elif entry.isdecimal() and int(entry) < count:
+            gpus.append(nvml.nvmlDeviceGetHandleByIndex(int(entry)))
+        else:
+            break
+    return gpus
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cgroups(root: Path, controller: str) -> Iterator[Path]:
+    """Folders of this process's cgroup and those above it; a limit of each of them holds."""
+    mount = root / "sys/fs/cgroup"
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        # Inside a container the path may be the host's, which is not there: the mount's own top then is ours.
+        top = mount / controllers
+        folder = top / path.strip("/")
+        yield from (f for f in (folder, *folder.parents) if f.is_relative_to(top))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,309 @@
+"""A run as its user holds it: state, results, errors, and the verbs that act on it."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import weakref
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from handoff_lab._errors import (
+    FunctionFailedError,
+    FunctionTimeoutError,
+    HandoffError,
+    NodeLostError,
+    ResultUnavailableError,
+    RunCancelledError,
+    RunError,
+    RunTimeoutError,
+)
+from handoff_lab.coordinator.state import RunState
+from handoff_lab.messages import Failure, FailureKind
+from handoff_lab.telemetry.record import FunctionStatus
+
+if TYPE_CHECKING:
+    from handoff_lab.allocation import Plan
+    from handoff_lab.coordinator import Coordinator
+    from handoff_lab.store import ResultStore
+    from handoff_lab.telemetry.events import Event
+    from handoff_lab.telemetry.record import RunRecord
+
+RunStatus = Literal["running", "done", "failed", "cancelled"]
+_HAS_RESULT = frozenset({FunctionStatus.DONE, FunctionStatus.CACHED})
+
+
+class Run:
+    """One execution of a DAG: ``cluster.submit`` and ``cluster.execute`` return it.
+
+    Its results stay on the nodes that made them until they are read, and are freed when the run is garbage.
+
+    Attributes
+    ----------
+    id, dag_id : str
+    dag : DAG
+        The graph as it was when the run was submitted.
+    record : RunRecord
+        Everything that was told of the run so far.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        coordinator: Coordinator,
+        again: Callable[[Run], Run],
+        store: ResultStore | None = None,
+        before: Run | None = None,
+    ) -> None:
+        self._state = state
+        self._coordinator = coordinator
+        self._again = again
+        self.id = state.id
+        self.dag_id = state.dag.name
+        self.dag = state.dag
+        self.results: Results = Results(state, coordinator, store, None if before is None else before.results)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {status}" for status, n in self.record.counts().items())
+        return f"<Run {self.id} of {self.dag_id!r}: {self.status}; {counts}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from handoff_lab.visualization.display import run_mimebundle
+
+        return run_mimebundle(self)
+
+    # -- what happened -------------------------------------------------------
+
+    @property
+    def record(self) -> RunRecord:
+        """Everything that was told of the run so far."""
+        return self._state.record
+
+    @property
+    def status(self) -> RunStatus:
+        """``"running"``, ``"done"``, ``"failed"`` or ``"cancelled"``."""
+        end = self._state.end
+        return "running" if end is None else end.status
+
+    @property
+    def allocations(self) -> dict[Hashable, str]:
+        """The node of each function, by function id."""
+        return {id: f.node for id, f in self.record.functions.items() if f.node is not None}
+
+    @property
+    def attempts(self) -> dict[Hashable, int]:
+        """How often each function was tried, by function id."""
+        return {id: f.attempts for id, f in self.record.functions.items()}
+
+    @property
+    def durations(self) -> dict[Hashable, float]:
+        """Seconds that each finished function ran, by function id."""
+        return {
+            id: f.ended - f.started
+            for id, f in self.record.functions.items()
+            if f.started is not None and f.ended is not None
+        }
+
+    @property
+    def errors(self) -> dict[Hashable, HandoffError]:
+        """What made functions fail for good, by function id."""
+        return {
+            id: _error(id, f.node, f.attempts, self._state.failures[self._state.program.index[id]])
+            for id, f in self.record.functions.items()
+            if f.status is FunctionStatus.FAILED
+        }
+
+    @property
+    def events(self) -> list[Event]:
+        """Everything that happened, in order."""
+        return self.record.events
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes of results that went from one node to another."""
+        return sum(transfer.nbytes for transfer in self.record.transfers)
+
+    @property
+    def recomputed(self) -> int:
+        """Functions that ran again because their result was lost with a node."""
+        return self.record.recomputed
+
+    @property
+    def plan(self) -> Plan | None:
+        """The run as it was predicted from the functions' durations; None if none of them says any."""
+        from handoff_lab.planning import plan
+
+        if not self.record.capabilities or all(f.duration is None for f in self.dag.functions.values()):
+            return None
+        allocations = self.allocations
+        return plan(self.dag, self.record.capabilities, allocation_strategy=lambda functions, nodes: allocations)
+
+    # -- verbs ---------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait until the run is over.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most.
+
+        Raises
+        ------
+        RunTimeoutError
+            The run was not over in time; it goes on.
+        FunctionFailedError, NodeLostError, RunCancelledError
+            What made the run fail.
+        """
+        if not self._state.over.wait(timeout):
+            assert timeout is not None
+            raise RunTimeoutError(self.id, timeout, waiting=True)
+        error = self.exception()
+        if error is not None:
+            raise error
+        return self
+
+    def join(self, raise_on_error: bool = True) -> Run:
+        """Wait until the run is over, as ``cluster.execute`` does: an interrupt meanwhile cancels it."""
+        try:
+            return self.wait()
+        except RunError:
+            if raise_on_error:
+                raise
+            return self
+        except BaseException:
+            self.cancel()
+            raise
+
+    def __await__(self) -> Generator[Any, None, Run]:
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+
+        def finish() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        self._state.when_over(partial(loop.call_soon_threadsafe, finish))
+        yield from over
+        return self.wait()
+
+    def exception(self) -> HandoffError | None:
+        """What made the run fail, or None; None too while it goes on."""
+        end = self._state.end
+        if end is None or end.status == "done":
+            return None
+        if end.timeout_s is not None:
+            return RunTimeoutError(self.id, end.timeout_s)
+        if end.failure is None or end.function is None:
+            return RunCancelledError(self.id)
+        function = self._state.program.functions[end.function].id
+        return _error(function, end.node, end.attempts, end.failure)
+
+    def cancel(self, function: Hashable | None = None) -> None:
+        """Cancel the run, or one function of it and what depends on it. Does nothing once it is over."""
+        if function is None:
+            self._coordinator.cancel(self.id)
+        else:
+            self._coordinator.cancel(self.id, self.results.index(function))
+
+    def rerun_failed(self) -> Run:
+        """A new run of the same graph that takes over what this one finished, and tries the rest."""
+        return self._again(self)
+
+
+class Results(Mapping[Hashable, Any]):
+    """Results by function id; a value is fetched when it is read, and kept for the next time.
+
+    When this is garbage, the results are freed wherever they lie.
+    """
+
+    def __init__(
+        self, state: RunState, coordinator: Coordinator, store: ResultStore | None, before: Results | None
+    ) -> None:
+        self._state = state
+        self._coordinator = coordinator
+        self._store = store
+        self._before = before  # keeps the results that the run took over
+        self._values: dict[Hashable, Any] = {}
+        if store is not None:
+            state.publish = partial(_publish, state, coordinator, store)
+        weakref.finalize(self, _free, state, coordinator, store).atexit = False
+
+    def __getitem__(self, id: Hashable) -> Any:
+        if id in self._values:
+            return self._values[id]
+        if self._store is not None and (self._state.id, id) in self._store:
+            return self._store.get((self._state.id, id))
+        record = self._state.record.functions.get(id)
+        if record is not None and record.status not in _HAS_RESULT:
+            raise ResultUnavailableError(id, f"it is {record.status}; see run.errors and run.wait()")
+        self._values[id] = _fetch(self._coordinator, self._state.id, id, self.index(id))
+        return self._values[id]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return (id for id, f in self._state.record.functions.items() if f.status in _HAS_RESULT)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, id: object) -> bool:
+        record = self._state.record.functions.get(id)  # type: ignore[call-overload]
+        return record is not None and record.status in _HAS_RESULT
+
+    def __repr__(self) -> str:
+        return f"<results of {', '.join(map(repr, self))}>" if len(self) < 20 else f"<{len(self)} results>"
+
+    def wait(self, id: Hashable, timeout: float) -> bool:
+        """Wait until there is a result of ``id``, or there will be none; whether there is one."""
+        self._state.wait_for(lambda: id in self, timeout)
+        return id in self
+
+    def keep(self) -> None:
+        """Fetch every result now, so that it outlives the cluster."""
+        for id in self:
+            self[id]
+
+    def index(self, id: Hashable) -> int:
+        """The number of a function in the run's program."""
+        index = self._state.program.index.get(id)
+        if index is not None:
+            return index
+        function = self._state.dag.functions.get(id)
+        if function is None:
+            raise ResultUnavailableError(id, f"the DAG {self._state.dag.name!r} has no such function")
+        if function.type == "inline":
+            raise ResultUnavailableError(id, "it is inline: evaluated inside the functions that use it")
+        raise ResultUnavailableError(id, "no target of this run needed it")
+
+
+def _fetch(coordinator: Coordinator, run: str, id: Hashable, index: int) -> Any:
+    payload = coordinator.fetch(run, index).result()
+    if isinstance(payload, Failure):
+        raise ResultUnavailableError(id, payload.message)
+    return payload.load()
+
+
+def _publish(state: RunState, coordinator: Coordinator, store: ResultStore, id: Hashable) -> None:
+    store.put((state.id, id), _fetch(coordinator, state.id, id, state.program.index[id]))
+
+
+def _free(state: RunState, coordinator: Coordinator, store: ResultStore | None) -> None:
+    coordinator.forget(state.id)
+    if store is not None:
+        for id in state.record.functions:
+            if (state.id, id) in store:
+                store.delete((state.id, id))
+
+
+def _error(function: Hashable, node: str | None, attempts: int, failure: Failure) -> HandoffError:
+    if failure.kind is FailureKind.NODE:
+        return NodeLostError(node or "?", function, attempts, failure.message)
+    kind = FunctionTimeoutError if failure.kind is FailureKind.TIMEOUT else FunctionFailedError
+    error = kind(function, node, attempts, failure.traceback, failure.message, failure.inputs)
+    if failure.exception is not None:
+        try:
+            error.__cause__ = pickle.loads(failure.exception)
+        except Exception as reason:
+            error.add_note(f"the original exception could not be unpickled here: {reason}")
+    return error

@@ -1,0 +1,161 @@
+"""Turns a DAG into a program: inline functions dissolve into their dependents, serializers become hidden functions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from types import MappingProxyType
+
+from handoff_lab.graph import DAG, Argument, Function
+from handoff_lab.graph.references import Serializer
+from handoff_lab.messages import HERE, AttemptId
+from handoff_lab.scheduler.program import Crossing, Program, ScheduledFunction, crossing
+
+_NOTHING_GIVEN: Mapping[Hashable, tuple[AttemptId, str]] = MappingProxyType({})
+
+
+def compile_program(
+    dag: DAG,
+    targets: Iterable[Hashable] | None = None,
+    *,
+    run: str,
+    given: Mapping[Hashable, tuple[AttemptId, str]] = _NOTHING_GIVEN,
+) -> Program:
+    """The program of a run.
+
+    Parameters
+    ----------
+    dag
+        A valid DAG.
+    targets
+        Ids of the functions that are wanted; None: those that no other needs.
+    run
+        The run's id.
+    given
+        Id to key and node of results that are there already, from an earlier run: they and
+        what only they need are not run again. Inputs are given here, under the number 0.
+
+    Examples
+    --------
+    >>> dag = DAG().add(Function("xs", lambda: [1]), Function("total", sum, args=["xs"]))
+    >>> [(f.id, f.inputs) for f in compile_program(dag, run="r").functions]
+    [('xs', ()), ('total', (0,))]
+    """
+    wanted = _sinks(dag) if targets is None else list(dict.fromkeys(targets))
+    compiler = _Compiler(dag, run, given)
+    for id in compiler.needed(wanted):
+        compiler.add(dag.functions[id])
+    return compiler.program(wanted)
+
+
+def _sinks(dag: DAG) -> list[Hashable]:
+    """Functions that no other needs; an inline one has no result, so what it would have needed is wanted instead."""
+    sinks: list[Hashable] = []
+    seen: set[Hashable] = set()
+    stack: list[Hashable] = [id for id in reversed(dag.functions) if not dag.dependents(id)]
+    while stack:
+        id = stack.pop()
+        if id in seen:
+            continue
+        seen.add(id)
+        if dag.functions[id].type == "inline":
+            stack.extend(dag.dependencies(id))
+        else:
+            sinks.append(id)
+    return sinks
+
+
+class _Compiler:
+    def __init__(self, dag: DAG, run: str, given: Mapping[Hashable, tuple[AttemptId, str]]) -> None:
+        self._dag = dag
+        self._run = run
+        self._given = given
+        self._inlined: dict[Hashable, list[Hashable]] = {}  # inline function to the args that it brings along
+        self._functions: list[ScheduledFunction] = []
+        self._index: dict[Hashable, int] = {}
+        self._serializers: dict[int, Serializer] = {}
+        self._crossings: dict[Crossing, int] = {}
+
+    def needed(self, wanted: Iterable[Hashable]) -> list[Hashable]:
+        """What has to be there for ``wanted``, in topological order."""
+        found: set[Hashable] = set()
+        stack: list[Hashable] = list(wanted)
+        while stack:
+            id = stack.pop()
+            if id not in found:
+                found.add(id)
+                if id not in self._given:
+                    stack.extend(self._dag.dependencies(id))
+        return [id for id in self._dag.functions if id in found]
+
+    def add(self, function: Function) -> None:
+        if function.id in self._given:
+            self._append(ScheduledFunction(function.id, given=self._given[function.id]))
+        elif function.type == "inline":
+            self._inlined[function.id] = self._flattened(function)
+        elif function.type == "input":
+            key = AttemptId(self._run, len(self._functions), 0)
+            self._append(ScheduledFunction(function.id, given=(key, HERE)))
+        else:
+            inputs = self._inputs(function)
+            retries, delay = function.max_retries, function.retry_delay
+            self._append(
+                ScheduledFunction(function.id, inputs, function.cost, function, max_retries=retries, retry_delay=delay)
+            )
+
+    def _append(self, scheduled: ScheduledFunction) -> None:
+        self._index[scheduled.id] = len(self._functions)
+        self._functions.append(scheduled)
+
+    def _flattened(self, function: Function) -> list[Hashable]:
+        """The args of a function, then those of the inline functions among them; none twice."""
+        own: dict[Hashable, None] = {}
+        brought: dict[Hashable, None] = {}
+        for arg in function.args:
+            inlined = self._inlined.get(arg.id if isinstance(arg, Argument) else arg)
+            if inlined is None:
+                own[arg] = None
+            else:
+                brought.update(dict.fromkeys(inlined))
+        return list(own | brought)
+
+    def _inputs(self, function: Function) -> tuple[int, ...]:
+        args = self._flattened(function)
+        serialized = {crossing(arg, function): arg for arg in args if isinstance(arg, Argument) and arg.serialize}
+        toward = len(self._functions) + len(serialized)
+        for key, arg in serialized.items():
+            self._hide(key, arg, function, toward)
+        return tuple(dict.fromkeys(self._input(arg, function) for arg in args))
+
+    def _hide(self, key: Crossing, argument: Argument, consumer: Function, toward: int) -> None:
+        assert argument.serialize is not None
+        hidden = self._crossings[key] = len(self._functions)
+        self._serializers[hidden] = argument.serialize
+        producer = self._index[argument.id]
+        self._functions.append(
+            ScheduledFunction(
+                f"{argument.id} for {consumer.id}",
+                (producer,),
+                beside=producer,
+                toward=toward,
+                max_retries=consumer.max_retries,
+                retry_delay=consumer.retry_delay,
+            )
+        )
+
+    def _input(self, arg: Hashable, consumer: Function) -> int:
+        if not isinstance(arg, Argument):
+            return self._index[arg]
+        if arg.serialize is None:
+            return self._index[arg.id]
+        return self._crossings[crossing(arg, consumer)]
+
+    def program(self, wanted: Iterable[Hashable]) -> Program:
+        return Program(
+            self._run,
+            self._dag.name,
+            tuple(self._functions),
+            tuple(self._index[id] for id in wanted),
+            self._index,
+            self._serializers,
+            self._crossings,
+        )

@@ -1,0 +1,174 @@
+"""Starts what is ready: the most urgent first, as far as claims, room on the node and the run's limit allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush, heapreplace
+from itertools import count
+
+from handoff_lab.messages import AttemptId, Command, Start
+from handoff_lab.scheduler import reports
+from handoff_lab.scheduler.lanes import Lane
+from handoff_lab.scheduler.ledger import Ledger, NodeState
+from handoff_lab.scheduler.state import READY, SUBMITTED, Progress
+
+# Lanes that may be refused on a busy node before it is left alone until something changes there:
+# what bounds the work per event where every function has a cost of its own.
+_BACKFILL = 32
+
+
+class Dispatcher:
+    """Queues of the nodes. What became startable is started by `dispatch`, once for a whole batch of events."""
+
+    def __init__(self, ledger: Ledger, prefetch: int, emit: Callable[[Command], None]) -> None:
+        self._ledger = ledger
+        self._prefetch = prefetch
+        self._emit = emit
+        self._orders = count()
+        self._dirty: dict[NodeState, None] = {}
+        self._below_limit: dict[Progress, None] = {}
+
+    def enqueue(self, run: Progress, i: int) -> None:
+        """Function ``i`` has all its inputs and waits on its node from now on."""
+        run.move(i, READY)
+        name, cost_class = run.node[i], run.cost_class[i]
+        assert name is not None
+        lane = run.lanes.get((name, cost_class)) or self._open_lane(run, i, name)
+        priority = run.priority[i]
+        heappush(lane.heap, (priority, i))
+        node = lane.node
+        if lane.cost:
+            node.costed += 1
+        if lane.entry is None:
+            if not lane.aside:
+                self._list(lane)
+        elif priority < lane.entry[0]:
+            self._list(lane)
+        self._dirty[node] = None
+        if cost_class:
+            self._emit(reports.queued(run, i))
+
+    def leave(self, run: Progress, i: int, node: NodeState) -> None:
+        """The attempt at ``i`` is over: its room, its claim and its share of the run's limit are free."""
+        node.in_flight -= 1
+        self._dirty[node] = None
+        if not run.cost_class[i]:
+            return
+        run.in_flight -= 1
+        if run.capped:
+            self._below_limit[run] = None
+        cost = run.program.functions[i].cost
+        if cost:
+            self._ledger.release(node, cost)
+            self._emit(reports.released(run, i, cost, node))
+            for other in self._ledger.nodes.values() if self._ledger.custom else (node,):
+                self._readmit(other)
+
+    def changed(self, node: NodeState) -> None:
+        """The node has other capabilities than before."""
+        node.refused += node.misfits
+        node.misfits = []
+        for other in self._ledger.nodes.values() if self._ledger.custom else (node,):
+            self._readmit(other)
+        self._dirty[node] = None
+
+    def dispatch(self) -> None:
+        """Start all that can start."""
+        dirty, self._dirty = self._dirty, {}
+        for node in dirty:
+            self._fill(node)
+        below, self._below_limit = self._below_limit, {}
+        for run in below:
+            while run.capped and not run.capped[0][2].is_at_limit():
+                lane = heappop(run.capped)[2]
+                lane.aside = False
+                if lane.heap:
+                    self._list(lane)
+                    self._fill(lane.node)
+
+    def drop_run(self, run: Progress) -> None:
+        """Nothing of the run waits any more."""
+        for lane in run.lanes.values():
+            lane.clear()
+            if lane.aside:
+                lane.node.refused = [other for other in lane.node.refused if other is not lane]
+                lane.node.misfits = [other for other in lane.node.misfits if other is not lane]
+            self._dirty[lane.node] = None
+        run.lanes.clear()
+        run.capped.clear()
+
+    def drop_node(self, run: Progress, name: str) -> None:
+        """Nothing of the run waits on the node any more, which is gone."""
+        for key in [key for key in run.lanes if key[0] == name]:
+            run.lanes.pop(key).clear()
+
+    def _open_lane(self, run: Progress, i: int, name: str) -> Lane:
+        cost_class = run.cost_class[i]
+        cost = run.program.functions[i].cost
+        lane = Lane(run, self._ledger.nodes[name], cost, cost_class > 0, next(self._orders))
+        run.lanes[name, cost_class] = lane
+        return lane
+
+    def _list(self, lane: Lane) -> None:
+        """Give the lane its place among those of its node."""
+        lane.entry = (lane.heap[0][0], lane.order, lane)
+        heappush(lane.node.lanes, lane.entry)
+
+    def _readmit(self, node: NodeState) -> None:
+        if not node.refused:
+            return
+        for lane in node.refused:
+            lane.aside = False
+            if lane.heap:
+                self._list(lane)
+        node.refused = []
+        self._dirty[node] = None
+
+    def _fill(self, node: NodeState) -> None:
+        lanes = node.lanes
+        refused = 0
+        # Functions without cost run ahead into the node's own queue, but not in the way of those that hold claims.
+        while lanes and node.in_flight < node.slots + (0 if node.costed else self._prefetch):
+            entry = lanes[0]
+            lane = entry[2]
+            i = lane.head() if lane.entry is entry else None
+            if i is None:
+                heappop(lanes)
+                if lane.entry is entry:
+                    lane.entry = None
+            elif lane.is_at_limit():
+                self._set_aside(lane)
+                heappush(lane.run.capped, entry)
+            elif lane.cost and not self._ledger.claim(node, lane.cost):
+                self._set_aside(lane)
+                fits = lane.cost.fits_in(node.capabilities)
+                (node.refused if fits else node.misfits).append(lane)
+                refused += fits
+                if refused >= _BACKFILL and node.in_flight:
+                    return
+            else:
+                self._start(lane, i)
+                if lane.head() is None:
+                    heappop(lanes)
+                    lane.entry = None
+                elif lane.heap[0][0] != entry[0]:
+                    lane.entry = (lane.heap[0][0], lane.order, lane)
+                    heapreplace(lanes, lane.entry)
+
+    def _set_aside(self, lane: Lane) -> None:
+        heappop(lane.node.lanes)
+        lane.entry = None
+        lane.aside = True
+
+    def _start(self, lane: Lane, i: int) -> None:
+        run, node = lane.run, lane.node
+        lane.pop()
+        run.number[i] += 1
+        run.move(i, SUBMITTED)
+        node.in_flight += 1
+        run.in_flight += lane.counted
+        if lane.cost:
+            self._emit(reports.claimed(run, i, lane.cost, node))
+        sources = tuple([run.source(producer) for producer in run.program.functions[i].inputs])
+        id = AttemptId(run.id, i, run.number[i])
+        self._emit(Start(id, node.name, sources, run.priority[i]))  # type: ignore[arg-type]  # none is None: it's ready

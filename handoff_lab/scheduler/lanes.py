@@ -1,0 +1,53 @@
+"""Lanes: what waits on a node, grouped so that all of a lane starts or none."""
+
+from __future__ import annotations
+
+from heapq import heappop
+
+from handoff_lab.resources import Resources
+from handoff_lab.scheduler.ledger import NodeState
+from handoff_lab.scheduler.state import READY, Progress
+
+
+class Lane:
+    """Ready functions of one run that cost the same on one node, the most urgent first.
+
+    Functions that are ready no more stay in the heap until they come to its top.
+    """
+
+    __slots__ = ("aside", "cost", "counted", "entry", "heap", "node", "order", "run")
+
+    def __init__(self, run: Progress, node: NodeState, cost: Resources, counted: bool, order: int) -> None:
+        self.run = run
+        self.node = node
+        self.cost = cost
+        self.counted = counted  # by max_concurrency
+        self.order = order
+        self.heap: list[tuple[float, int]] = []
+        self.entry: tuple[float, int, Lane] | None = None  # its place in the node's heap
+        self.aside = False  # refused its claim, or the run is at its limit
+
+    def head(self) -> int | None:
+        """The function to start next."""
+        heap, state, nodes, name = self.heap, self.run.state, self.run.node, self.node.name
+        while heap:
+            i = heap[0][1]
+            if state[i] == READY and nodes[i] == name:
+                return i
+            self.pop()
+        return None
+
+    def pop(self) -> None:
+        heappop(self.heap)
+        if self.cost:
+            self.node.costed -= 1
+
+    def clear(self) -> None:
+        if self.cost:
+            self.node.costed -= len(self.heap)
+        self.heap.clear()
+        self.entry = None
+
+    def is_at_limit(self) -> bool:
+        limit = self.run.options.max_concurrency
+        return limit is not None and self.counted and self.run.in_flight >= limit

@@ -1,0 +1,76 @@
+"""The nodes, what is claimed on each, and what waits for room there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from handoff_lab.messages import NodeInfo
+from handoff_lab.resources import Resources, ResourceTracker, SimpleResourceTracker, parse_capabilities
+
+if TYPE_CHECKING:
+    from handoff_lab.scheduler.lanes import Lane
+
+_NOTHING = Resources()
+
+
+class NodeState:
+    """One node. ``lanes`` is a heap of what waits there; entries that a lane has left behind are skipped."""
+
+    __slots__ = (
+        "capabilities", "claimed", "costed", "in_flight", "lanes", "misfits", "name", "refused", "slots",
+    )  # fmt: skip
+
+    def __init__(self, name: str, capabilities: Resources, slots: int) -> None:
+        self.name = name
+        self.capabilities = capabilities
+        self.slots = slots
+        self.claimed = _NOTHING
+        self.in_flight = 0  # attempts submitted and not ended
+        self.costed = 0  # functions with a cost that wait here
+        self.lanes: list[tuple[float, int, Lane]] = []
+        self.refused: list[Lane] = []  # wait for a claim to be released
+        self.misfits: list[Lane] = []  # wait for the node to have more
+
+
+class Ledger:
+    """Who holds what: every claim goes through the tracker, and is kept count of here for reports."""
+
+    def __init__(self, tracker: ResourceTracker | None) -> None:
+        self.tracker = SimpleResourceTracker() if tracker is None else tracker
+        self.custom = tracker is not None
+        self.nodes: dict[str, NodeState] = {}
+        self.open: dict[str, NodeState] = {}  # those that take functions: all but the draining ones
+
+    def join(self, info: NodeInfo) -> NodeState:
+        capabilities = parse_capabilities(info.capabilities)
+        self.tracker.register(info.name, capabilities)
+        node = self.nodes[info.name] = self.open[info.name] = NodeState(info.name, capabilities, info.slots)
+        return node
+
+    def change(self, name: str, capabilities: Mapping[str, float], slots: int) -> NodeState:
+        node = self.nodes[name]
+        node.capabilities = parse_capabilities(capabilities)
+        node.slots = slots
+        self.tracker.register(name, node.capabilities)
+        return node
+
+    def leave(self, name: str) -> NodeState:
+        """Take a node out; its claims are released by those who hold them."""
+        self.tracker.register(name, _NOTHING)
+        self.open.pop(name, None)
+        return self.nodes.pop(name)
+
+    def claim(self, node: NodeState, cost: Resources) -> bool:
+        if not self.tracker.request(node.name, cost):
+            return False
+        node.claimed += cost
+        return True
+
+    def release(self, node: NodeState, cost: Resources) -> None:
+        self.tracker.release(node.name, cost)
+        node.claimed -= cost
+
+    def capabilities(self, names: tuple[str, ...] | None = None) -> dict[str, Resources]:
+        """What each node has that takes functions, of ``names`` or of all."""
+        return {name: node.capabilities for name, node in self.open.items() if names is None or name in names}

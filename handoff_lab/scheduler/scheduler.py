@@ -1,0 +1,310 @@
+"""The scheduler: events in, commands out. It does no I/O and has no clock; whoever calls it says what time it is."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from handoff_lab.messages import (
+    AttemptId,
+    BackendEvent,
+    Cancelled,
+    Command,
+    Failed,
+    Finished,
+    Free,
+    NodeChanged,
+    NodeJoined,
+    NodeLoad,
+    NodeLost,
+    ResultLost,
+    Started,
+    Transferred,
+    Wrote,
+)
+from handoff_lab.resources import Resources, ResourceTracker
+from handoff_lab.scheduler import reports
+from handoff_lab.scheduler.dispatch import Dispatcher
+from handoff_lab.scheduler.ledger import Ledger, NodeState
+from handoff_lab.scheduler.lifecycle import Lifecycle
+from handoff_lab.scheduler.placement import Placement
+from handoff_lab.scheduler.program import Program, RunOptions
+from handoff_lab.scheduler.recovery import Recovery
+from handoff_lab.scheduler.state import (
+    DELAYED,
+    IN_FLIGHT,
+    RUNNING,
+    SUBMITTED,
+    Progress,
+    State,
+    Step,
+)
+from handoff_lab.scheduler.timers import Timers
+
+_REMEMBERED_STEPS = 4096
+
+
+class Scheduler:
+    """Decides what runs where and when, for several runs at once over the same nodes.
+
+    Every method that changes something takes the time, in seconds of any
+    clock that only goes forward, and returns what is to be done, in order.
+
+    Parameters
+    ----------
+    tracker
+        The ledger of claims; None: one of its own.
+    prefetch
+        Functions without cost that may wait in a node's own queue beyond its slots.
+    this_node
+        The node that ``first_available`` tries first.
+    """
+
+    def __init__(self, tracker: ResourceTracker | None = None, *, prefetch: int = 32, this_node: str = "local") -> None:
+        self._commands: list[Command] = []
+        emit = self._commands.append
+        self._emit = emit
+        self._ledger = Ledger(tracker)
+        self._timers = Timers(emit)
+        self._dispatcher = Dispatcher(self._ledger, prefetch, emit)
+        self._lifecycle = Lifecycle(self._ledger, self._dispatcher, self._timers, emit)
+        self._placement = Placement(self._ledger, self._lifecycle, this_node, emit)
+        self._recovery = Recovery(self._ledger, self._dispatcher, self._lifecycle, self._placement, emit)
+        self._runs: dict[str, Progress] = {}
+        self._steps: deque[tuple[object, ...]] = deque(maxlen=_REMEMBERED_STEPS)
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Started: self._started,
+            Finished: self._finished,
+            Failed: self._failed,
+            Cancelled: self._cancelled,
+            Transferred: self._transferred,
+            Wrote: self._wrote,
+            NodeJoined: self._node_joined,
+            NodeChanged: self._node_changed,
+            NodeLost: self._node_lost,
+            NodeLoad: self._node_load,
+            ResultLost: self._result_lost,
+        }
+
+    # -- stimuli -------------------------------------------------------------------
+
+    def submit(self, program: Program, options: RunOptions, now: float) -> list[Command]:
+        """Begin a run.
+
+        Raises
+        ------
+        AllocationError
+            When a function fits on no node, or the allocator's answer breaks a guarantee; nothing has begun then.
+        """
+        if program.run in self._runs:
+            raise ValueError(f"there is a run {program.run!r} already")
+        self._timers.now = now
+        allocation = self._placement.allocate(program, options)
+        run = Progress(program, options, now, self._steps)
+        self._runs[run.id] = run
+        for i, function in enumerate(program.functions):
+            if function.given is None and function.beside is None:
+                run.node[i] = allocation[function.id]
+                run.priority[i] = allocation.priority.get(function.id, float(i))
+        self._emit(reports.run_start(run, self._ledger.capabilities(options.nodes)))
+        self._lifecycle.begin(run)
+        if options.timeout_s is not None:
+            self._timers.set(options.timeout_s, run.id)
+        return self._done(now)
+
+    def cancel(self, run: str, now: float, function: int | None = None) -> list[Command]:
+        """Cancel a run, or one function of it and what needs that; what is over stays as it is."""
+        self._timers.now = now
+        progress = self._runs[run]
+        if progress.status == "running" and progress.ending is None:
+            if function is None:
+                self._lifecycle.stop(progress, "cancelled")
+            else:
+                self._lifecycle.cancel(progress, function)
+        return self._done(now)
+
+    def handle(self, events: Sequence[BackendEvent], now: float) -> list[Command]:
+        """Take in what the backend says; what follows from all of it is decided together."""
+        self._timers.now = now
+        handlers = self._handlers
+        for event in events:
+            handlers[type(event)](event)
+        return self._done(now)
+
+    def wake(self, now: float) -> list[Command]:
+        """Do what was due until now."""
+        self._timers.now = now
+        for timer in self._timers.due():
+            run = self._runs.get(timer.run)
+            if run is None or run.status != "running" or run.ending is not None:
+                continue
+            if timer.function is None:
+                run.overtime = True
+                self._lifecycle.stop(run, "failed")
+            elif run.state[timer.function] == DELAYED and run.number[timer.function] == timer.attempt:
+                self._lifecycle.restart(run, timer.function)
+        return self._done(now)
+
+    def drain(self, node: str, now: float) -> list[Command]:
+        """Let a node finish what runs there and take nothing new: what waits for it goes elsewhere, as after a loss."""
+        self._timers.now = now
+        if node in self._ledger.open:
+            self._recovery.drain(self._runs.values(), node)
+        return self._done(now)
+
+    def forget(self, run: str) -> list[Command]:
+        """Drop a run that is over, and free its results."""
+        progress = self._runs[run]
+        if progress.status == "running":
+            raise ValueError(f"run {run!r} is not over; cancel it first")
+        del self._runs[run]
+        sources = [progress.source(i) for i in range(len(progress.state))]
+        keys = tuple(source[0] for source in sources if source is not None and source[0].run == run)
+        return [Free(keys)] if keys else []
+
+    def _done(self, now: float) -> list[Command]:
+        self._placement.place_again()
+        self._dispatcher.dispatch()
+        self._lifecycle.end(now)
+        commands = self._commands.copy()
+        self._commands.clear()
+        return commands
+
+    # -- views ---------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> Mapping[str, NodeState]:
+        """The nodes that are there, by name; not to be changed."""
+        return MappingProxyType(self._ledger.nodes)
+
+    def capabilities(self, node: str) -> Resources:
+        """What a node has."""
+        return self._ledger.nodes[node].capabilities
+
+    def used(self, node: str) -> Resources:
+        """What is claimed on a node."""
+        return self._ledger.nodes[node].claimed
+
+    def available(self, node: str, cost: Resources) -> bool:
+        """Whether a node could take ``cost`` now."""
+        return node in self._ledger.nodes and self._ledger.tracker.available(node, cost)
+
+    def progress(self, run: str) -> Progress:
+        """The state of a run; not to be changed."""
+        return self._runs[run]
+
+    def in_flight(self, node: str) -> int:
+        """Attempts that a node was given and has not ended."""
+        return self._ledger.nodes[node].in_flight
+
+    def is_over(self, run: str) -> bool:
+        """Whether a run has ended."""
+        return self._runs[run].status != "running"
+
+    def holder(self, run: str, function: int) -> tuple[AttemptId, str] | None:
+        """Key and node of a function's result; None: there is none."""
+        return self._runs[run].source(function)
+
+    def target_node(self, id: AttemptId) -> str:
+        """The node for which a serializer makes its result; "" for any other attempt."""
+        run = self._runs[id.run]
+        toward = run.program.functions[id.function].toward
+        return "" if toward is None else run.node[toward] or ""
+
+    def state(self, run: str, function: int) -> State:
+        """The state of a function."""
+        return State(self._runs[run].state[function])
+
+    def story(self, run: str, function: int) -> list[Step]:
+        """The latest transitions of a function, for debugging."""
+        return self._runs[run].story(function)
+
+    # -- what a backend says -----------------------------------------------------------
+
+    def _current(self, id: AttemptId) -> Progress | None:
+        """The run of an attempt that is in flight; None for one that was given up."""
+        run = self._runs.get(id.run)
+        if run is None or run.number[id.function] != id.number or run.state[id.function] not in IN_FLIGHT:
+            return None
+        return run
+
+    def _started(self, event: Started) -> None:
+        run = self._current(event.id)
+        if run is not None and run.state[event.id.function] == SUBMITTED:
+            self._begin(run, event.id.function, event.started, event.slot)
+
+    def _begin(self, run: Progress, i: int, started: float, slot: int) -> None:
+        run.move(i, RUNNING)
+        if run.cost_class[i]:
+            self._emit(reports.start(run, i, started, slot))
+
+    def _over(self, event: Finished | Failed | Cancelled) -> Progress | None:
+        """The run of an attempt that is over, which holds nothing any more; None for one that was given up."""
+        run = self._current(event.id)
+        if run is not None:
+            i = event.id.function
+            node = run.node[i]
+            assert node is not None
+            self._dispatcher.leave(run, i, self._ledger.nodes[node])
+        return run
+
+    def _finished(self, event: Finished) -> None:
+        run = self._over(event)
+        if run is None:
+            self._free_stray(event.id)
+            return
+        i = event.id.function
+        if run.state[i] == SUBMITTED:  # a backend may leave out that a short function has started
+            self._begin(run, i, event.started, event.slot)
+        self._lifecycle.succeed(run, i, event)
+
+    def _free_stray(self, key: AttemptId) -> None:
+        run = self._runs.get(key.run)
+        source = None if run is None else run.source(key.function)
+        if source is None or source[0] != key:
+            self._emit(Free((key,)))
+
+    def _failed(self, event: Failed) -> None:
+        run = self._over(event)
+        if run is not None:
+            self._lifecycle.attempt_failed(run, event.id.function, event)
+
+    def _cancelled(self, event: Cancelled) -> None:
+        run = self._over(event)
+        if run is not None:
+            self._lifecycle.attempt_cancelled(run, event.id.function, event)
+
+    def _transferred(self, event: Transferred) -> None:
+        run = self._runs.get(event.key.run)
+        if run is not None:
+            self._emit(reports.transferred(run, event.key.function, event))
+
+    def _wrote(self, event: Wrote) -> None:
+        run = self._runs.get(event.id.run)
+        if run is not None and run.cost_class[event.id.function]:
+            self._emit(reports.log(run, event.id.function, event.id.number, event.text))
+
+    def _node_joined(self, event: NodeJoined) -> None:
+        if event.info.name in self._ledger.nodes:
+            self._node_lost(NodeLost(event.info.name, "it started anew"))
+        self._emit(reports.node("up", self._ledger.join(event.info)))
+
+    def _node_changed(self, event: NodeChanged) -> None:
+        if event.name in self._ledger.nodes:
+            node = self._ledger.change(event.name, event.capabilities, event.slots)
+            self._dispatcher.changed(node)
+            self._emit(reports.node("changed", node))
+
+    def _node_lost(self, event: NodeLost) -> None:
+        if event.name in self._ledger.nodes:
+            self._recovery.lose_node(self._runs.values(), event)
+
+    def _node_load(self, event: NodeLoad) -> None:
+        node = self._ledger.nodes.get(event.name)
+        if node is not None:
+            self._emit(reports.utilization(event, node))
+
+    def _result_lost(self, event: ResultLost) -> None:
+        self._recovery.lose_result(self._runs.values(), event.key, event.node)

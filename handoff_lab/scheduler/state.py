@@ -1,0 +1,192 @@
+"""How far one run is: a state for each of its functions, by number, in columns of small values."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from handoff_lab._errors import HandoffError
+from handoff_lab.messages import AttemptId, Failure
+from handoff_lab.scheduler.program import Program, RunOptions
+
+if TYPE_CHECKING:
+    from handoff_lab.scheduler.lanes import Lane
+
+Ending = Literal["done", "failed", "cancelled"]
+
+
+class State(IntEnum):
+    """Where a function is in its life."""
+
+    WAITING = 0  # for inputs
+    READY = 1  # in the queue of its node
+    DELAYED = 2  # for the time of its next attempt
+    SUBMITTED = 3
+    RUNNING = 4
+    STOPPING = 5  # told to end, for good
+    REVOKED = 6  # told to end, to be started again: an input was lost
+    DONE = 7
+    FAILED = 8
+    SKIPPED = 9  # something that it needs failed
+    CANCELLED = 10
+
+
+WAITING, READY, DELAYED, SUBMITTED, RUNNING, STOPPING, REVOKED, DONE, FAILED, SKIPPED, CANCELLED = State
+
+_NEXT = {
+    WAITING: (READY, FAILED, SKIPPED, CANCELLED),
+    READY: (SUBMITTED, WAITING, SKIPPED, CANCELLED),
+    DELAYED: (WAITING, FAILED, SKIPPED, CANCELLED),
+    SUBMITTED: (RUNNING, STOPPING, REVOKED, DONE, FAILED, DELAYED, WAITING),
+    RUNNING: (STOPPING, DONE, FAILED, DELAYED, WAITING),
+    STOPPING: (DONE, FAILED, CANCELLED),
+    REVOKED: (STOPPING, DONE, FAILED, DELAYED, WAITING),
+    DONE: (WAITING,),  # its result was lost
+    FAILED: (),
+    SKIPPED: (),
+    CANCELLED: (),
+}
+_MAY = [sum(1 << to for to in _NEXT[state]) for state in State]
+
+PENDING = (WAITING, READY, DELAYED)
+IN_FLIGHT = (SUBMITTED, RUNNING, STOPPING, REVOKED)
+DEAD = (FAILED, SKIPPED, CANCELLED)
+
+
+class Step(NamedTuple):
+    """A transition, for the story of a function."""
+
+    run: str
+    function: int
+    before: State
+    after: State
+    attempt: int
+
+
+class InvalidTransition(HandoffError):
+    """A bug of the scheduler, with the latest transitions of the function."""
+
+    def __init__(self, function: Hashable, before: State, after: State, story: Sequence[Step]) -> None:
+        self.function = function
+        self.before = before
+        self.after = after
+        self.story = tuple(story)
+        told = " ".join(f"{step.before.name}→{step.after.name}({step.attempt})" for step in self.story)
+        super().__init__(
+            f"function {function!r} cannot go from {before.name} to {after.name} (before: {told or 'nothing'}); "
+            "this is a bug of handoff_lab, please report it with this message"
+        )
+
+
+class FirstFailure(NamedTuple):
+    """What made a run fail."""
+
+    function: int
+    attempts: int
+    node: str | None
+    failure: Failure
+
+
+class Progress:
+    """State of one run. Only `move` changes a function's state."""
+
+    __slots__ = (
+        "_steps", "cancelled", "capped", "cost_class", "deaths", "dependents", "ending", "failure", "given",
+        "holder", "id", "in_flight", "inline", "lanes", "missing", "node", "number", "options", "overtime",
+        "priority", "program", "recomputed", "retried", "retries", "started", "state", "status",
+        "unfinished", "unplaced", "wanted",
+    )  # fmt: skip
+
+    def __init__(self, program: Program, options: RunOptions, now: float, steps: deque[tuple[object, ...]]) -> None:
+        functions = program.functions
+        count = len(functions)
+        self.id = program.run
+        self.program = program
+        self.options = options
+        self.started = now
+        self.status: Literal["running"] | Ending = "running"
+        self.ending: Ending | None = None  # nothing starts any more; what the run ends as
+        self.overtime = False  # ended by its own timeout
+        self.state = bytearray(count)
+        self.missing = [len(function.inputs) for function in functions]  # inputs that are not there
+        self.number = [0] * count  # of the latest attempt
+        self.node: list[str | None] = [None] * count  # given by the allocator; of a hidden one: where it ran last
+        self.holder: list[str | None] = [None] * count  # where the result is
+        self.inline = bytearray(count)  # whether the coordinator has the result too
+        self.priority: list[float] = [0.0] * count
+        self.dependents = _dependents(program)
+        self.cost_class = _cost_classes(program)
+        self.given: dict[int, AttemptId] = {}  # keys of the results that were given
+        self.wanted = frozenset(program.targets)
+        self.cancelled: set[int] = set()  # functions that the user cancelled
+        self.retried: dict[int, int] = {}  # retries used up
+        self.deaths: dict[int, int] = {}
+        self.unplaced: set[int] = set()  # functions whose node is gone
+        self.unfinished = count
+        self.in_flight = 0  # without hidden ones
+        self.retries = 0
+        self.recomputed = 0
+        self.failure: FirstFailure | None = None
+        self.lanes: dict[tuple[str, int], Lane] = {}
+        self.capped: list[tuple[float, int, Lane]] = []  # heap: lanes that wait for max_concurrency
+        self._steps = steps
+
+    def move(self, i: int, after: State) -> None:
+        """Change the state of function ``i``."""
+        before = self.state[i]
+        if not _MAY[before] >> after & 1:
+            raise InvalidTransition(self.program.functions[i].id, State(before), after, self.story(i))
+        self.state[i] = after
+        self._steps.append((self.id, i, before, after, self.number[i]))
+
+    def story(self, i: int) -> list[Step]:
+        """The latest transitions of function ``i``, as far as they are remembered."""
+        return [
+            Step(run, function, State(before), State(after), attempt)  # type: ignore[arg-type]
+            for run, function, before, after, attempt in self._steps
+            if run == self.id and function == i
+        ]
+
+    def source(self, i: int) -> tuple[AttemptId, str] | None:
+        """Key and node of the result of function ``i``; None: there is none."""
+        holder = self.holder[i]
+        if holder is None:
+            return None
+        return self.given.get(i) or AttemptId(self.id, i, self.number[i]), holder
+
+    def is_lost(self, i: int) -> bool:
+        """Whether function ``i`` is done, but its result is not there any more."""
+        return self.state[i] == DONE and self.holder[i] is None
+
+    def is_hidden(self, i: int) -> bool:
+        return self.program.functions[i].beside is not None
+
+    def count(self, state: State) -> int:
+        """Functions of the user's that are in ``state``; inputs are not counted."""
+        hidden = sum(self.state[i] == state for i in self.program.serializers)
+        inputs = sum(key.number == 0 and self.state[i] == state for i, key in self.given.items())
+        return self.state.count(state) - hidden - inputs
+
+
+def _dependents(program: Program) -> list[Sequence[int]]:
+    none: Sequence[int] = ()
+    dependents: list[Sequence[int]] = [none] * len(program.functions)
+    for i, function in enumerate(program.functions):
+        for producer in function.inputs:
+            known = dependents[producer]
+            if isinstance(known, list):
+                known.append(i)
+            else:
+                dependents[producer] = [i]
+    return dependents
+
+
+def _cost_classes(program: Program) -> list[int]:
+    """A number for each function, the same for those with equal costs; 0 for hidden ones."""
+    classes: dict[object, int] = {}
+    return [
+        0 if function.beside is not None else classes.setdefault(function.cost, len(classes) + 1)
+        for function in program.functions
+    ]

@@ -1,0 +1,47 @@
+"""What is due later: delayed attempts and the runs' own timeouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
+from itertools import count
+from typing import NamedTuple
+
+from handoff_lab.messages import Command, Wake
+
+
+class Timer(NamedTuple):
+    """Names its run by id, so that a run that is over is not kept for its timer."""
+
+    at: float
+    order: int
+    run: str
+    function: int | None  # None: the run's own timeout
+    attempt: int  # after which it was set
+
+
+class Timers:
+    """A heap of timers; asks to be woken for the earliest."""
+
+    def __init__(self, emit: Callable[[Command], None]) -> None:
+        self._emit = emit
+        self._heap: list[Timer] = []
+        self._orders = count()
+        self._asked: float | None = None  # the wake that was asked for
+        self.now = 0.0  # told by the scheduler's caller
+
+    def set(self, delay: float, run: str, function: int | None = None, attempt: int = 0) -> None:
+        heappush(self._heap, Timer(self.now + delay, next(self._orders), run, function, attempt))
+        self._ask()
+
+    def due(self) -> Iterator[Timer]:
+        """Timers whose time has come, the earliest first."""
+        self._asked = None
+        while self._heap and self._heap[0].at <= self.now:
+            yield heappop(self._heap)
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._heap and (self._asked is None or self._heap[0].at < self._asked):
+            self._asked = self._heap[0].at
+            self._emit(Wake(self._asked))

@@ -1,0 +1,87 @@
+"""Private directories that vanish with their users: each user holds a shared lock, and the last one out removes all.
+
+What a kill leaves behind is reaped by the next process that makes such a directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Self
+
+_PREFIX = "handoff-lab-"
+
+
+class SharedDirectory:
+    """A directory with mode 0700, in use as long as this object is open."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls) -> Self:
+        """Make a new one, where the system keeps what lives as long as a session."""
+        base = _base()
+        _reap(base)
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+            try:
+                return cls.enter(path)
+            except FileNotFoundError:
+                continue  # another process reaped it before it was locked
+
+    @classmethod
+    def enter(cls, path: Path) -> Self:
+        """Use one that another process made.
+
+        Raises
+        ------
+        FileNotFoundError
+            When it is gone.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                raise FileNotFoundError(path)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return cls(path, descriptor)
+
+    def leave(self) -> None:
+        """Use it no more; remove it if nobody else does. Does nothing the second time."""
+        if self._descriptor >= 0:
+            _remove_unused(self.path, self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _base() -> Path:
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Path(runtime if runtime and os.access(runtime, os.W_OK) else tempfile.gettempdir())
+
+
+def _reap(base: Path) -> None:
+    for path in base.glob(f"{_PREFIX}*"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue  # it went away, or it is someone else's
+        try:
+            if os.fstat(descriptor).st_uid == os.geteuid():
+                _remove_unused(path, descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_unused(path: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,70 @@
+"""The values that one process holds, and those who wait for values that are still to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from handoff_lab.messages import AttemptId
+from handoff_lab.store.payload import Frames
+
+Taker: TypeAlias = Callable[[Frames | None], None]  # None: the value will not come
+
+_REMEMBERED = 10_000  # freed keys
+
+
+class MemoryStore:
+    """Pickled values by key, in this process's memory.
+
+    A key that was freed is remembered for a while, so that a value that comes late is not kept for ever and one who
+    asks late does not wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        self._values: dict[AttemptId, Frames] = {}
+        self._takers: dict[AttemptId, list[Taker]] = {}
+        self._freed: dict[AttemptId, None] = {}
+
+    def __contains__(self, key: AttemptId) -> bool:
+        return key in self._values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def put(self, key: AttemptId, value: Frames) -> None:
+        """Hold ``value``, and give it to those who wait for it. The first value of a key stays."""
+        if key in self._freed or key in self._values:
+            return
+        self._values[key] = value
+        self.nbytes += value.nbytes
+        for take in self._takers.pop(key, ()):
+            take(value)
+
+    def get(self, key: AttemptId) -> Frames | None:
+        """The value, if it is here."""
+        return self._values.get(key)
+
+    def want(self, key: AttemptId, take: Taker) -> None:
+        """Call ``take`` once: now if the value is here or was freed, else when it comes or is given up."""
+        value = self._values.get(key)
+        if value is not None or key in self._freed:
+            take(value)
+        else:
+            self._takers.setdefault(key, []).append(take)
+
+    def give_up(self, key: AttemptId) -> None:
+        """Tell those who wait for this value that it will not come."""
+        for take in self._takers.pop(key, ()):
+            take(None)
+
+    def free(self, keys: Iterable[AttemptId]) -> None:
+        """Forget these values."""
+        for key in keys:
+            value = self._values.pop(key, None)
+            if value is not None:
+                self.nbytes -= value.nbytes
+            self._freed[key] = None
+            self.give_up(key)
+        while len(self._freed) > _REMEMBERED:
+            del self._freed[next(iter(self._freed))]

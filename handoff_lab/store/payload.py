@@ -1,0 +1,71 @@
+"""A value on its way: pickled once with its large buffers beside it (pickle protocol 5), or live in this process."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import cloudpickle  # type: ignore[import-untyped]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class Payload(Protocol):
+    """A value that can be had with ``load``."""
+
+    @property
+    def nbytes(self) -> int: ...
+    def load(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """A pickled value: the pickle itself, then its out-of-band buffers."""
+
+    parts: tuple[Buffer, ...]
+
+    @classmethod
+    def dump(cls, value: Any) -> Frames:
+        """Pickle ``value``; arrays stay where they are, as views.
+
+        Plain pickle is the quick way. It refers to classes by name, which is wrong for those of a notebook's
+        ``__main__`` and of modules that travel by value: cloudpickle takes these.
+        """
+        buffers: list[pickle.PickleBuffer] = []
+        try:
+            head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+            by_name = b"__main__" in head or cloudpickle.list_registry_pickle_by_value()
+        except (pickle.PicklingError, AttributeError, TypeError):
+            by_name = True
+        if by_name:
+            buffers.clear()
+            head = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        return cls((head, *(buffer.raw() for buffer in buffers)))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in all parts."""
+        return sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in self.parts)
+
+    def load(self) -> Any:
+        """Unpickle; arrays share memory with the parts."""
+        return pickle.loads(self.parts[0], buffers=self.parts[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A value that never left this process."""
+
+    value: Any
+    nbytes: int = 0
+
+    def load(self) -> Any:
+        """The value itself."""
+        return self.value
+
+
+def join(parts: Sequence[Buffer]) -> tuple[bytes, ...]:
+    """The parts as bytes, for messages that carry small values."""
+    return tuple(bytes(part) for part in parts)

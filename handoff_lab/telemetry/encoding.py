@@ -1,0 +1,128 @@
+"""Events as lines of JSON, and back.
+
+What JSON lacks is an object of one key that begins with ``$``. Nothing is pickled, so a log is safe to read. A value
+of a class unknown here comes back as an ``Opaque``: hashable, equal to itself only, shown as the value was.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import numbers
+from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from handoff_lab.telemetry.events import Event
+
+_PLAIN = frozenset({str, int, bool, type(None)})
+_dump = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """Stands for a value that the log could only describe; equal values have equal numbers."""
+
+    text: str
+    number: int
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class Encoder:
+    """Makes lines of events. It remembers which opaque value has which number, so one log needs one encoder."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._unhashable = 0
+
+    def line(self, event: Event) -> str:
+        """``event`` as one line, without the line's end."""
+        parts = [list(event.name), event.time, self.encode(event.measurements), self.encode(event.metadata)]
+        return _dump(parts)
+
+    def encode(self, value: object) -> object:
+        """``value`` as JSON has it.
+
+        Examples
+        --------
+        >>> Encoder().encode({("load", 1): None, "n": [1.5, "x"]})
+        {'$dict': [[{'$tuple': ['load', 1]}, None], ['n', [1.5, 'x']]]}
+        """
+        if type(value) in _PLAIN:
+            return value
+        if isinstance(value, float):
+            return float(value) if math.isfinite(value) else {"$float": str(float(value))}
+        if isinstance(value, dict | Mapping):
+            return self._mapping(value)
+        if isinstance(value, list):
+            return [self.encode(item) for item in value]
+        if isinstance(value, tuple):
+            return {"$tuple": [self.encode(item) for item in value]}
+        return self._rare(value)
+
+    def _mapping(self, value: Mapping[Any, object]) -> object:
+        encoded = {}
+        for key, item in value.items():
+            if type(key) is not str or key.startswith("$"):
+                return {"$dict": [[self.encode(key), self.encode(item)] for key, item in value.items()]}
+            encoded[key] = item if type(item) in _PLAIN else self.encode(item)
+        return encoded
+
+    def _rare(self, value: object) -> object:
+        if isinstance(value, Enum) and not isinstance(value, str | int):
+            return self._opaque(value)
+        if isinstance(value, str):
+            return str.__str__(value)
+        if isinstance(value, numbers.Integral):
+            return int(value)
+        if isinstance(value, bytes):
+            return {"$bytes": base64.b64encode(value).decode()}
+        if isinstance(value, AbstractSet):
+            return {"$set": [self.encode(item) for item in value]}
+        return self._opaque(value)
+
+    def _opaque(self, value: object) -> object:
+        return {"$opaque": [_described(value), self._number(value)]}
+
+    def _number(self, value: object) -> int:
+        try:
+            return self._numbers.setdefault(value, len(self._numbers))
+        except TypeError:
+            self._unhashable -= 1
+            return self._unhashable
+
+
+def parse_line(line: str) -> Event:
+    """The event that a line tells of."""
+    name, time, measurements, metadata = json.loads(line, object_hook=_decode)
+    return Event(tuple(name), time, measurements, metadata)
+
+
+def _described(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 (a user's class may raise anything, and a log must not end a run)
+        return object.__repr__(value)
+
+
+_DECODERS: dict[str, Callable[[Any], object]] = {
+    "$tuple": tuple,
+    "$dict": dict,
+    "$set": frozenset,
+    "$bytes": base64.b64decode,
+    "$float": float,
+    "$opaque": lambda parts: Opaque(*parts),
+}
+
+
+def _decode(found: dict[str, Any]) -> object:
+    if len(found) == 1:
+        ((key, value),) = found.items()
+        if key in _DECODERS:
+            return _DECODERS[key](value)
+    return found

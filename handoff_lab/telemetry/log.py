@@ -1,0 +1,130 @@
+"""The log that each run writes: its events, one JSON line each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+from urllib.parse import quote
+
+from handoff_lab.telemetry.encoding import Encoder, parse_line
+from handoff_lab.telemetry.events import RUN_STOP, Event
+
+_log = logging.getLogger(__name__)
+
+_SUFFIX = ".jsonl"
+_HEAD = {"handoff_lab_log": 1}  # the version of the format
+_FLUSH_EVERY_S = 0.5
+
+
+def log_directory() -> Path:
+    """Where runs log when nothing else is said: ``handoff_lab/runs`` in the user's state directory (XDG)."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+    return base / "handoff_lab" / "runs"
+
+
+class RunLog:
+    """Writes the log of one run; the newest ``keep`` logs of the directory stay, older ones are deleted.
+
+    A disk that is full or not writable ends the log with a warning, never the run.
+
+    Parameters
+    ----------
+    run
+        The run's id, which names the file.
+    directory
+        Made when it is not there; by default ``log_directory()``.
+    """
+
+    def __init__(self, run: str, directory: str | PathLike[str] | None = None, keep: int = 50) -> None:
+        self.path = Path(directory or log_directory()) / (quote(run, safe=" ") + _SUFFIX)
+        self._encoder = Encoder()
+        self._flushed = 0.0
+        self._file: TextIO | None = None
+        try:
+            self._file = _create(self.path)
+            self._file.write(json.dumps(_HEAD) + "\n")
+            _prune(self.path.parent, keep)
+        except OSError as error:
+            self._give_up(error)
+
+    def write(self, event: Event) -> None:
+        """Add ``event``; after ``close`` nothing happens. It is on the disk within half a second of events."""
+        if self._file is None:
+            return
+        try:
+            self._file.write(self._encoder.line(event) + "\n")
+            if event.time - self._flushed >= _FLUSH_EVERY_S or event.name == RUN_STOP:
+                self._file.flush()
+                self._flushed = event.time
+        except OSError as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        """Finish the file."""
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:
+                self._give_up(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _give_up(self, error: OSError) -> None:
+        _log.warning("the run goes on without its log %s: %s", self.path, error)
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+def read_log(path: str | PathLike[str]) -> Iterator[Event]:
+    """The events of a log, in order. A last line that was cut off by a crash is left out.
+
+    Raises
+    ------
+    ValueError
+        When the file is no such log, or is damaged; it names the line.
+    """
+    with Path(path).open(encoding="ascii") as file:
+        lines = (line for line in file if line.endswith("\n"))
+        _check_head(next(lines, ""), path)
+        for number, line in enumerate(lines, start=2):
+            try:
+                event = parse_line(line)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{os.fspath(path)}, line {number}: not an event of a run ({error})") from error
+            yield event
+
+
+def _check_head(line: str, path: str | PathLike[str]) -> None:
+    with contextlib.suppress(ValueError):
+        if json.loads(line) == _HEAD:
+            return
+    raise ValueError(f"{os.fspath(path)} is no log of a run that this version of handoff_lab can read")
+
+
+def _create(path: Path) -> TextIO:
+    # What functions print may be private: only the user may read it.
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii")
+
+
+def _prune(directory: Path, keep: int) -> None:
+    logs = [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(directory) if entry.name.endswith(_SUFFIX)]
+    for _, path in sorted(logs, reverse=True)[keep:]:
+        Path(path).unlink(missing_ok=True)

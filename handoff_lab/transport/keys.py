@@ -1,0 +1,108 @@
+"""CURVE keys, and the join file: what a node needs to know to join a coordinator, in a file that only its owner reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from handoff_lab._errors import AuthenticationError
+
+_KIND = "handoff_lab join file 1"
+_KEY_LENGTH = 40  # z85 text of 32 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A CURVE key pair, as z85 text. The secret shows in no repr."""
+
+    public: str
+    secret: str = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> KeyPair:
+        """A fresh pair."""
+        public, secret = zmq.curve_keypair()
+        return cls(public.decode("ascii"), secret.decode("ascii"))
+
+
+@dataclass(frozen=True, slots=True)
+class JoinFile:
+    """Where a coordinator listens, the key it proves itself with, and the key pair it lets a joiner in with."""
+
+    endpoint: str
+    server_key: str
+    keys: KeyPair
+
+    def write(self, path: Path) -> None:
+        """Write a new file with mode 0600; one that is there already is never written to."""
+        content = {
+            "kind": _KIND,
+            "endpoint": self.endpoint,
+            "server_key": self.server_key,
+            "public_key": self.keys.public,
+            "secret_key": self.keys.secret,
+        }
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            os.fchmod(descriptor, 0o600)  # whatever the umask says
+            json.dump(content, file, indent=1)
+
+    @classmethod
+    def read(cls, path: Path) -> JoinFile:
+        """Read a join file.
+
+        Raises
+        ------
+        AuthenticationError
+            When others may read the file, it is not there, or it is no join file.
+        """
+        content = _parse(path, _read_private(path))
+        if content.get("kind") != _KIND:
+            raise AuthenticationError(f"{path} is no join file of this version of handoff_lab")
+        keys = KeyPair(_key(path, content, "public_key"), _key(path, content, "secret_key"))
+        endpoint = content.get("endpoint")
+        if not isinstance(endpoint, str) or not endpoint.startswith("tcp://"):
+            raise AuthenticationError(f"join file {path} names no endpoint")
+        return cls(endpoint, _key(path, content, "server_key"), keys)
+
+
+def _read_private(path: Path) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise AuthenticationError(f"{path} is no join file")
+            if mode & 0o077:
+                raise AuthenticationError(
+                    f"join file {path} can be read by others (mode {stat.S_IMODE(mode):04o}), so its keys may be known;"
+                    f" make a new one, or if you are sure: chmod 600 {path}"
+                )
+            return file.read(65536)
+    except UnicodeDecodeError:
+        raise AuthenticationError(f"{path} is no join file") from None
+    except OSError as error:
+        raise AuthenticationError(f"join file {path} cannot be read: {error.strerror}") from None
+
+
+def _parse(path: Path, text: str) -> Mapping[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None  # the parser's own error could quote a key
+    if not isinstance(content, dict):
+        raise AuthenticationError(f"{path} is no join file")
+    return content
+
+
+def _key(path: Path, content: Mapping[str, Any], name: str) -> str:
+    key = content.get(name)
+    if not isinstance(key, str) or len(key) != _KEY_LENGTH or not key.isascii():
+        raise AuthenticationError(f"join file {path} has no {name}")
+    return key

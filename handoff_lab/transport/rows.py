@@ -1,0 +1,229 @@
+"""Attempts and events as rows of plain values, and back: strictly, for what comes back was written by someone else.
+
+A row of an attempt is its fields in order without ``node``, which is the receiver; a row of an event is the number of
+its class in ``EVENTS``, then its fields in order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, TypeAlias, cast
+
+from handoff_lab.messages import (
+    Attempt,
+    AttemptId,
+    BackendEvent,
+    Cancelled,
+    Failed,
+    Failure,
+    FailureKind,
+    Finished,
+    NodeChanged,
+    NodeLoad,
+    ResultLost,
+    Source,
+    Started,
+    Transferred,
+    Wrote,
+)
+from handoff_lab.transport.wire import WireError
+
+Row: TypeAlias = Sequence[Any]
+Reader: TypeAlias = Callable[[Any], Any]
+
+
+# -- single values, as they are read -------------------------------------------
+
+
+def read_id(value: Any) -> AttemptId:
+    """An attempt's id, from the list that it became."""
+    if type(value) is list and len(value) == 3:
+        run, function, number = value
+        if type(run) is str and type(function) is int and type(number) is int:
+            return AttemptId(run, function, number)
+    raise WireError("no attempt's id")
+
+
+def read_text(value: Any) -> str:
+    if type(value) is not str:
+        raise WireError("no text")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise WireError("no bytes")
+    return value
+
+
+def read_count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise WireError("no count")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) is not float and type(value) is not int or not math.isfinite(value):
+        raise WireError("no finite number")
+    return float(value)
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise WireError("no truth value")
+    return value
+
+
+def _tuple_of(read: Reader) -> Reader:
+    def reader(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise WireError("no list")
+        return tuple([read(item) for item in value])
+
+    return reader
+
+
+def _optional(read: Reader) -> Reader:
+    return lambda value: None if value is None else read(value)
+
+
+def read_amounts(value: Any) -> dict[str, float]:
+    """Amounts of resources: text to number."""
+    if type(value) is not dict:
+        raise WireError("no amounts")
+    return {read_text(name): _number(amount) for name, amount in value.items()}
+
+
+def read_texts(value: Any) -> dict[str, str]:
+    """Text to text."""
+    if type(value) is not dict:
+        raise WireError("no mapping")
+    return {read_text(name): read_text(text) for name, text in value.items()}
+
+
+def _one_of(*choices: str) -> Reader:
+    def reader(value: Any) -> str:
+        if value not in choices:
+            raise WireError(f"not one of {choices}")
+        return cast(str, value)
+
+    return reader
+
+
+# -- records: their classes' fields in order -----------------------------------
+
+
+class _Record:
+    """How the rows of one dataclass are read."""
+
+    def __init__(self, cls: Callable[..., Any], *readers: Reader) -> None:
+        self._cls = cls
+        self._readers = readers
+
+    def read(self, row: Any) -> Any:
+        """The record of which this is the row."""
+        if type(row) is not list or len(row) != len(self._readers):
+            raise WireError(f"malformed {self._cls.__name__}")
+        return self._cls(*[read(item) for read, item in zip(self._readers, row, strict=True)])
+
+
+_frames = _optional(_tuple_of(_bytes))
+_seconds = _optional(_number)
+_texts = _tuple_of(read_text)
+_FAILURE = _Record(
+    Failure, _one_of(*FailureKind), read_text, read_text, read_text, _optional(_bytes), _flag, _text
+)  # fmt: skip
+_SOURCE = _Record(Source, read_id, read_text, _frames)
+_ATTEMPT = (
+    read_id,
+    read_text,  # label
+    _tuple_of(read_text),  # codes
+    _tuple_of(_SOURCE.read),
+    _optional(_bytes),  # recipe
+    read_amounts,
+    _number,  # priority
+    _one_of("process", "kernel"),
+    _seconds,
+    _optional(read_text),  # retry_on
+    _tuple_of(read_text),  # setup
+)
+_EVENTS: Mapping[type, _Record] = {
+    Started: _Record(Started, read_id, _number, read_count),
+    Finished: _Record(Finished, read_id, _number, _number, read_count, _frames, read_count, _optional(read_count), read_text),
+    Failed: _Record(Failed, read_id, _FAILURE.read, _seconds, _seconds, read_count, _optional(read_count), read_text),
+    Cancelled: _Record(Cancelled, read_id, _seconds, _seconds, read_text),
+    Transferred: _Record(Transferred, read_id, read_text, read_text, read_count, _number, _number),
+    Wrote: _Record(Wrote, read_id, read_text),
+    NodeChanged: _Record(NodeChanged, read_text, read_amounts, read_count),
+    NodeLoad: _Record(NodeLoad, read_text, _number, read_count),
+    ResultLost: _Record(ResultLost, read_id, read_text),
+}
+_NUMBERS = {cls: number for number, cls in enumerate(_EVENTS)}
+_RECORDS = tuple(_EVENTS.values())
+_FIELDS = tuple(attrgetter(*(field.name for field in fields(cls))) for cls in _EVENTS)
+
+
+def attempt_row(attempt: Attempt, inputs: Sequence[Source], recipe: bytes | None) -> Row:
+    """The row of an attempt with these inputs, its recipe pickled."""
+    return (
+        attempt.id,
+        attempt.label,
+        attempt.codes,
+        inputs,
+        recipe,
+        attempt.cost,
+        attempt.priority,
+        attempt.runs_in,
+        attempt.timeout_s,
+        attempt.retry_on,
+        attempt.setup,
+    )
+
+
+def read_attempts(rows: Any, node: str) -> list[Attempt]:
+    """The attempts of these rows, for ``node``; ``recipe`` stays the bytes that it became.
+
+    Raises
+    ------
+    WireError
+        When one of them is none.
+    """
+    if type(rows) is not list:
+        raise WireError("no list of attempts")
+    return [_read_attempt(row, node) for row in rows]
+
+
+def _read_attempt(row: Any, node: str) -> Attempt:
+    if type(row) is not list or len(row) != len(_ATTEMPT):
+        raise WireError("malformed attempt")
+    id, *rest = [read(item) for read, item in zip(_ATTEMPT, row, strict=True)]
+    return Attempt(id, node, *rest)
+
+
+def event_row(event: BackendEvent) -> Row:
+    """The row of an event."""
+    number = _NUMBERS[type(event)]
+    return (number, *_FIELDS[number](event))
+
+
+def read_events(rows: Any) -> list[BackendEvent]:
+    """The events of these rows.
+
+    Raises
+    ------
+    WireError
+        When one of them is none.
+    """
+    if type(rows) is not list:
+        raise WireError("no list of events")
+    return [_read_event(row) for row in rows]
+
+
+def _read_event(row: Any) -> BackendEvent:
+    if type(row) is not list or not row or type(row[0]) is not int or not 0 <= row[0] < len(_RECORDS):
+        raise WireError("no event")
+    event: BackendEvent = _RECORDS[row[0]].read(row[1:])
+    return event

@@ -1,0 +1,134 @@
+"""ZeroMQ sockets as this package uses them: CURVE always, heartbeats, and word of connections that end."""
+
+from __future__ import annotations
+
+import os
+import socket as system_socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import zmq
+
+from handoff_lab._errors import BackendError
+from handoff_lab.transport.keys import KeyPair
+from handoff_lab.transport.loop import Loop
+
+Socket: TypeAlias = zmq.Socket[bytes]
+
+SEND_TIMEOUT_MS = 1000  # libzmq's send would wait for ever on a connection that was refused
+CONTROL_THREAD, DATA_THREAD = 1, 2  # masks of libzmq's threads: values must not keep heartbeats waiting
+_DATAGRAM = system_socket.SOCK_DGRAM
+_WILDCARDS = {"*", "0.0.0.0", "::", ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """How often libzmq pings the other side, and after how much silence it gives up. No GIL is needed for either."""
+
+    every_s: float = 0.2
+    timeout_s: float = 0.6
+
+    def apply(self, socket: Socket) -> None:
+        """Set the options; before bind or connect."""
+        socket.heartbeat_ivl = round(self.every_s * 1000)
+        socket.heartbeat_timeout = round(self.timeout_s * 1000)
+
+
+def serve(
+    loop: Loop, keys: KeyPair, domain: str, host: str, heartbeat: Heartbeat, thread: int, limit_bytes: int = -1
+) -> tuple[Socket, str]:
+    """A ROUTER on a free port of ``host``, and its endpoint. Only keys admitted to ``domain`` get in.
+
+    Raises
+    ------
+    BackendError
+        When ``host`` is no address of this machine, or no single one.
+    """
+    if host in _WILDCARDS:
+        raise BackendError(f"host={host!r} names no one address; give the one by which other machines reach this one")
+    address = f"tcp://[{host}]:*" if ":" in host else f"tcp://{host}:*"
+    socket = _socket(loop, zmq.ROUTER, keys, address, heartbeat, thread)
+    socket.curve_server = True
+    socket.zap_domain = domain.encode()
+    socket.router_mandatory = True
+    socket.maxmsgsize = limit_bytes
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise BackendError(f"cannot listen on {host}: {error.strerror}; give host= an address of this machine") from None
+    return socket, socket.last_endpoint.decode().rstrip("\0")
+
+
+def dial(loop: Loop, keys: KeyPair, server_key: str, endpoint: str, heartbeat: Heartbeat, thread: int) -> Socket:
+    """A DEALER to ``endpoint``, which has to prove that it holds ``server_key``. Watch it before ``connect``."""
+    socket = _socket(loop, zmq.DEALER, keys, endpoint, heartbeat, thread)
+    socket.curve_serverkey = server_key.encode()
+    socket.reconnect_ivl_max = 1000
+    return socket
+
+
+def _socket(loop: Loop, kind: int, keys: KeyPair, address: str, heartbeat: Heartbeat, thread: int) -> Socket:
+    socket = loop.context.socket(kind)
+    socket.affinity = thread
+    socket.linger = 0
+    socket.sndtimeo = SEND_TIMEOUT_MS
+    socket.sndhwm = socket.rcvhwm = 0  # what may be under way is bounded by the requests, not by dropping frames
+    socket.curve_publickey = keys.public.encode()
+    socket.curve_secretkey = keys.secret.encode()
+    socket.ipv6 = "[" in address
+    heartbeat.apply(socket)
+    return socket
+
+
+class Watch:
+    """Calls back with what libzmq says about a socket's connections: event and value (a descriptor, or a reason)."""
+
+    def __init__(self, loop: Loop, socket: Socket, events: int, callback: Callable[[int, int], None]) -> None:
+        self._loop = loop
+        self._watched = socket
+        self._callback = callback
+        self.monitor = socket.get_monitor_socket(events)
+        self.monitor.linger = 0
+        loop.add_reader(self.monitor, self.drain)
+
+    def drain(self) -> None:
+        """Call back for everything said so far."""
+        while not self.monitor.closed:
+            try:
+                head, _ = self.monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            event, value = struct.unpack("=Hi", head)
+            self._callback(event, value)
+
+    def close(self) -> None:
+        """Watch no more."""
+        if not self.monitor.closed:
+            self._loop.remove_reader(self.monitor)
+            self._watched.disable_monitor()
+
+
+def cut(descriptor: int) -> None:
+    """End the connection on one of libzmq's descriptors; a key's revocation alone leaves it standing."""
+    try:
+        duplicate = system_socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        return  # it is closed already
+    with duplicate:
+        try:
+            duplicate.shutdown(system_socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other side was quicker
+
+
+def own_address(endpoint: str) -> str:
+    """The address of this machine that is used to reach ``endpoint``."""
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    family, kind, _, _, address = system_socket.getaddrinfo(host.strip("[]"), int(port), type=_DATAGRAM)[0]
+    with system_socket.socket(family, kind) as probe:
+        probe.connect(address)  # sends nothing
+        found: str = probe.getsockname()[0]
+        return found

@@ -1,0 +1,91 @@
+"""Control messages between a coordinator and its nodes: what they are, their limits, and their strict reading.
+
+A message is one frame: a msgpack list ``[kind, field, ...]`` whose kind, number of fields and types of fields must be
+those of ``TO_NODE`` or ``FROM_NODE``. Messages of one connection arrive in order. Whatever else arrives raises one
+``WireError``. Code, recipes, values and exceptions cross as opaque bytes: nothing is unpickled here.
+
+A joining node speaks twice. With the join file's key it says ``hello`` and gets ``welcome`` or ``refused``; then it
+connects again with its own key, which the welcome admitted, and says ``ready``. Every other message is told by that key.
+``hello`` and ``refused`` must stay readable for every later protocol, or a mismatch could not be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgpack  # type: ignore[import-untyped]
+
+PROTOCOL = 1
+FROM_NODE_LIMIT = 64 * 2**20  # bytes of one message; libzmq ends a connection that sends more
+BATCH = 512  # attempts, events or keys in one message
+BATCH_BYTES = 2**20  # a batch with more than this is sent as it is
+INLINE_LIMIT = 16 * 1024  # bytes of a value that travels within messages
+
+Schema: TypeAlias = Mapping[str, tuple[type, ...]]
+
+TO_NODE: Schema = {
+    "welcome": (),
+    "refused": (str, str, str, str),  # reason; when it is a version: what, the coordinator's, the node's
+    "peers": (list,),  # members that hold values: [name, public key, endpoint] each
+    "gone": (str,),  # a member that is no more
+    "load": (dict,),  # code: key -> pickle
+    "submit": (list,),  # attempts: see ``rows``
+    "cancel": (list, str),  # attempt id, "interrupt" or "kill"
+    "free": (list,),  # keys of values
+    "capabilities": (dict, int),  # and the number of slots
+    "cell": (int, str),  # number, source: to be run in the kernel
+    "interrupt_cell": (int,),
+    "stop": (),
+}
+FROM_NODE: Schema = {
+    "hello": (int, dict),  # protocol, and what ``node.report`` says
+    "ready": (),
+    "events": (list,),  # see ``rows``
+    "cell_output": (int, bytes),  # number of the cell, one Jupyter message as JSON
+    "cell_done": (int, bytes),  # number of the cell, its reply's content as JSON
+    "leaving": (str,),  # a node that ends by itself: why
+}
+
+
+class WireError(ValueError):
+    """A message that is not as it should be."""
+
+
+def pack(kind: str, *fields: Any) -> bytes:
+    """A message of this kind; a dataclass among the fields becomes the list of its fields."""
+    packed: bytes = msgpack.packb((kind, *fields), default=_plain)
+    return packed
+
+
+def unpack(data: bytes | memoryview, schema: Schema) -> tuple[str, list[Any]]:
+    """Kind and fields of a message, of the kinds and types that ``schema`` allows.
+
+    Raises
+    ------
+    WireError
+        For anything else.
+    """
+    try:
+        message = msgpack.unpackb(data, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise WireError(f"no msgpack: {type(error).__name__}") from None
+    if not isinstance(message, list) or not message or not isinstance(message[0], str):
+        raise WireError("no message of a known form")
+    kind, *fields = message
+    types = schema.get(kind)
+    if types is None:
+        raise WireError(f"unknown message {kind[:20]!r}")
+    if len(types) != len(fields) or not all(map(_is_a, fields, types)):
+        raise WireError(f"malformed message {kind!r}")
+    return kind, fields
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [getattr(value, name) for name in value.__slots__]
+
+
+def _is_a(value: object, expected: type) -> bool:
+    return isinstance(value, expected) and type(value) is not bool

@@ -1,0 +1,159 @@
+"""The numbers behind the pictures, as plain dicts and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handoff_lab.allocation import Plan
+from handoff_lab.telemetry import FunctionStatus, RunRecord
+from handoff_lab.telemetry.events import NODE_CHANGED, NODE_DOWN, NODE_UP
+from handoff_lab.visualization.sources import AnyRun, record_of
+
+Steps = list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A stretch of time in a lane of a node. Times are seconds from the start of the run."""
+
+    function: Hashable
+    node: str
+    lane: int
+    start: float
+    end: float
+    status: FunctionStatus = FunctionStatus.DONE
+    number: int = 1
+
+
+def resource_utilization(run: AnyRun) -> dict[str, Any]:
+    """How full each node was, resource by resource, over the time of a run.
+
+    Parameters
+    ----------
+    run
+        A run, while it goes on or after; or its record.
+
+    Returns
+    -------
+    dict
+        ``{"run": id, "duration": seconds, "nodes": {node: {resource: {...}}}}``. Of each resource: ``capability``;
+        ``claimed``, ``capabilities`` and ``used``, lists of ``[seconds from the start, amount]``, each holding until
+        the next; ``peak``, the most that was claimed; ``busy``, the mean share (0 to 1) of the capability that was
+        claimed. ``used`` is what the node measured, of ``cpu`` (1 is one core) and ``memory`` (MB), else empty.
+    """
+    record = record_of(run)
+    start = record.started or 0.0
+    end = max(record.last_time, start)
+    claims, loads = _by_node(record.claims), _by_node(record.loads)
+    capabilities = _capability_steps(record, start)
+    nodes = {
+        node: {
+            resource: _resource(
+                resource, [(t, has.get(resource, 0.0)) for t, has in steps], claims.get(node, []), loads.get(node, []),
+                start, end,
+            )
+            for resource in dict.fromkeys(name for _, has in steps for name in has)
+        }
+        for node, steps in capabilities.items()
+    }  # fmt: skip
+    return {"run": record.id, "duration": end - start, "nodes": nodes}
+
+
+def run_bars(record: RunRecord) -> list[Bar]:
+    """The attempts of a run that began; one that still goes on ends with the last news."""
+    start = record.started or 0.0
+    return [
+        Bar(
+            function=attempt.function,
+            node=attempt.node,
+            lane=attempt.slot or 0,
+            start=attempt.started - start,
+            end=(record.last_time if attempt.ended is None else attempt.ended) - start,
+            status=attempt.status,
+            number=attempt.number,
+        )
+        for attempt in list(record.attempts)
+        if attempt.started is not None and attempt.node is not None
+    ]
+
+
+def plan_bars(plan: Plan) -> list[Bar]:
+    """The functions of a plan, each in the first lane of its node that is free."""
+    free: dict[str, list[float]] = {}
+    bars = []
+    for id in sorted(plan.start, key=lambda id: (plan.start[id], plan.end[id])):  # noqa: A006 (the word of the API)
+        lanes = free.setdefault(plan.allocations[id], [])
+        lane = next((n for n, until in enumerate(lanes) if until <= plan.start[id] + 1e-9), len(lanes))
+        lanes[lane:lane + 1] = [plan.end[id]]
+        bars.append(Bar(id, plan.allocations[id], lane, plan.start[id], plan.end[id], FunctionStatus.WAITING))
+    return bars
+
+
+def _by_node(rows: Sequence[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]]:
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for row in list(rows):
+        found.setdefault(row[1], []).append(row)
+    return found
+
+
+def _capability_steps(record: RunRecord, start: float) -> dict[str, list[tuple[float, Mapping[str, float]]]]:
+    """What each node had, from when on."""
+    steps: dict[str, list[tuple[float, Mapping[str, float]]]] = {}
+    for event in list(record.events):
+        if event.name in (NODE_UP, NODE_CHANGED, NODE_DOWN):
+            has = {} if event.name == NODE_DOWN else event.metadata.get("capabilities") or {}
+            steps.setdefault(event.metadata["node"], []).append((max(0.0, event.time - start), has))
+        elif event.time == record.started and "capabilities" in event.metadata and "node" not in event.metadata:
+            for node, has in event.metadata["capabilities"].items():
+                steps.setdefault(node, []).append((0.0, has))
+    return steps
+
+
+def _resource(
+    name: str,
+    capabilities: list[tuple[float, float]],
+    claims: Iterable[tuple[Any, ...]],
+    loads: Iterable[tuple[Any, ...]],
+    start: float,
+    end: float,
+) -> dict[str, Any]:
+    claimed = _steps([(0.0, 0.0), *((time - start, total.get(name, 0.0)) for time, _, total in claims)])
+    held, had = _area(claimed, end - start), _area(capabilities, end - start)
+    return {
+        "capability": capabilities[-1][1] or max(amount for _, amount in capabilities),
+        "capabilities": _steps(capabilities),
+        "claimed": claimed,
+        "used": _used(name, loads, start),
+        "peak": max(amount for _, amount in claimed),
+        "busy": min(1.0, held / had) if had else 0.0,
+    }
+
+
+def _used(name: str, loads: Iterable[tuple[Any, ...]], start: float) -> Steps:
+    if name == "cpu":
+        return [[time - start, percent / 100] for time, _, percent, _ in loads]
+    if name == "memory":
+        return [[time - start, nbytes / 10**6] for time, _, _, nbytes in loads]
+    return []
+
+
+def _steps(points: Iterable[tuple[float, float]]) -> Steps:
+    """Points without those that change nothing; of several at one time the last."""
+    steps: Steps = []
+    for time, amount in points:
+        if steps and steps[-1][0] == time:
+            steps[-1][1] = amount
+        elif not steps or steps[-1][1] != amount:
+            steps.append([time, amount])
+    return steps
+
+
+def _area(steps: Iterable[Sequence[float]], end: float) -> float:
+    """What lies under a step function up to ``end``."""
+    area, since, height = 0.0, 0.0, 0.0
+    for time, amount in steps:
+        area += height * max(0.0, min(time, end) - since)
+        since, height = max(since, time), amount
+    return area + height * max(0.0, end - since)

@@ -1,0 +1,88 @@
+"""Graphs too big to look at, folded: functions that look alike become one box."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from handoff_lab.visualization.sketch import title_of
+
+_Id = TypeVar("_Id", bound=Hashable)
+
+MOST_BOXES = 300
+MOST_ARROWS = 1200
+_MOST_BANDS = 60
+
+_NUMBERED = re.compile(r"[\W_]*\d+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Functions shown as one box."""
+
+    title: str
+    members: tuple[Hashable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A folded graph: folds, and for each pair of them that is joined, by how many edges."""
+
+    folds: tuple[Fold, ...]
+    edges: Mapping[tuple[int, int], int]
+
+
+def is_big(edges: Mapping[Hashable, Iterable[Hashable]]) -> bool:
+    """Whether a graph, each id with those that it depends on, is better folded."""
+    return len(edges) > MOST_BOXES or sum(len(tuple(needs)) for needs in edges.values()) > MOST_ARROWS
+
+
+def fold(edges: Mapping[Hashable, Iterable[Hashable]], groups: Mapping[Hashable, str | None]) -> Folded:
+    """Fold by group where there is one, else by depth and name; by bands of depth when that is still too much.
+
+    ``edges`` has each id with those that it depends on, in topological order.
+    """
+    depth = depths(edges)
+    folded = _gather(
+        edges, lambda vertex: _family(groups.get(vertex) or vertex, 0 if groups.get(vertex) else depth[vertex])
+    )
+    if len(folded.folds) <= MOST_BOXES and len(folded.edges) <= MOST_ARROWS:
+        return folded
+    height = max(depth.values()) // _MOST_BANDS + 1
+    return _gather(edges, lambda vertex: _band(depth[vertex] // height, height))
+
+
+def depths(edges: Mapping[_Id, Iterable[_Id]]) -> dict[_Id, int]:
+    """How many functions come before each, along the longest way."""
+    depth: dict[_Id, int] = {}
+    for id, needs in edges.items():
+        depth[id] = 1 + max((depth.get(need, -1) for need in needs), default=-1)
+    return depth
+
+
+def _family(id: Hashable, depth: int) -> tuple[str, int]:
+    first = id[0] if isinstance(id, tuple) and id else id
+    name = title_of(first)
+    return _NUMBERED.sub("", name) or name, depth
+
+
+def _band(band: int, height: int) -> tuple[str, int]:
+    first = band * height
+    return f"level {first}" if height == 1 else f"levels {first} to {first + height - 1}", band
+
+
+def _gather(edges: Mapping[Hashable, Iterable[Hashable]], key_of: Callable[[Hashable], tuple[str, int]]) -> Folded:
+    keys = {id: key_of(id) for id in edges}
+    members: dict[tuple[str, int], list[Hashable]] = {}
+    for id, key in keys.items():
+        members.setdefault(key, []).append(id)
+    place = {key: index for index, key in enumerate(members)}
+    counts: dict[tuple[int, int], int] = {}
+    for id, needs in edges.items():
+        for need in needs:
+            if need in keys and keys[need] != keys[id]:
+                pair = place[keys[need]], place[keys[id]]
+                counts[pair] = counts.get(pair, 0) + 1
+    return Folded(tuple(Fold(key[0], tuple(ids)) for key, ids in members.items()), counts)

@@ -1,0 +1,157 @@
+"""The picture of a run: its graph, with what became of each function."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from handoff_lab._units import format_bytes, format_seconds
+from handoff_lab.graph import Function
+from handoff_lab.telemetry import FunctionRecord, FunctionStatus, RunRecord
+from handoff_lab.visualization.dag_graph import fold_box, function_tooltip, only, sketch_graph, styled
+from handoff_lab.visualization.fold import Fold, fold, is_big
+from handoff_lab.visualization.palette import ALARM, BLANK, QUIET, STATUS, NodeMark, NodeMarks
+from handoff_lab.visualization.picture import Picture
+from handoff_lab.visualization.sketch import Box, Sketch, joined, shortened, title_of
+from handoff_lab.visualization.sources import AnyRun, dag_of, nodes_of, record_of
+
+# What a fold shows of its members: the first of these that any of them is.
+_URGENCY = (
+    FunctionStatus.FAILED,
+    FunctionStatus.RETRYING,
+    FunctionStatus.RUNNING,
+    FunctionStatus.CANCELLED,
+    FunctionStatus.QUEUED,
+    FunctionStatus.SKIPPED,
+    FunctionStatus.WAITING,
+    FunctionStatus.CACHED,
+    FunctionStatus.DONE,
+)
+_UNTOUCHED = frozenset({FunctionStatus.WAITING, FunctionStatus.QUEUED, FunctionStatus.SKIPPED})
+
+
+def execution_graph(run: AnyRun) -> Picture:
+    """Draw a run: the graph with each function's status, node, duration and attempts.
+
+    Parameters
+    ----------
+    run
+        A run, while it goes on or after; or its record, which knows no edges.
+
+    Returns
+    -------
+    graphviz.Digraph
+        Also shows itself where Graphviz is not installed.
+    """
+    return Picture.of(sketch_run(run))
+
+
+def sketch_run(run: AnyRun) -> Sketch:
+    """What `execution_graph` draws."""
+    record, dag = record_of(run), dag_of(run)
+    marks = NodeMarks(nodes_of(record))
+    caption = run_line(record)
+    if dag is None:
+        return _without_edges(record, marks, caption)
+
+    def box_of(function: Function, key: str) -> Box:
+        found = record.functions.get(function.id)
+        if found is None:
+            return styled(Box(key, title_of(function.id), function.type, function_tooltip(function)), function)
+        box = _function_box(found, key, _mark(found, marks))
+        tooltip = joined([function_tooltip(function), _story(found)], "\n")
+        return replace(box, tooltip=tooltip, group=function.group)
+
+    def fold_of(folded: Fold, key: str) -> Box:
+        return _fold_box(folded, key, record, marks)
+
+    return sketch_graph(dag, box_of, fold_of, marks, caption)
+
+
+def run_line(record: RunRecord) -> str:
+    """A run in one line.
+
+    >>> run_line(RunRecord(dag_id="sum", status="done", started=1.0, ended=3.5))
+    'sum · done · 2.50 s'
+    """
+    counts = ", ".join(f"{count} {status}" for status, count in record.counts().items())
+    duration = record.duration
+    return joined([record.dag_id, record.status, counts, None if duration is None else format_seconds(duration)])
+
+
+def _without_edges(record: RunRecord, marks: NodeMarks, caption: str) -> Sketch:
+    functions = list(record.functions.values())
+    needs = {function.id: () for function in functions}
+    boxes: Iterable[Box]
+    if is_big(needs):
+        folds = fold(needs, {}).folds
+        boxes = (_fold_box(part, f"n{number}", record, marks) for number, part in enumerate(folds))
+    else:
+        boxes = (_function_box(f, f"n{number}", _mark(f, marks)) for number, f in enumerate(functions))
+    return Sketch(record.dag_id, tuple(boxes), nodes=tuple(marks.values()), caption=caption)
+
+
+def _function_box(function: FunctionRecord, key: str, mark: NodeMark | None) -> Box:
+    sign = STATUS[function.status]
+    fill = mark.tint if mark and function.status not in _UNTOUCHED else BLANK
+    line = ALARM if function.status is FunctionStatus.FAILED else mark.colour if mark else QUIET
+    return Box(
+        key=key,
+        title=title_of(function.id),
+        note=f"{sign.sign} {_note(function)}",
+        tooltip=joined([title_of(function.id), _story(function)], "\n"),
+        mark=mark,
+        shape=sign.shape,
+        style=sign.style,
+        width=sign.width,
+        double=sign.double,
+        fill=fill,
+        line=line,
+    )
+
+
+def _fold_box(folded: Fold, key: str, record: RunRecord, marks: NodeMarks) -> Box:
+    members = [record.functions[id] for id in folded.members if id in record.functions]
+    counts = Counter(function.status for function in members)
+    note = joined((f"{STATUS[status].sign} {counts[status]} {status}" for status in _URGENCY if counts[status]), "  ")
+    box = fold_box(folded, key, only([_mark(function, marks) for function in members]) if members else None, note)
+    status = next((status for status in _URGENCY if counts[status]), None)
+    if status is None:
+        return box
+    sign = STATUS[status]
+    line = ALARM if status is FunctionStatus.FAILED else box.line
+    return replace(box, shape=sign.shape, style=sign.style, double=sign.double, line=line)
+
+
+def _mark(function: FunctionRecord, marks: NodeMarks) -> NodeMark | None:
+    return marks.get(function.node) if function.node is not None else None
+
+
+def _note(function: FunctionRecord) -> str:
+    duration = function.duration
+    word = None if function.status is FunctionStatus.DONE else function.status.value
+    return joined(
+        [
+            word,
+            shortened(function.error_type, 24) if function.error_type else None,
+            None if duration is None else format_seconds(duration),
+            f"{function.attempts} attempts" if function.attempts > 1 else None,
+        ]
+    )
+
+
+def _story(function: FunctionRecord) -> str:
+    duration = function.duration
+    return joined(
+        [
+            function.status.value + (f" on node {function.node}" if function.node else ""),
+            None if duration is None else f"took {format_seconds(duration)}",
+            f"attempts: {function.attempts}" if function.attempts else None,
+            None if function.nbytes is None else f"result: {format_bytes(function.nbytes)}",
+            None if function.peak_memory is None else f"peak memory: {format_bytes(function.peak_memory)}",
+            shortened(function.error, 120) if function.error else None,
+            f"because {title_of(function.because)} failed" if function.because is not None else None,
+        ],
+        "\n",
+    )

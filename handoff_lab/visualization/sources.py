@@ -1,0 +1,64 @@
+"""What pictures are made of: a run, its bare record, a plan, or just who goes where."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from handoff_lab.allocation import Plan
+from handoff_lab.telemetry import RunRecord
+
+if TYPE_CHECKING:
+    from handoff_lab.graph import DAG
+
+
+class RunLike(Protocol):
+    """The part of a run that pictures need."""
+
+    @property
+    def record(self) -> RunRecord: ...
+    @property
+    def dag(self) -> DAG: ...
+    @property
+    def plan(self) -> Plan | None: ...
+
+
+AnyRun: TypeAlias = RunLike | RunRecord
+Placement: TypeAlias = AnyRun | Plan | Mapping[Hashable, str] | None
+
+
+def record_of(run: AnyRun) -> RunRecord:
+    """The record of a run."""
+    return run if isinstance(run, RunRecord) else run.record
+
+
+def dag_of(run: AnyRun) -> DAG | None:
+    """The graph of a run; a bare record has none."""
+    return None if isinstance(run, RunRecord) else run.dag
+
+
+def plan_of(run: AnyRun) -> Plan | None:
+    """The plan of a run, where there is one."""
+    return None if isinstance(run, RunRecord) else run.plan
+
+
+def allocations_of(placement: Placement) -> dict[Hashable, str]:
+    """The node of each function."""
+    if placement is None:
+        return {}
+    if isinstance(placement, Mapping):
+        return dict(placement)
+    if isinstance(placement, Plan):
+        return dict(placement.allocations)
+    functions = list(record_of(placement).functions.values())
+    return {function.id: function.node for function in functions if function.node is not None}
+
+
+def nodes_of(placement: Placement) -> list[str]:
+    """Names of all nodes there are, those without a function among them."""
+    known: list[str] = []
+    if isinstance(placement, Plan):
+        known = list(placement.capabilities)
+    elif placement is not None and not isinstance(placement, Mapping):
+        known = list(record_of(placement).capabilities)
+    return list(dict.fromkeys([*known, *sorted(set(allocations_of(placement).values()))]))
