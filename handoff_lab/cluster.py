@@ -294,7 +294,7 @@ class Cluster:
         Parameters
         ----------
         on_message : callable
-            Takes each of the kernel's messages: ``{"msg_type": ..., "content": ...}`` as Jupyter's IOPub channel.
+            Takes each output of the kernel: ``{"type": ..., "content": ..., "metadata": ...}``, as on Jupyter's IOPub.
 
         Returns
         -------

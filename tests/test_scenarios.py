@@ -325,7 +325,6 @@ def test_caller_that_dies_gives_everything_back(cluster: hl.Cluster, tmp_path: P
     def interrupted(self: hl.Run, timeout: float | None = None) -> hl.Run:
         while not started.exists():
             threading.Event().wait(0.01)
-        release.touch()
         raise KeyboardInterrupt
 
     original, hl.Run.wait = hl.Run.wait, interrupted
@@ -334,6 +333,7 @@ def test_caller_that_dies_gives_everything_back(cluster: hl.Cluster, tmp_path: P
             run.join()
     finally:
         hl.Run.wait = original
+        release.touch()
     with pytest.raises(hl.RunCancelledError):
         run.wait(10)
     assert "next" not in run.results

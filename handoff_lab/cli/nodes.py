@@ -16,7 +16,6 @@ from pathlib import Path
 from handoff_lab._units import format_bytes, format_cost, format_seconds
 from handoff_lab.cli.table import table
 from handoff_lab.node.options import NodeOptions, add_arguments, options_from
-from handoff_lab.node.report import capabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +32,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Print a line for each."""
+    from handoff_lab.node.report import capabilities_of
+
     rows = [
         (
             found.options.name,
             found.pid,
-            format_cost(capabilities(found.options)),
+            format_cost(capabilities_of(found.options)),
             format_bytes(found.resident_bytes),
             format_seconds(found.age_s),
             found.options.join_file,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 from handoff_lab._errors import HandoffError
 from handoff_lab.resources import Resources
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def run_notebook(path: Path, options: argparse.Namespace) -> int:
@@ -35,7 +39,9 @@ def run_notebook(path: Path, options: argparse.Namespace) -> int:
     try:
         client.execute()
     except CellExecutionError as error:
-        raise HandoffError(f"a cell of {path} failed\n{error.traceback.rstrip()}") from None
+        raise HandoffError(f"a cell of {path} failed\n{_COLOURS.sub('', error.traceback).rstrip()}") from None
+    except NoSuchKernel as error:
+        raise HandoffError(f"{path} asks for kernel {error.name!r}, which is not installed here") from None
     except DeadKernelError:
         raise HandoffError(f"the kernel of {path} died") from None
     return 0

@@ -109,5 +109,6 @@ class _Bar:
 def _tell(function: FunctionRecord) -> str:
     where = f" on {function.node}" if function.node else ""
     took = "" if function.duration is None else f", {format_seconds(function.duration)}"
-    why = f": {function.error}" if function.error and function.status is FunctionStatus.FAILED else ""
+    failed = function.status is FunctionStatus.FAILED
+    why = f": {function.error.splitlines()[0]}" if failed and function.error else ""
     return f"{function.id}{where}{took}{why}"

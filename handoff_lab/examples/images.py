@@ -129,7 +129,7 @@ _STEPS = {
     "thumbnail": _Step(thumbnail, {"cpu": 1, "memory": 100}, 0.01),
     "grayscale": _Step(grayscale, {"cpu": 1, "memory": 250}, 0.02),
     "sepia": _Step(sepia, {"cpu": 1, "memory": 300}, 0.03),
-    "blur": _Step(blur, {"cpu": 1, "memory": 250, "fpga": 1}, 0.32),
+    "blur": _Step(blur, {"cpu": 1, "memory": 400, "fpga": 1}, 0.32),
     "edges": _Step(edges, {"cpu": 1, "memory": 300, "gpu": 1}, 0.05),
     "quality": _Step(quality, {"cpu": 2, "memory": 600}, 0.09),
     "quality_report": _Step(quality_report, {"cpu": 1, "memory": 50}, 0.0),
@@ -141,8 +141,8 @@ def pipeline(n_images: int = 4, size: tuple[int, int] = (1600, 1200)) -> DAG:
     """The pipeline over ``n_images`` photos as a DAG with costs and estimates.
 
     It needs a node with a ``gpu`` for the edges and one with an ``fpga`` for the blur; both only
-    count here, the work is done by the processor. Photos are taken in twice the ``size`` (width,
-    height) to which they are resized. What to look at in the end: ``collage`` (an array, height ×
+    count here, the work is done by the processor. Photos are half as large again as the ``size``
+    (width, height) to which they are resized. What to look at in the end: ``collage`` (an array, height ×
     width × 3) and ``quality_report`` (text).
 
     Examples
@@ -166,7 +166,7 @@ def pipeline(n_images: int = 4, size: tuple[int, int] = (1600, 1200)) -> DAG:
 
 
 def _photo_functions(number: int, size: tuple[int, int]) -> list[Function]:
-    taken = (2 * size[0], 2 * size[1])
+    taken = (size[0] * 3 // 2, size[1] * 3 // 2)
     raw, mpx = _megapixels(taken), _megapixels(size)
     pixels = mpx * 3e6
     here = f"photo {number}"

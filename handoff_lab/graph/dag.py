@@ -59,6 +59,7 @@ class DAG:
 
     @property
     def id(self) -> str:
+        """The name, by which ``hl.get_result`` finds the DAG's latest run."""
         return self.name
 
     # -- changing ----------------------------------------------------------------

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
+from pathlib import Path
 
 from handoff_lab._errors import HandoffError
+from handoff_lab.node.lifeline import end_descendants
 from handoff_lab.node.options import NodeOptions, parse_options
+from handoff_lab.node.zygote import Zygote
+from handoff_lab.store.directory import SharedDirectory
 
 
 def main() -> int:
@@ -28,12 +33,17 @@ def serve(options: NodeOptions) -> None:
     AuthenticationError, VersionMismatchError, BackendError
         It could not join.
     """
-    from handoff_lab.node.zygote import Zygote
+    directory = SharedDirectory.enter(options.directory) if options.directory else SharedDirectory.create()
+    private = Path(tempfile.mkdtemp(prefix="node-", dir=directory.path))
+    zygote = Zygote.fork(remove=[private if options.directory else directory.path])
+    try:
+        from handoff_lab.node.agent import Agent  # it loads zmq, which the zygote must not have
 
-    zygote = Zygote.fork()
-    from handoff_lab.node.agent import Agent  # starts to load zmq, which the slots need not have
-
-    Agent(options, zygote).run()
+        Agent(options, zygote, private).run()
+    finally:
+        zygote.close()
+        end_descendants()  # of the kernel, too
+        directory.leave()
 
 
 if __name__ == "__main__":

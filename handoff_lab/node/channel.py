@@ -1,8 +1,8 @@
 """Messages between an agent and the processes that work for it, over a Unix stream socket.
 
-A message is a header (three u32: bytes of the head, bytes of the body, number of descriptors), a head (msgpack: the sizes
-of the frames, then the fields), and a body of opaque frames. Descriptors travel beside the header (SCM_RIGHTS): a pidfd now,
-the place for shared memory later.
+A message is a header (three u32: bytes of the head, bytes of the body, number of descriptors), a head (msgpack: the
+sizes of the frames, then the fields), and a body of opaque frames. Descriptors travel beside the header (SCM_RIGHTS):
+a pidfd now, shared memory when it comes.
 
 To a slot::
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct("<III")
 _FD = struct.Struct("i")
 _CHUNK = 256 * 1024  # bytes received at a time; longer messages get a buffer of their own, which their frames share
+_SEND_BUFFER = 256 * 1024
 _SMALL = 32 * 1024  # bytes of a frame that is copied together with its neighbours
 _FDS_AT_ONCE = 16
 
@@ -223,7 +224,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     """Two connected sockets with room for a batch each way."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     for end in ends:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHUNK)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     return ends
 
 

@@ -110,7 +110,7 @@ class _Unpickler(pickle.Unpickler):
             return True
         try:
             pickled: bytes = cloudpickle.dumps(value)
-        except Exception:  # noqa: BLE001 - any object may refuse in any way
+        except Exception:
             return True
         changed = self._captured.get(name) != pickled
         self._captured[name] = pickled

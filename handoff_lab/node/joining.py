@@ -18,8 +18,10 @@ PATIENCE_S = 10.0
 HEARTBEAT = Heartbeat(every_s=1.0, timeout_s=5.0)
 
 
-def join(loop: Loop, file: JoinFile, keys: KeyPair, hello: Hello) -> Socket:
+def join(loop: Loop, file: JoinFile, keys: KeyPair, hello: Hello, lifeline: int | None = None) -> Socket:
     """Join the coordinator that ``file`` names; a connection on which ``keys`` prove who this is.
+
+    A ``lifeline`` that can be read says that there is no coordinator any more.
 
     Raises
     ------
@@ -30,12 +32,12 @@ def join(loop: Loop, file: JoinFile, keys: KeyPair, hello: Hello) -> Socket:
     BackendError
         Nobody answers there, or the node's name is taken.
     """
-    call = _Call(loop, file, file.keys)
+    call = _Call(loop, file, file.keys, lifeline)
     try:
         _check(call.ask(hello.pack()), hello.info.name)
     finally:
         call.close()
-    call = _Call(loop, file, keys)
+    call = _Call(loop, file, keys, lifeline)
     try:
         call.ask(pack("ready"))
     except BaseException:
@@ -56,7 +58,7 @@ def _check(answer: list[str], name: str) -> None:
 class _Call:
     """One connection to the coordinator, and one question on it."""
 
-    def __init__(self, loop: Loop, file: JoinFile, keys: KeyPair) -> None:
+    def __init__(self, loop: Loop, file: JoinFile, keys: KeyPair, lifeline: int | None) -> None:
         self._file = file
         self._failure: Exception | None = None
         self._socket = dial(loop, keys, file.server_key, file.endpoint, HEARTBEAT, CONTROL_THREAD)
@@ -66,16 +68,21 @@ class _Call:
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._watch.monitor, zmq.POLLIN)
+        if lifeline is not None:
+            self._poller.register(lifeline, zmq.POLLIN)
+        self._lifeline = lifeline
 
     def ask(self, message: bytes) -> list[str]:
         """The reason of a refusal, in its parts; nothing when we are welcome."""
         self._socket.send(message)
         end = time.monotonic() + PATIENCE_S
         while (left := end - time.monotonic()) > 0:
-            ready = dict(self._poller.poll(left * 1000))
+            ready = dict(self._poller.poll(int(left * 1000) + 1))
             if self._socket in ready:
                 kind, fields = unpack(self._socket.recv(), TO_NODE)
                 return fields if kind == "refused" else []
+            if self._lifeline in ready:
+                break
             self._watch.drain()
             if self._failure is not None:
                 raise self._failure

@@ -27,6 +27,7 @@ class NodeOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     host: str | None = None
     directory: Path | None = None  # where a local node's files go, shared with the one that started it
+    cluster: str | None = None
     lifeline: int | None = None  # descriptor of a pipe whose other end the starter holds
 
     def command_line(self) -> list[str]:
@@ -42,8 +43,9 @@ class NodeOptions:
             words += ["--capabilities", json.dumps(dict(self.capabilities))]
         for name, text in self.labels.items():
             words += ["--label", f"{name}={text}"]
-        for flag, value in (("--host", self.host), ("--directory", self.directory), ("--lifeline", self.lifeline)):
-            words += [] if value is None else [flag, str(value)]
+        for flag in ("host", "directory", "cluster", "lifeline"):
+            value = getattr(self, flag)
+            words += [] if value is None else [f"--{flag}", str(value)]
         return words
 
 
@@ -58,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", action="append", default=[], metavar="NAME=TEXT", help="shown with the node")
     parser.add_argument("--host", metavar="ADDRESS", help="address of this machine that other nodes can reach")
     parser.add_argument("--capabilities", metavar="JSON", help="all that the node has; nothing is probed")
+    parser.add_argument("--cluster", metavar="NAME", help="shown in process lists, of no other use")
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
 
@@ -80,6 +83,7 @@ def options_from(arguments: argparse.Namespace) -> NodeOptions:
         labels=dict(map(_pair, arguments.label)),
         host=arguments.host,
         directory=arguments.directory,
+        cluster=arguments.cluster,
         lifeline=arguments.lifeline,
     )
 
@@ -99,7 +103,7 @@ def _capabilities(text: str | None) -> Resources | None:
         return None
     amounts = json.loads(text)
     if not isinstance(amounts, dict):
-        raise ResourceError("capabilities", text, "must be a JSON object such as {\"cpu\": 4}")
+        raise ResourceError("capabilities", text, 'must be a JSON object such as {"cpu": 4}')
     return Resources(amounts)
 
 

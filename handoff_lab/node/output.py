@@ -1,12 +1,13 @@
-"""What an attempt writes to stdout, stderr, logging and warnings, and its C code and child processes to descriptors 1 and 2.
+"""What an attempt writes: Python to its streams, C code and child processes to descriptors 1 and 2.
 
-All of it goes into one nameless file that agent and slot share: writing never waits for a reader, the order is kept, what was
-written between the begin and the end of an attempt is its log, and the log of a slot that was killed is still there.
+All of it goes into one nameless file that agent and slot share: writing never waits for a reader, the order is kept, what
+was written between the begin and the end of an attempt is its log, and the log of a slot that was killed is still there.
 """
 
 from __future__ import annotations
 
 import codecs
+import ctypes
 import fcntl
 import os
 import sys
@@ -14,6 +15,9 @@ from typing import TextIO
 
 LOG_LIMIT = 10**6  # bytes of one attempt's log; the middle of a longer one is left out
 FILE_LIMIT = 64 * 10**6  # bytes in memory before a running attempt's log begins anew
+
+
+_LIBC = ctypes.PyDLL(None)
 
 
 class LogFile:
@@ -71,6 +75,7 @@ class Capture:
 
     def take(self) -> str:
         """The log since the last call."""
+        _LIBC.fflush(None)  # what C code printed may still be in its own buffer
         for stream in self._streams:
             if not stream.closed:
                 stream.flush()

@@ -1,7 +1,8 @@
 """The slots of a node: who runs what, how it is stopped, and what becomes of it when a slot dies.
 
-Attempts wait here, by priority, until a slot is free. Brief functions go out in batches, at most two on their way to a slot; when one
-of them turns out long, those behind it are taken back for other slots. Every attempt gets exactly one terminal event.
+Attempts wait here, by priority, until a slot is free. Brief functions go out in batches, at most two on their way to a
+slot; when one of them turns out long, those behind it are taken back for other slots. Every attempt gets exactly one
+terminal event.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import cloudpickle  # type: ignore[import-untyped]
 
 from handoff_lab.messages import (
     Attempt,
@@ -25,6 +28,7 @@ from handoff_lab.messages import (
 )
 from handoff_lab.node.deaths import death_of
 from handoff_lab.node.durations import Durations
+from handoff_lab.node.slot import CONNECTION_LOST
 from handoff_lab.node.worker import Task, Worker
 from handoff_lab.node.zygote import Launcher
 from handoff_lab.store.payload import Buffer, Frames
@@ -51,9 +55,6 @@ class Listener(Protocol):
     def wrote(self, event: Wrote) -> None:
         """An attempt wrote something and still runs. The terminal event has the whole log again."""
 
-    def lost(self, reason: str) -> None:
-        """No slot will ever run again: close the pool and ``lifeline.end_descendants()``."""
-
 
 class SlotPool:
     """Runs attempts in slots; all calls on the loop's thread.
@@ -64,9 +65,13 @@ class SlotPool:
         Starts the slots' processes: the zygote.
     slots
         Functions that run at the same time; started now, before they are needed.
+    on_lost
+        Called with a reason when no slot can be started any more: the node must end, and ``lifeline.end_descendants``.
     """
 
-    def __init__(self, loop: Loop, launcher: Launcher, listener: Listener, slots: int) -> None:
+    def __init__(
+        self, loop: Loop, launcher: Launcher, listener: Listener, slots: int, on_lost: Callable[[str], None]
+    ) -> None:
         self._loop = loop
         self._launcher = launcher
         self._listener = listener
@@ -81,7 +86,7 @@ class SlotPool:
         self._fill_due = False
         self._looks: set[float] = set()  # periods, in seconds, of the looks that go on
         self._closed = False
-        launcher.watch(loop, self._died, self._lost)
+        launcher.watch(loop, self._died, on_lost)
         self.resize(slots)
 
     @property
@@ -89,21 +94,16 @@ class SlotPool:
         """The slots' processes that are up."""
         return [worker.pid for worker in self._workers.values() if worker.pid is not None]
 
-    def load(self, key: str, pickled: Buffer) -> None:
+    def load(self, codes: Mapping[str, Buffer]) -> None:
         """Keep pickled code; each slot gets it once, before the first attempt that names it."""
-        self._codes[key] = pickled
+        self._codes.update(codes)
 
-    def run(self, attempt: Attempt, inputs: Sequence[Frames], recipe: Buffer | None = None) -> None:
-        """Queue an attempt whose inputs are there.
+    def run(self, attempt: Attempt, inputs: Sequence[Frames]) -> None:
+        """Queue an attempt whose inputs, in the order of ``attempt.inputs``, are there.
 
-        Parameters
-        ----------
-        inputs
-            The values, in the order of ``attempt.inputs``.
-        recipe
-            The pickled ``Recipe``, if it has one; ``attempt.recipe`` itself is not looked at.
+        Its recipe may be pickled already, as ``transport.rows`` leaves it.
         """
-        task = Task(attempt, inputs, recipe)
+        task = Task(attempt, inputs, _pickled(attempt.recipe))
         self._tasks[attempt.id] = task
         self._enqueue(task)
 
@@ -204,9 +204,9 @@ class SlotPool:
         return tasks
 
     def _begin(self, worker: Worker) -> None:
-        """Tell that the slot's first task runs now."""
+        """Tell that the slot's first task runs now, if the slot is up."""
         task = worker.first
-        if task is not None and not task.announced:
+        if task is not None and not task.announced and worker.pid is not None:
             self._announce(task, time.time())
             if task.attempt.timeout_s is not None and task.timer is None:
                 task.timer = self._loop.call_later(task.attempt.timeout_s, lambda: self._stop(task, "timeout"))
@@ -307,7 +307,9 @@ class SlotPool:
         for index in range(self._wanted):
             if index not in taken:
                 token = next(self._tokens)
-                self._workers[token] = Worker(index, token, self._launcher.launch, self._loop, self._take_rows)
+                self._workers[token] = Worker(
+                    index, token, self._launcher.launch, self._loop, self._begin, self._take_rows
+                )
         self._wake()
 
     def _retire(self, worker: Worker) -> None:
@@ -329,7 +331,8 @@ class SlotPool:
             if task.number == current and (task.stop is not None or not worker.killed):
                 self._announce(task, time.time())
                 self._forget(task)
-                self._end(task, worker, death_of(status), None, time.time(), None, log)
+                failure = death_of(CONNECTION_LOST if worker.hung_up else status)
+                self._end(task, worker, failure, None, time.time(), None, log)
             else:
                 self._give_back(task)
         worker.close()
@@ -338,13 +341,9 @@ class SlotPool:
         else:
             self._grow()
 
-    def _lost(self, reason: str) -> None:
-        if not self._closed:
-            self._listener.lost(reason)
-
     # -- looking after what runs -----------------------------------------------
 
-    def _look(self, period_s: float, action: Any) -> None:
+    def _look(self, period_s: float, action: Callable[[], bool]) -> None:
         """Do ``action`` every ``period_s`` for as long as it says that it is needed."""
         if period_s in self._looks:
             return
@@ -381,6 +380,10 @@ class SlotPool:
             for task in list(worker.waiting()):
                 del worker.tasks[task.number]
                 self._give_back(task)
+
+
+def _pickled(recipe: object) -> Buffer | None:
+    return recipe if isinstance(recipe, bytes | None) else cloudpickle.dumps(recipe, protocol=5)
 
 
 def _all_brief(worker: Worker) -> bool:

@@ -1,8 +1,8 @@
 """The process in which functions run: takes batches of attempts from its agent, sends outcomes back.
 
-A row of an attempt, in a ``run`` message: number, label, keys of code, ``[number of frames of each input]``, key of
-``retry_on``, keys of set-up, whether it is expected to be brief, whether to flush before it, and for one with a recipe (whose pickle comes
-before the inputs' frames) ``[nodes of the inputs, node]``.
+A row of an attempt, in a ``run`` message: number, label, keys of code, number of frames of each input, key of
+``retry_on``, keys of set-up, whether it is expected to be brief, whether to send what is done before it begins, and for
+one with a recipe, whose pickle comes before the inputs' frames, ``[nodes of the inputs, node]``.
 
 A row of an outcome: number, started, ended, peak memory, log, whether it was interrupted, number of frames, failure.
 Both ends count frames; see ``channel`` for the messages themselves.
@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import logging
 import os
 import pickle
 import resource
-import signal
 import socket
 import sys
 import time
@@ -92,15 +92,15 @@ class Slot:
             self._rows.append([number, 0.0, 0.0, None, "", False, 0, None])
             return
         self._capture.begin()
+        with warnings.catch_warnings():
+            pass  # what was warned of in an earlier attempt counts as new
         if not brief:
             _reset_peak()
         started = time.time()
         try:
-            # Warnings that were shown for an earlier attempt are shown again for this one.
-            with warnings.catch_warnings():
-                self._fence.begin(number)
-                outcome = self._work(row, recipe, inputs)
-                self._fence.end()
+            self._fence.begin(number)
+            outcome = self._work(row, recipe, inputs)
+            self._fence.end()
         except KeyboardInterrupt as error:  # raised once by the fence, wherever the attempt was
             outcome = failure_of(error)
         ended = time.time()
@@ -126,20 +126,20 @@ class Slot:
             codes = [self._codes.get(key) for key in keys]
             retry_on = self._codes.get(retry_key) if retry_key else Exception
             attempt = _attempt(label, recipe, nodes) if recipe is not None else _PLAIN
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             return code_failure(f"the code of {label!r}", error)
         values = []
         for position, parts in enumerate(inputs):
             try:
                 values.append(Frames(tuple(parts)).load())
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 return input_failure(position, error)
         outcome = execute(attempt, codes, values, retry_on)
         if isinstance(outcome, Failure):
             return outcome
         try:
             return Frames.dump(outcome.value)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             return result_failure(outcome.value, error)
 
 
@@ -163,8 +163,10 @@ def run_slot(connection: int, fence: int, log: int) -> NoReturn:
     for number, fd in enumerate((nothing, log, log)):
         os.dup2(fd, number)
     os.close(nothing)
-    sys.stdin = open(0, closefd=False)  # noqa: PTH123, SIM115 - a descriptor, for as long as the process lives
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a descriptor, for as long as the process lives
     faulthandler.enable(2)
+    logging.root.handlers.clear()  # what the agent set up for itself; functions may call basicConfig
+    logging.root.setLevel(logging.WARNING)
     fenced = Fenced(fence)
     fenced.handle_sigint()
     sock = socket.socket(fileno=connection)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol
 
 from handoff_lab.messages import (
@@ -29,6 +30,8 @@ from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames, join
 from handoff_lab.transport.peers import Peers
 from handoff_lab.transport.wire import INLINE_LIMIT
+
+TEXT_LIMIT = 200_000  # characters of an error's message or traceback
 
 
 class Runner(Protocol):
@@ -85,10 +88,9 @@ class Work:
     def _take_in(self, attempt: Attempt) -> None:
         waiting = _Waiting(attempt, len(attempt.inputs) + 1)
         self._waiting[attempt.id] = waiting
-
         for source in attempt.inputs:
+            self._store.want(source.key, partial(self._came, waiting, source))  # first: fetching may fail at once
             self._bring(source)
-            self._store.want(source.key, lambda value, source=source: self._came(waiting, source, value))
         self._count_down(waiting)
 
     def _bring(self, source: Source) -> None:
@@ -144,23 +146,31 @@ class Work:
     def finished(self, event: Finished, value: Frames) -> None:
         """An attempt made its result."""
         self._running.pop(event.id, None)
+        if event.nbytes <= INLINE_LIMIT:
+            small = join(value.parts)  # a copy: what arrived may be a view of much more
+            event, value = replace(event, inline=small), Frames(small)
         self._store.put(event.id, value)
-        if value.nbytes <= INLINE_LIMIT:
-            event = replace(event, nbytes=value.nbytes, inline=join(value.parts))
         self._tell(event)
 
     def failed(self, event: Failed) -> None:
         """An attempt failed."""
         self._running.pop(event.id, None)
-        self._store.give_up(event.id)
-        self._tell(event)
+        self._store.free([event.id])  # so that nobody waits for it
+        self._tell(replace(event, failure=_clipped(event.failure)))
 
     def cancelled(self, event: Cancelled) -> None:
         """An attempt was ended."""
         self._running.pop(event.id, None)
-        self._store.give_up(event.id)
+        self._store.free([event.id])  # so that nobody waits for it
         self._tell(event)
 
     def wrote(self, event: Wrote) -> None:
         """A running attempt wrote something."""
         self._tell(event)
+
+
+def _clipped(failure: Failure) -> Failure:
+    """The failure with a message and a traceback that fit into a message."""
+    if len(failure.message) <= TEXT_LIMIT and len(failure.traceback) <= TEXT_LIMIT:
+        return failure
+    return replace(failure, message=failure.message[:TEXT_LIMIT], traceback=failure.traceback[-TEXT_LIMIT:])

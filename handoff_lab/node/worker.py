@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop, Timer
 
 Stop: TypeAlias = Literal["cancel", "timeout"]
+HANG_UP_S = 0.1  # for a process whose connection ended to end as well
 OnRows: TypeAlias = "Callable[[Worker, list[list[Any]], list[memoryview]], None]"
 
 
@@ -68,12 +69,20 @@ class Worker:
         The slot's number within its node; a process that replaces a dead one has the same.
     token
         The launch's number, which no other process ever has.
+    on_up
+        Called when the process is there.
     on_rows
         Gets outcomes; see ``slot`` for the rows.
     """
 
     def __init__(
-        self, index: int, token: int, launch: Callable[[int, Sequence[int]], None], loop: Loop, on_rows: OnRows
+        self,
+        index: int,
+        token: int,
+        launch: Callable[[int, Sequence[int]], None],
+        loop: Loop,
+        on_up: Callable[[Worker], None],
+        on_rows: OnRows,
     ) -> None:
         self.index = index
         self.token = token
@@ -82,14 +91,17 @@ class Worker:
         self.log = LogFile()
         self.pid: int | None = None
         self.retiring = False
-        self.killed = False
+        self.killed = False  # by us, for one of its tasks
+        self.hung_up = False  # whether it closed its connection and went on
         self.taken_back = False  # whether tasks that wait in the slot were asked back
         self.seen_running = 0  # the number that ran at the last look
         self._known: set[str] = set()  # keys of code that it has
         self._handle: int | None = None
+        self._loop = loop
+        self._on_up = on_up
         self._on_rows = on_rows
         ours, theirs = pair()
-        self._channel = Channel(loop, ours, self._on_message, self.kill)
+        self._channel = Channel(loop, ours, self._on_message, self._on_end)
         with theirs:
             launch(token, [theirs.fileno(), self.fence.fd, self.log.fd])
 
@@ -169,5 +181,14 @@ class Worker:
             self.pid = rest[0]
             close_fds(message.fds[1:])
             self._handle = message.fds[0]
+            self._on_up(self)
         else:
             self._on_rows(self, rest[0], message.frames)
+
+    def _on_end(self) -> None:
+        # As a rule it is dead and its launcher says so next; but a function can close descriptors and go on.
+        self._loop.call_later(HANG_UP_S, self._hang_up)
+
+    def _hang_up(self) -> None:
+        self.hung_up = True
+        self._signal(signal.SIGKILL)

@@ -39,7 +39,7 @@ class Launcher(Protocol):
     """What starts the processes of a ``SlotPool``."""
 
     def watch(self, loop: Loop, died: Callable[[int, int], None], lost: Callable[[str], None]) -> None:
-        """Call ``died(slot, exit code)`` when one ended, ``lost(reason)`` when there will be no more. Called once, first."""
+        """Call ``died(slot, exit code)`` when one ended, ``lost(reason)`` when no more can be started. Called first."""
 
     def launch(self, slot: int, fds: Sequence[int]) -> None:
         """Start a process that serves ``fds``: connection, fence, log. They stay the caller's."""
@@ -143,11 +143,11 @@ class _Nursery:
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         while True:
-            readable = select.select([self._control, wake_read], [], [])[0]
+            readable = select.select([self._control.fileno(), wake_read], [], [])[0]
             if wake_read in readable:
                 os.read(wake_read, 4096)
                 self._reap()
-            if self._control in readable:
+            if self._control.fileno() in readable:
                 data, fds, _, _ = socket.recv_fds(self._control, _ORDER.size, 3)
                 if not data:
                     return
@@ -175,7 +175,7 @@ class _Nursery:
             arm(self._lifeline_fd)
             self._control.close()
             run_slot(*fds)
-        except BaseException:  # noqa: BLE001 - never back into the zygote's own frames
+        except BaseException:
             traceback.print_exc()
         finally:
             os._exit(1)

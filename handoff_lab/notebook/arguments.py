@@ -142,12 +142,12 @@ def function_options(options: argparse.Namespace) -> dict[str, Any]:
     cost = {name: getattr(options, name) for name in ("cpu", "memory", "gpu")} | dict(options.resource)
     cost = {name: value for name, value in cost.items() if value is not None}
     given = {
-        "cost": cost,
+        "cost": cost or None,
         "type": "inline" if options.inline else None,
-        "cache": options.cache,
+        "cache": options.cache or None,
         **{name: getattr(options, name) for name in _PLAIN},
     }
-    return {name: value for name, value in given.items() if value not in (None, False, {})}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 _PLAIN = ("node", "max_retries", "retry_delay", "timeout", "runs_in", "duration", "group")
@@ -158,17 +158,14 @@ def _command(name: str, description: str) -> Parser:
     return parser
 
 
-def _allocator(parser: Parser, default: str | None = None) -> Parser:
-    return parser.takes("--allocator", completes="allocator", metavar="NAME", default=default, help="who chooses nodes")
-
-
 COMMANDS: dict[str, Parser] = {}
-_allocator(
+(
     _command("run", "Run the graph, or what the named functions need; does not wait unless told to.")
     .takes("ids", nargs="*", completes="function", metavar="ID")
     .takes("--set", type=setting, action="append", default=[], completes="input", metavar="NAME=VALUE", dest="inputs",
            help="the value of an input: an expression of this notebook, or else text")
     .takes("--on", nargs="+", completes="node", metavar="NODE", dest="nodes", help="use these nodes only")
+    .takes("--allocator", completes="allocator", metavar="NAME", help="a strategy, or a variable of this notebook")
     .takes("--failed", action="store_true", help="take over what the last run finished, and try the rest again")
     .takes("--wait", action="store_true", help="until it is over")
     .takes("-o", type=identifier, metavar="VAR", dest="variable", help="a variable for the Run")
@@ -177,11 +174,10 @@ _command("start", "Start the notebook's cluster: the named nodes, or one with al
     "nodes", nargs="*", type=node, metavar="NAME:cpu=4,gpu=1"
 )
 _command("stop", "Stop the notebook's cluster.")
-_allocator(
-    _command("plan", "Predict a run on the cluster's nodes, or on nodes that are only described.").takes(
-        "nodes", nargs="*", type=node, metavar="NAME:cpu=4,gpu=1"
-    ),
-    default="time_optimized",
+(
+    _command("plan", "Predict a run on the cluster's nodes, or on nodes that are only described.")
+    .takes("nodes", nargs="*", type=node, metavar="NAME:cpu=4,gpu=1")
+    .takes("--allocator", completes="allocator", metavar="NAME", help="a strategy, or a variable of this notebook")
 )
 _command("nodes", "The nodes of the cluster and how full they are.")
 _command("graph", "A picture of the graph; what is out of date since the last run is named below it.")

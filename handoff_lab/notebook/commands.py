@@ -62,7 +62,7 @@ def _submit(session: Session, options: Namespace) -> Run:
         if id in needed and id not in given:
             users = ", ".join(map(str, dag.dependents(id)))
             raise UsageError(f"{users} needs the input {id!r}, which no function makes: --set {id}=VALUE")
-    strategy = _allocator(session, options.allocator)
+    strategy = None if options.allocator is None else _allocator(session, options.allocator)
     cluster = session.start_cluster(None)
     nodes = [_find(name, cluster.nodes, "node") for name in options.nodes or ()] or None
     return cluster.submit(dag, targets, inputs=given, allocation_strategy=strategy, setup=dag.setup, nodes=nodes)
@@ -94,7 +94,7 @@ def _plan(session: Session, options: Namespace) -> None:
     nodes: Any = dict(options.nodes) or session.cluster
     if nodes is None:
         raise UsageError("a plan needs nodes: %handoff start, or describe some: %handoff plan alpha:cpu=4 beta:cpu=2")
-    strategy = _allocator(session, options.allocator)
+    strategy = _allocator(session, options.allocator or "time_optimized")
     with usage_errors():
         display.show(plan(session.dag, nodes, allocation_strategy=strategy))
 
@@ -191,9 +191,9 @@ def _value(session: Session, text: str) -> Any:
         return text
 
 
-def _allocator(session: Session, name: str | None) -> AllocatorLike | None:
+def _allocator(session: Session, name: str) -> AllocatorLike:
     """A strategy's name, or what a variable of the notebook holds."""
-    if name is None or name in STRATEGIES:
+    if name in STRATEGIES:
         return name
     if name in session.shell.user_ns:
         allocator: AllocatorLike = session.shell.user_ns[name]

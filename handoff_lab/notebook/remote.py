@@ -41,7 +41,7 @@ class _Relay:
         self._clear = shell.display_pub.clear_output
 
     def __call__(self, message: dict[str, Any]) -> None:
-        kind, content = message["msg_type"], message["content"]
+        kind, content = message["type"], message["content"]
         if kind == "stream":
             stream = sys.stderr if content["name"] == "stderr" else sys.stdout
             stream.write(content["text"])

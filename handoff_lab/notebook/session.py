@@ -39,20 +39,25 @@ class Session:
         self._cluster: Cluster | None = None
         self._freshness = Freshness()
         self._raw_cells: list[str] = []
+        self._loading = True  # the cell that loads the extension has begun before there was anyone to see it
+        self._open_cell(None, "")
 
     # -- cells ---------------------------------------------------------------
 
     def begin_cell(self, info: ExecutionInfo) -> None:
         """IPython is about to run a cell."""
-        self._raw_cells.append(info.raw_cell or "")
-        self.dag.open_cell(Cell(info.cell_id, f"In [{self.shell.execution_count}]"))
+        if self._loading:  # it was no cell that loaded the extension
+            self._close_cell(keep=True)
+        self._open_cell(info.cell_id, info.raw_cell or "")
 
     def end_cell(self, result: ExecutionResult) -> None:
         """IPython has run a cell: show what it changed, or take back what it defined if it failed."""
-        if self._raw_cells:  # none for the cell that loads the extension
-            self._raw_cells.pop()
-            error = result.error_before_exec or result.error_in_exec
-            self._close(keep=error is None or isinstance(error, _DEFINED_WELL), shown=result.result is self.dag)
+        if not self._raw_cells:  # the cell that loaded the extension ran others inside
+            return
+        error = result.error_before_exec or result.error_in_exec
+        keep = error is None or isinstance(error, _DEFINED_WELL)
+        if self._close_cell(keep=keep) and keep:
+            self._show_change(picture=result.result is not self.dag)
 
     def define(self, body: str, options: Mapping[str, Any]) -> None:
         """Execute the body of a ``%%handoff`` cell and add the functions that it defines."""
@@ -97,21 +102,26 @@ class Session:
         if self.dag.is_open:
             yield
             return
-        self.dag.open_cell(Cell(None, f"In [{self.shell.execution_count}]"))
-        keep = False
-        try:
+        with self.as_cell(Cell(None, f"In [{self.shell.execution_count}]")):
             yield
-            keep = True
-        finally:
-            self._close(keep=keep, shown=False)
+        self._show_change(picture=True)
 
-    def _close(self, *, keep: bool, shown: bool) -> None:
-        if self.dag.close_cell(keep=keep) and keep:
-            show_change(self._freshness.update(self.dag, self.setup_text), None if shown else self.dag)
+    def _open_cell(self, key: str | None, raw_cell: str) -> None:
+        self._raw_cells.append(raw_cell)
+        self.dag.open_cell(Cell(key, f"In [{self.shell.execution_count}]"))
+
+    def _close_cell(self, *, keep: bool) -> bool:
+        self._loading = False
+        self._raw_cells.pop()
+        return self.dag.close_cell(keep=keep)
+
+    def _show_change(self, *, picture: bool) -> None:
+        show_change(self._freshness.update(self.dag, self.setup_text), self.dag if picture else None)
 
     @property
     def _raw_cell(self) -> str | None:
-        return self._raw_cells[-1] if self._raw_cells else None
+        """The running cell as it was typed, which names it for the debugger."""
+        return self._raw_cells[-1] or None if self._raw_cells else None
 
     # -- state ---------------------------------------------------------------
 

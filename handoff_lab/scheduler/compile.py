@@ -34,13 +34,24 @@ def compile_program(
         Id to key and node of results that are there already, from an earlier run: they and
         what only they need are not run again. Inputs are given here, under the number 0.
 
+    Raises
+    ------
+    MissingFunctionError
+        For a target that is not there.
+    InvalidFunctionError
+        For an inline target.
+
     Examples
     --------
     >>> dag = DAG().add(Function("xs", lambda: [1]), Function("total", sum, args=["xs"]))
     >>> [(f.id, f.inputs) for f in compile_program(dag, run="r").functions]
     [('xs', ()), ('total', (0,))]
     """
-    wanted = _sinks(dag) if targets is None else list(dict.fromkeys(targets))
+    if targets is None:
+        wanted = _sinks(dag)
+    else:
+        wanted = list(dict.fromkeys(targets))
+        dag.subgraph(wanted)  # refuses what can't be a target
     compiler = _Compiler(dag, run, given)
     for id in compiler.needed(wanted):
         compiler.add(dag.functions[id])

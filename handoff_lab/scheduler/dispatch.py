@@ -6,7 +6,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush, heapreplace
 from itertools import count
 
-from handoff_lab.messages import AttemptId, Command, Start
+from handoff_lab.messages import AttemptId, Command, Failure, FailureKind, Start
 from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.lanes import Lane
 from handoff_lab.scheduler.ledger import Ledger, NodeState
@@ -25,6 +25,7 @@ class Dispatcher:
         self._prefetch = prefetch
         self._emit = emit
         self._orders = count()
+        self.fail: Callable[[Progress, int, Failure], None]  # what becomes of a function that the tracker broke on
         self._dirty: dict[NodeState, None] = {}
         self._below_limit: dict[Progress, None] = {}
 
@@ -74,17 +75,21 @@ class Dispatcher:
 
     def dispatch(self) -> None:
         """Start all that can start."""
-        dirty, self._dirty = self._dirty, {}
-        for node in dirty:
-            self._fill(node)
-        below, self._below_limit = self._below_limit, {}
-        for run in below:
-            while run.capped and not run.capped[0][2].is_at_limit():
-                lane = heappop(run.capped)[2]
-                lane.aside = False
-                if lane.heap:
-                    self._list(lane)
-                    self._fill(lane.node)
+        while self._dirty or self._below_limit:
+            dirty, self._dirty = self._dirty, {}
+            for node in dirty:
+                self._fill(node)
+            below, self._below_limit = self._below_limit, {}
+            for run in below:
+                self._fill_to_limit(run)
+
+    def _fill_to_limit(self, run: Progress) -> None:
+        while run.capped and not run.capped[0][2].is_at_limit():
+            lane = heappop(run.capped)[2]
+            lane.aside = False
+            if lane.heap:
+                self._list(lane)
+                self._fill(lane.node)
 
     def drop_run(self, run: Progress) -> None:
         """Nothing of the run waits any more."""
@@ -139,7 +144,9 @@ class Dispatcher:
             elif lane.is_at_limit():
                 self._set_aside(lane)
                 heappush(lane.run.capped, entry)
-            elif lane.cost and not self._ledger.claim(node, lane.cost):
+            elif lane.cost and not self._claim(lane, i):
+                if lane.run.state[i] != READY:
+                    continue  # the tracker broke on it
                 self._set_aside(lane)
                 fits = lane.cost.fits_in(node.capabilities)
                 (node.refused if fits else node.misfits).append(lane)
@@ -154,6 +161,15 @@ class Dispatcher:
                 elif lane.heap[0][0] != entry[0]:
                     lane.entry = (lane.heap[0][0], lane.order, lane)
                     heapreplace(lanes, lane.entry)
+
+    def _claim(self, lane: Lane, i: int) -> bool:
+        assert lane.cost is not None
+        try:
+            return self._ledger.claim(lane.node, lane.cost)
+        except Exception as error:  # a tracker of the user's
+            message = f"the resource tracker raised {type(error).__name__}: {error}"
+            self.fail(lane.run, i, Failure(FailureKind.EXCEPTION, message, type(error).__name__, retryable=False))
+            return False
 
     def _set_aside(self, lane: Lane) -> None:
         heappop(lane.node.lanes)

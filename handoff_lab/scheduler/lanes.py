@@ -20,7 +20,7 @@ class Lane:
     def __init__(self, run: Progress, node: NodeState, cost: Resources, counted: bool, order: int) -> None:
         self.run = run
         self.node = node
-        self.cost = cost
+        self.cost = cost or None
         self.counted = counted  # by max_concurrency
         self.order = order
         self.heap: list[tuple[float, int]] = []

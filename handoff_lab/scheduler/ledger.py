@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from handoff_lab.resources import Resources, ResourceTracker, SimpleResourceTrac
 
 if TYPE_CHECKING:
     from handoff_lab.scheduler.lanes import Lane
+
+log = logging.getLogger(__name__)
 
 _NOTHING = Resources()
 
@@ -68,8 +71,11 @@ class Ledger:
         return True
 
     def release(self, node: NodeState, cost: Resources) -> None:
-        self.tracker.release(node.name, cost)
         node.claimed -= cost
+        try:
+            self.tracker.release(node.name, cost)
+        except Exception:  # a tracker of the user's; what ended has ended all the same
+            log.exception("the resource tracker could not release %s on node %r", cost, node.name)
 
     def capabilities(self, names: tuple[str, ...] | None = None) -> dict[str, Resources]:
         """What each node has that takes functions, of ``names`` or of all."""

@@ -38,6 +38,7 @@ from handoff_lab.scheduler.state import (
     Ending,
     FirstFailure,
     Progress,
+    State,
 )
 from handoff_lab.scheduler.timers import Timers
 
@@ -50,6 +51,7 @@ class Lifecycle:
     def __init__(self, ledger: Ledger, dispatcher: Dispatcher, timers: Timers, emit: Callable[[Command], None]) -> None:
         self._ledger = ledger
         self._dispatcher = dispatcher
+        dispatcher.fail = self.fail_unstarted
         self._timers = timers
         self._emit = emit
         self.finished: dict[Progress, None] = {}  # runs that may be over
@@ -165,7 +167,7 @@ class Lifecycle:
         if died:
             failure = self._count_death(run, i, failure)
         if before == STOPPING or not self._may_retry(run, i, failure, before == REVOKED):
-            self.fail(run, i, failure, run.number[i])
+            self.fail(run, i, failure)
         else:
             self._retry(run, i, failure)
 
@@ -201,27 +203,26 @@ class Lifecycle:
         else:
             self.restart(run, i)
 
-    def fail(self, run: Progress, i: int, failure: Failure, attempts: int) -> None:
+    def fail(self, run: Progress, i: int, failure: Failure) -> None:
         """Function ``i`` failed for good."""
-        run.move(i, FAILED)
-        run.unfinished -= 1
+        self._die(run, i, FAILED)
         consumer = run.program.functions[i].toward
         if consumer is not None:
             if run.state[consumer] in PENDING:
-                self.fail_unstarted(run, consumer, failure, attempts)
+                self.fail_unstarted(run, consumer, failure)
         elif run.failure is None:
-            run.failure = FirstFailure(i, attempts, run.node[i], failure)
+            run.failure = FirstFailure(i, run.number[i], run.node[i], failure)
         if run.ending is None:
             self._skip_dependents(run, i, i)
             if run.failure is not None and run.options.on_error == "stop":
                 self.stop(run, "failed")
         self._settle(run)
 
-    def fail_unstarted(self, run: Progress, i: int, failure: Failure, attempts: int) -> None:
+    def fail_unstarted(self, run: Progress, i: int, failure: Failure) -> None:
         """Function ``i``, which does not run, failed for good."""
         if run.cost_class[i]:
             self._emit(reports.exception(run, i, Failed(AttemptId(run.id, i, run.number[i]), failure)))
-        self.fail(run, i, failure, attempts)
+        self.fail(run, i, failure)
 
     def _skip_dependents(self, run: Progress, i: int, because: int) -> None:
         stack = list(run.dependents[i])
@@ -233,10 +234,18 @@ class Lifecycle:
         self._settle(run)
 
     def _skip(self, run: Progress, i: int, because: int) -> None:
-        run.move(i, SKIPPED)
-        run.unfinished -= 1
+        self._die(run, i, SKIPPED)
         if run.cost_class[i]:
             self._emit(reports.skip(run, i, because))
+
+    def _die(self, run: Progress, i: int, state: State) -> None:
+        """Function ``i`` won't be done; what would be serialized for it is of no use to another."""
+        run.move(i, state)
+        run.unfinished -= 1
+        if run.program.serializers:
+            for producer in run.program.functions[i].inputs:
+                if run.is_hidden(producer) and run.state[producer] in PENDING:
+                    self._skip(run, producer, i)
 
     # -- being told to stop --------------------------------------------------------
 
@@ -279,8 +288,7 @@ class Lifecycle:
             self._emit(Stop(AttemptId(run.id, i, run.number[i])))
 
     def _set_cancelled(self, run: Progress, i: int, event: Cancelled | Failed | Finished | None) -> None:
-        run.move(i, CANCELLED)
-        run.unfinished -= 1
+        self._die(run, i, CANCELLED)
         if run.cost_class[i]:
             self._emit(reports.cancel(run, i, event))
         self._settle(run)

@@ -46,13 +46,13 @@ class Placement:
         unplaced = self._lifecycle.unplaced
         while unplaced:
             run, _ = unplaced.popitem()
-            homeless = [i for i in sorted(run.unplaced) if self._is_homeless(run, i)]
+            pending = [i for i in sorted(run.unplaced) if run.state[i] in PENDING]
             run.unplaced.clear()
-            if run.ending is None and homeless:
+            homeless = [i for i in pending if run.node[i] not in self._ledger.open]
+            for i in set(pending).difference(homeless):  # the node is there again
+                self._resume(run, i)
+            if homeless:
                 self._place(run, homeless)
-
-    def _is_homeless(self, run: Progress, i: int) -> bool:
-        return run.state[i] in PENDING and run.node[i] not in self._ledger.open
 
     def _place(self, run: Progress, homeless: Sequence[int]) -> None:
         capabilities = self._ledger.capabilities(run.options.nodes)
@@ -99,15 +99,19 @@ class Placement:
         run.node[i] = target
         self._emit(reports.move(run, i, source, target, self._reasons.get(source, "")))
         for producer in run.program.functions[i].inputs:
-            if run.is_hidden(producer):
+            if run.is_hidden(producer) and run.state[producer] == DONE:
                 self._serialize_again(run, producer)
+        self._resume(run, i)
+
+    def _resume(self, run: Progress, i: int) -> None:
+        """Function ``i`` has a node: it may be ready, and what is serialized for it too."""
+        for producer in run.program.functions[i].inputs:
+            if run.is_hidden(producer):
+                self._lifecycle.resume(run, producer)
         self._lifecycle.resume(run, i)
 
     def _serialize_again(self, run: Progress, hidden: int) -> None:
         """What a serializer made was for the node that is gone."""
-        if run.state[hidden] != DONE:
-            self._lifecycle.resume(run, hidden)
-            return
         source = run.source(hidden)
         if source is not None:
             self._emit(Free((source[0],)))
@@ -128,7 +132,7 @@ class Placement:
             what = "no node that is left can take its function"
         message = f"node {node!r} is gone ({reason}), and {what}"
         failure = Failure(FailureKind.NODE, message, retryable=False)
-        self._lifecycle.fail_unstarted(run, i, failure, run.number[i])
+        self._lifecycle.fail_unstarted(run, i, failure)
 
 
 def _root(program: Program, i: int) -> Hashable:

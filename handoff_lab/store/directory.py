@@ -9,10 +9,12 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Self
 
 _PREFIX = "handoff-lab-"
+_LOOK_S = 0.005
 
 
 class SharedDirectory:
@@ -46,19 +48,22 @@ class SharedDirectory:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-            if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            if not os.path.samestat(os.fstat(descriptor), path.stat()):
                 raise FileNotFoundError(path)
         except OSError:
             os.close(descriptor)
             raise
         return cls(path, descriptor)
 
-    def leave(self) -> None:
-        """Use it no more; remove it if nobody else does. Does nothing the second time."""
-        if self._descriptor >= 0:
-            _remove_unused(self.path, self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
+    def leave(self, patience_s: float = 0.0) -> None:
+        """Use it no more; remove it if nobody else does by then. Does nothing the second time."""
+        if self._descriptor < 0:
+            return
+        end = time.monotonic() + patience_s
+        while not _remove_unused(self.path, self._descriptor) and time.monotonic() < end:
+            time.sleep(_LOOK_S)
+        os.close(self._descriptor)
+        self._descriptor = -1
 
 
 def _base() -> Path:
@@ -79,9 +84,10 @@ def _reap(base: Path) -> None:
             os.close(descriptor)
 
 
-def _remove_unused(path: Path, descriptor: int) -> None:
+def _remove_unused(path: Path, descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return
+        return False
     shutil.rmtree(path, ignore_errors=True)
+    return True

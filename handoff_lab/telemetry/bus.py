@@ -149,7 +149,7 @@ class Bus:
         measurements = {"time": event.time, **event.measurements}
         try:
             attached.handler(event.name, measurements, dict(event.metadata), attached.config)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever it is, it ends here)
+        except (Exception, SystemExit) as error:  # whatever it is, it ends here
             self._drop(attached, event, error)
 
     def _drop(self, attached: _Attached, event: Event, error: BaseException) -> None:

@@ -106,7 +106,7 @@ def parse_line(line: str) -> Event:
 def _described(value: object) -> str:
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 (a user's class may raise anything, and a log must not end a run)
+    except Exception:  # a user's class may raise anything; a log must not end a run
         return object.__repr__(value)
 
 

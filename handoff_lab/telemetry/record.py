@@ -31,6 +31,7 @@ class FunctionStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+_HAS_RESULT = frozenset({FunctionStatus.DONE, FunctionStatus.CACHED})
 _BEFORE_RUNNING = frozenset({FunctionStatus.WAITING, FunctionStatus.QUEUED, FunctionStatus.RETRYING})
 
 
@@ -114,6 +115,7 @@ class RunRecord:
     claims: list[tuple[float, str, dict[str, float]]] = field(default_factory=list)
     loads: list[tuple[float, str, float, float]] = field(default_factory=list)
     node_events: list[tuple[float, str, NodeEventKind, str]] = field(default_factory=list)
+    recomputed: int = 0  # functions that ran again because their result was lost
     events: list[Event] = field(default_factory=list, repr=False)
     _by_number: dict[tuple[Hashable, int], AttemptRecord] = field(default_factory=dict, repr=False, compare=False)
 
@@ -207,6 +209,7 @@ class RunRecord:
 
     def _queued(self, event: Event) -> None:
         function = self._function(event.metadata["function"])
+        self._again(function)
         function.status = FunctionStatus.QUEUED
         function.node = event.metadata.get("node", function.node)
         function.queued = event.time
@@ -216,6 +219,7 @@ class RunRecord:
         if attempt.status is not FunctionStatus.RUNNING:
             return  # the news of its end came first
         function = self._function(attempt.function)
+        self._again(function)
         function.status = FunctionStatus.RUNNING
         function.started, function.ended, function.log = attempt.started, None, ""
 
@@ -233,10 +237,11 @@ class RunRecord:
         self._attempt(event).error = function.error
 
     def _cancel(self, event: Event) -> None:
-        if "attempt" in event.metadata:
+        facts = event.metadata
+        if (facts["function"], facts["attempt"]) in self._by_number or "started" in event.measurements:
             self._end(event, FunctionStatus.CANCELLED)
-        else:
-            self._function(event.metadata["function"]).status = FunctionStatus.CANCELLED
+        else:  # before it began
+            self._function(facts["function"]).status = FunctionStatus.CANCELLED
 
     def _end(self, event: Event, status: FunctionStatus) -> FunctionRecord:
         attempt = self._attempt(event)
@@ -265,6 +270,7 @@ class RunRecord:
     def _move(self, event: Event) -> None:
         function = self._function(event.metadata["function"])
         function.node = event.metadata["target"]
+        self._again(function)
         if function.status not in _BEFORE_RUNNING:
             self._lose(function, event)
             function.status = FunctionStatus.WAITING
@@ -275,6 +281,11 @@ class RunRecord:
         if attempt is not None and attempt.status is FunctionStatus.RUNNING:
             attempt.status, attempt.ended = FunctionStatus.FAILED, event.time
             attempt.error = event.metadata.get("reason")
+
+    def _again(self, function: FunctionRecord) -> None:
+        if function.status in _HAS_RESULT:
+            self.recomputed += 1
+            function.status = FunctionStatus.WAITING
 
     def _wrote(self, event: Event) -> None:
         self._function(event.metadata["function"]).log += event.metadata["text"]

@@ -1,0 +1,1 @@
+"""ZeroMQ: the loop, CURVE keys, sockets, and what crosses them."""

@@ -1,4 +1,4 @@
-"""CURVE keys, and the join file: what a node needs to know to join a coordinator, in a file that only its owner reads."""
+"""CURVE keys, and the join file: all that a node needs to join a coordinator, in a file that only its owner reads."""
 
 from __future__ import annotations
 

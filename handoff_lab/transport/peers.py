@@ -1,7 +1,7 @@
 """The data plane: members of a cluster read values from each other directly, the coordinator's process among them.
 
-A reader sends one frame ``[number, run, function, attempt]`` and gets, when the holder has the value, ``[number, true]``
-followed by the value's frames; or ``[number, false]`` when the holder knows that it will not come.
+A reader sends one frame ``[number, run, function, attempt]`` and gets, when the holder has the value,
+``[number, true]`` followed by the value's frames; or ``[number, false]`` when the holder knows that it will not come.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Peers:
             return
         link = self._links.get(holder)
         if link is None:
-            link = self._links[holder] = _Link(self._loop, self._keys, member)
+            link = self._links[holder] = _Link(self._loop, self._keys, member, lambda: self._links.pop(holder))
         link.ask(key, arrived)
 
     def close(self) -> None:
@@ -131,14 +131,16 @@ class Peers:
 
 
 class _Link:
-    """A connection for reading from one member."""
+    """A connection for reading from one member, until it breaks; ``broken`` is called then."""
 
-    def __init__(self, loop: Loop, keys: KeyPair, member: Member) -> None:
+    def __init__(self, loop: Loop, keys: KeyPair, member: Member, broken: Callable[[], object]) -> None:
         self._loop = loop
         self._keys = keys
         self._member = member
+        self._broken = broken
         self._numbers = itertools.count()
         self._asked: dict[int, tuple[AttemptId, Arrived]] = {}
+        self._up = False
         self._deadline = loop.call_later(CONNECT_S, self._unreachable)
         self._retry = loop.call_later(0, lambda: None)
         self._open()
@@ -146,13 +148,16 @@ class _Link:
     def ask(self, key: AttemptId, arrived: Arrived) -> None:
         number = next(self._numbers)
         self._asked[number] = key, arrived
-        self._send(number, key)
+        if not self._socket.closed:  # else it is sent when the socket is opened again
+            self._send(number, key)
 
     def close(self, reason: str) -> None:
         self._deadline.cancel()
         self._retry.cancel()
         self._shut()
-        self._fail(reason)
+        asked, self._asked = self._asked, {}
+        for _, arrived in asked.values():
+            arrived(reason)
 
     def _open(self) -> None:
         member = self._member
@@ -165,29 +170,30 @@ class _Link:
             self._send(number, key)
 
     def _shut(self) -> None:
-        self._watch.close()
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
+        if not self._socket.closed:
+            self._watch.close()
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
 
     def _send(self, number: int, key: AttemptId) -> None:
         self._socket.send(msgpack.packb((number, *key)))
 
     def _happened(self, event: int, value: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._up = True
             self._deadline.cancel()
-        elif event == zmq.EVENT_DISCONNECTED:
-            self._fail(f"the connection to node {self._member.name!r} broke")
-        else:  # the member has not heard of us yet; libzmq does not try again by itself
+        elif event == zmq.EVENT_DISCONNECTED and self._up:
+            self._break(f"the connection to node {self._member.name!r} broke")
+        else:  # the member has not heard of us yet; libzmq does not try again after a refusal
             self._shut()
             self._retry = self._loop.call_later(RETRY_S, self._open)
 
     def _unreachable(self) -> None:
-        self._fail(f"node {self._member.name!r} cannot be reached at {self._member.endpoint}")
+        self._break(f"node {self._member.name!r} cannot be reached at {self._member.endpoint}")
 
-    def _fail(self, reason: str) -> None:
-        asked, self._asked = self._asked, {}
-        for _, arrived in asked.values():
-            arrived(reason)
+    def _break(self, reason: str) -> None:
+        self._broken()
+        self.close(reason)
 
     def _take_all(self) -> None:
         while not self._socket.closed:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from handoff_lab.messages import (
     Attempt,
@@ -66,7 +66,7 @@ def read_count(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    if type(value) is not float and type(value) is not int or not math.isfinite(value):
+    if type(value) not in (int, float) or not math.isfinite(value):
         raise WireError("no finite number")
     return float(value)
 
@@ -105,10 +105,12 @@ def read_texts(value: Any) -> dict[str, str]:
 
 
 def _one_of(*choices: str) -> Reader:
+    known = {str(choice): choice for choice in choices}  # an enum's member comes back as that member
+
     def reader(value: Any) -> str:
-        if value not in choices:
+        if not isinstance(value, str) or value not in known:
             raise WireError(f"not one of {choices}")
-        return cast(str, value)
+        return known[value]
 
     return reader
 
@@ -134,7 +136,7 @@ _frames = _optional(_tuple_of(_bytes))
 _seconds = _optional(_number)
 _texts = _tuple_of(read_text)
 _FAILURE = _Record(
-    Failure, _one_of(*FailureKind), read_text, read_text, read_text, _optional(_bytes), _flag, _text
+    Failure, _one_of(*FailureKind), read_text, read_text, read_text, _optional(_bytes), _flag, read_text
 )  # fmt: skip
 _SOURCE = _Record(Source, read_id, read_text, _frames)
 _ATTEMPT = (
@@ -152,7 +154,9 @@ _ATTEMPT = (
 )
 _EVENTS: Mapping[type, _Record] = {
     Started: _Record(Started, read_id, _number, read_count),
-    Finished: _Record(Finished, read_id, _number, _number, read_count, _frames, read_count, _optional(read_count), read_text),
+    Finished: _Record(
+        Finished, read_id, _number, _number, read_count, _frames, read_count, _optional(read_count), read_text
+    ),
     Failed: _Record(Failed, read_id, _FAILURE.read, _seconds, _seconds, read_count, _optional(read_count), read_text),
     Cancelled: _Record(Cancelled, read_id, _seconds, _seconds, read_text),
     Transferred: _Record(Transferred, read_id, read_text, read_text, read_count, _number, _number),
@@ -184,7 +188,7 @@ def attempt_row(attempt: Attempt, inputs: Sequence[Source], recipe: bytes | None
 
 
 def read_attempts(rows: Any, node: str) -> list[Attempt]:
-    """The attempts of these rows, for ``node``; ``recipe`` stays the bytes that it became.
+    """The attempts of these rows, for ``node``; their recipes stay the bytes that they became.
 
     Raises
     ------

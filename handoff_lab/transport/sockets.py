@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket as system_socket
 import struct
@@ -19,8 +20,7 @@ Socket: TypeAlias = zmq.Socket[bytes]
 
 SEND_TIMEOUT_MS = 1000  # libzmq's send would wait for ever on a connection that was refused
 CONTROL_THREAD, DATA_THREAD = 1, 2  # masks of libzmq's threads: values must not keep heartbeats waiting
-_DATAGRAM = system_socket.SOCK_DGRAM
-_WILDCARDS = {"*", "0.0.0.0", "::", ""}
+_WILDCARDS = {"*", "0.0.0.0", "::", ""}  # noqa: S104 - to refuse them
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,12 @@ def serve(
         socket.bind(address)
     except zmq.ZMQError as error:
         socket.close()
-        raise BackendError(f"cannot listen on {host}: {error.strerror}; give host= an address of this machine") from None
-    return socket, socket.last_endpoint.decode().rstrip("\0")
+        raise BackendError(
+            f"cannot listen on {host}: {error.strerror}; give host= an address of this machine"
+        ) from None
+    bound = socket.getsockopt(zmq.LAST_ENDPOINT)
+    assert isinstance(bound, bytes)
+    return socket, bound.decode().rstrip("\0")
 
 
 def dial(loop: Loop, keys: KeyPair, server_key: str, endpoint: str, heartbeat: Heartbeat, thread: int) -> Socket:
@@ -83,6 +87,9 @@ def _socket(loop: Loop, kind: int, keys: KeyPair, address: str, heartbeat: Heart
     return socket
 
 
+_watches = itertools.count()
+
+
 class Watch:
     """Calls back with what libzmq says about a socket's connections: event and value (a descriptor, or a reason)."""
 
@@ -90,8 +97,12 @@ class Watch:
         self._loop = loop
         self._watched = socket
         self._callback = callback
-        self.monitor = socket.get_monitor_socket(events)
+        # An address of its own: that of a watch which was closed a moment ago may not be free yet.
+        address = f"inproc://watch-{next(_watches)}"
+        socket.monitor(address, events)
+        self.monitor = loop.context.socket(zmq.PAIR)
         self.monitor.linger = 0
+        self.monitor.connect(address)
         loop.add_reader(self.monitor, self.drain)
 
     def drain(self) -> None:
@@ -109,6 +120,7 @@ class Watch:
         if not self.monitor.closed:
             self._loop.remove_reader(self.monitor)
             self._watched.disable_monitor()
+            self.monitor.close()
 
 
 def cut(descriptor: int) -> None:
@@ -125,10 +137,19 @@ def cut(descriptor: int) -> None:
 
 
 def own_address(endpoint: str) -> str:
-    """The address of this machine that is used to reach ``endpoint``."""
+    """The address of this machine that is used to reach ``endpoint``.
+
+    Raises
+    ------
+    BackendError
+        There is no way there.
+    """
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-    family, kind, _, _, address = system_socket.getaddrinfo(host.strip("[]"), int(port), type=_DATAGRAM)[0]
-    with system_socket.socket(family, kind) as probe:
-        probe.connect(address)  # sends nothing
-        found: str = probe.getsockname()[0]
-        return found
+    try:
+        found = system_socket.getaddrinfo(host.strip("[]"), int(port), type=system_socket.SOCK_DGRAM)
+        family, kind, _, _, address = found[0]
+        with system_socket.socket(family, kind) as probe:
+            probe.connect(address)  # sends nothing
+            return str(probe.getsockname()[0])
+    except (OSError, ValueError) as error:
+        raise BackendError(f"there is no way from here to {endpoint}: {error}") from None

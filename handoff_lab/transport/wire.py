@@ -5,7 +5,7 @@ those of ``TO_NODE`` or ``FROM_NODE``. Messages of one connection arrive in orde
 ``WireError``. Code, recipes, values and exceptions cross as opaque bytes: nothing is unpickled here.
 
 A joining node speaks twice. With the join file's key it says ``hello`` and gets ``welcome`` or ``refused``; then it
-connects again with its own key, which the welcome admitted, and says ``ready``. Every other message is told by that key.
+connects again with its own key, which the welcome admitted, and says ``ready``. By that key it is known from then on.
 ``hello`` and ``refused`` must stay readable for every later protocol, or a mismatch could not be told.
 """
 

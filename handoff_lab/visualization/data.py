@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from handoff_lab.allocation import Plan
 from handoff_lab.telemetry import FunctionStatus, RunRecord
-from handoff_lab.telemetry.events import NODE_CHANGED, NODE_DOWN, NODE_UP
+from handoff_lab.telemetry.events import NODE_CHANGED, NODE_DOWN, NODE_UP, RUN_START
 from handoff_lab.visualization.sources import AnyRun, record_of
 
 Steps = list[list[float]]
+_SAME_S = 1e-9  # times closer than this are one
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,47 +49,62 @@ def resource_utilization(run: AnyRun) -> dict[str, Any]:
     end = max(record.last_time, start)
     claims, loads = _by_node(record.claims), _by_node(record.loads)
     capabilities = _capability_steps(record, start)
-    nodes = {
-        node: {
-            resource: _resource(
-                resource, [(t, has.get(resource, 0.0)) for t, has in steps], claims.get(node, []), loads.get(node, []),
-                start, end,
-            )
-            for resource in dict.fromkeys(name for _, has in steps for name in has)
-        }
-        for node, steps in capabilities.items()
-    }  # fmt: skip
+    nodes: dict[str, dict[str, Any]] = {}
+    for node, steps in capabilities.items():
+        nodes[node] = {}
+        for name in dict.fromkeys(name for _, has in steps for name in has):
+            had = [(time, has.get(name, 0.0)) for time, has in steps]
+            nodes[node][name] = _resource(name, had, claims.get(node, []), loads.get(node, []), start, end)
     return {"run": record.id, "duration": end - start, "nodes": nodes}
 
 
 def run_bars(record: RunRecord) -> list[Bar]:
     """The attempts of a run that began; one that still goes on ends with the last news."""
     start = record.started or 0.0
-    return [
+    bars = [
         Bar(
             function=attempt.function,
             node=attempt.node,
             lane=attempt.slot or 0,
             start=attempt.started - start,
-            end=(record.last_time if attempt.ended is None else attempt.ended) - start,
+            end=(max(record.last_time, attempt.started) if attempt.ended is None else attempt.ended) - start,
             status=attempt.status,
             number=attempt.number,
         )
         for attempt in list(record.attempts)
         if attempt.started is not None and attempt.node is not None
     ]
+    return bars if _apart(bars) else _stacked(bars)
 
 
 def plan_bars(plan: Plan) -> list[Bar]:
     """The functions of a plan, each in the first lane of its node that is free."""
+    return _stacked(
+        Bar(id, plan.allocations[id], 0, start, plan.end[id], FunctionStatus.WAITING)
+        for id, start in plan.start.items()
+    )
+
+
+def _apart(bars: Iterable[Bar]) -> bool:
+    """Whether no two bars of a lane overlap; they do where slots are not told apart."""
+    until: dict[tuple[str, int], float] = {}
+    for bar in sorted(bars, key=lambda bar: bar.start):
+        if bar.start < until.get((bar.node, bar.lane), bar.start) - _SAME_S:
+            return False
+        until[bar.node, bar.lane] = bar.end
+    return True
+
+
+def _stacked(bars: Iterable[Bar]) -> list[Bar]:
+    """The bars, each in the first lane of its node that is free."""
     free: dict[str, list[float]] = {}
-    bars = []
-    for id in sorted(plan.start, key=lambda id: (plan.start[id], plan.end[id])):  # noqa: A006 (the word of the API)
-        lanes = free.setdefault(plan.allocations[id], [])
-        lane = next((n for n, until in enumerate(lanes) if until <= plan.start[id] + 1e-9), len(lanes))
-        lanes[lane:lane + 1] = [plan.end[id]]
-        bars.append(Bar(id, plan.allocations[id], lane, plan.start[id], plan.end[id], FunctionStatus.WAITING))
-    return bars
+    stacked = []
+    for bar in sorted(bars, key=lambda bar: (bar.start, bar.end)):
+        lanes = free.setdefault(bar.node, [])
+        lane = next((n for n, until in enumerate(lanes) if until <= bar.start + _SAME_S), len(lanes))
+        lanes[lane : lane + 1] = [bar.end]
+        stacked.append(replace(bar, lane=lane))
+    return stacked
 
 
 def _by_node(rows: Sequence[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]]:
@@ -105,8 +121,8 @@ def _capability_steps(record: RunRecord, start: float) -> dict[str, list[tuple[f
         if event.name in (NODE_UP, NODE_CHANGED, NODE_DOWN):
             has = {} if event.name == NODE_DOWN else event.metadata.get("capabilities") or {}
             steps.setdefault(event.metadata["node"], []).append((max(0.0, event.time - start), has))
-        elif event.time == record.started and "capabilities" in event.metadata and "node" not in event.metadata:
-            for node, has in event.metadata["capabilities"].items():
+        elif event.name == RUN_START:
+            for node, has in (event.metadata.get("capabilities") or {}).items():
                 steps.setdefault(node, []).append((0.0, has))
     return steps
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from importlib.util import find_spec
+from xml.etree import ElementTree as ET
 
 from handoff_lab.visualization import plain
 from handoff_lab.visualization.sketch import Sketch, printable
@@ -21,42 +22,56 @@ HINT = "Install Graphviz for better pictures: apt install graphviz, brew install
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 15
 # pygraphviz holds the GIL while it lays out, and a crash in its C code must not reach this process.
-_PYGRAPHVIZ = (
-    "import sys, pygraphviz; graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode());"
-    "graph.layout('dot'); sys.stdout.buffer.write(graph.draw(format='svg'))"
-)
+_PYGRAPHVIZ = """
+import sys, pygraphviz
+graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode())
+graph.layout("dot")
+for format in ("svg", "cmapx"):
+    sys.stdout.buffer.write(graph.draw(format=format))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A rectangle of a picture, in pixels, that has something to say."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A picture, and how to get a better one, if there is a way."""
+    """A picture, and what to say where."""
 
     svg: str
-    hint: str = ""
+    areas: tuple[Area, ...] = ()
 
 
-@lru_cache(maxsize=16)
 def draw(source: str, sketch: Sketch) -> Drawing:
     """Draw Graphviz ``source``, or the ``sketch`` that it was made of where there is no Graphviz."""
     for command in _commands():
-        svg = _run(command, source)
-        if svg is not None:
-            return Drawing(_tidied(svg, sketch.name))
-    hint = "" if shutil.which("dot") else HINT
-    return Drawing(plain.draw(sketch, hint), hint)
+        output = _run(tuple(command), source)
+        if output is not None:
+            svg, _, image_map = output.partition("</svg>")
+            return Drawing(_tidied(svg + "</svg>", sketch.name), _areas(image_map))
+    drawn = plain.draw(sketch, "" if shutil.which("dot") else HINT)
+    return Drawing(drawn.svg, tuple(Area(*area) for area in drawn.areas))
 
 
 def _commands() -> list[Sequence[str]]:
-    commands: list[Sequence[str]] = []
     dot = shutil.which("dot")
     if dot is not None:
-        commands.append([dot, "-Tsvg"])
-    elif find_spec("pygraphviz") is not None:
-        commands.append([sys.executable, "-c", _PYGRAPHVIZ])
-    return commands
+        return [[dot, "-Tsvg", "-Tcmapx"]]
+    if find_spec("pygraphviz") is not None:
+        return [[sys.executable, "-c", _PYGRAPHVIZ]]
+    return []
 
 
-def _run(command: Sequence[str], source: str) -> str | None:
+@lru_cache(maxsize=16)
+def _run(command: tuple[str, ...], source: str) -> str | None:
     try:
         done = subprocess.run(command, input=source.encode(), capture_output=True, timeout=_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
@@ -71,3 +86,16 @@ def _tidied(svg: str, name: str) -> str:
     svg = re.sub(r"<title>.*?</title>\n?|<!--.*?-->\n?", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     label = escape(printable(name))
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}" style="max-width:100%;height:auto"', 1)
+
+
+def _areas(image_map: str) -> tuple[Area, ...]:
+    """What Graphviz says of its nodes' places."""
+    areas = []
+    # XML would turn the line breaks of a title into spaces.
+    image_map = re.sub('"[^"]*"', lambda quoted: quoted[0].replace("\n", "&#10;"), image_map)
+    for area in ET.fromstring(image_map).iter("area"):  # noqa: S314 (Graphviz wrote it)
+        if area.get("id", "").startswith("node"):
+            numbers = [int(number) for number in area.get("coords", "").split(",")]
+            xs, ys = numbers[::2], numbers[1::2]
+            areas.append(Area(min(xs), min(ys), max(xs), max(ys), area.get("title", "")))
+    return tuple(areas)

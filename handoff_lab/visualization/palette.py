@@ -16,6 +16,7 @@ OKABE_ITO: Final = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#F0E
 INK: Final = "#24292F"  # on a light ground
 QUIET: Final = "#6E7781"  # legible on white and on near-black
 BLANK: Final = "#FFFFFF"
+BLACK: Final = "#000000"
 ALARM: Final = "#D55E00"
 
 
@@ -35,7 +36,7 @@ class NodeMark:
     @property
     def ink(self) -> str:
         """What is legible on the full colour."""
-        return INK if luminance(self.colour) > 0.2 else BLANK
+        return max((BLACK, BLANK), key=lambda ink: contrast(ink, self.colour))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,12 @@ class StatusMark:
 
 STATUS: Final[Mapping[FunctionStatus, StatusMark]] = {
     FunctionStatus.WAITING: StatusMark("○", style="rounded,filled,dashed"),
-    FunctionStatus.QUEUED: StatusMark("◔", style="rounded,filled,dashed", width=1.8),
-    FunctionStatus.RUNNING: StatusMark("▶", shape="cds", style="filled", width=1.8),
+    FunctionStatus.QUEUED: StatusMark("…", style="rounded,filled,dashed", width=1.8),
+    FunctionStatus.RUNNING: StatusMark("▶", width=1.8, double=True),
     FunctionStatus.DONE: StatusMark("✓"),
     FunctionStatus.CACHED: StatusMark("◆", shape="folder", style="filled"),
     FunctionStatus.FAILED: StatusMark("✗", style="filled", width=1.8, double=True),
-    FunctionStatus.RETRYING: StatusMark("↻", shape="hexagon", style="filled", width=1.8),
+    FunctionStatus.RETRYING: StatusMark("↻", shape="octagon", style="filled", width=1.8),
     FunctionStatus.SKIPPED: StatusMark("–", style="filled,dotted"),
     FunctionStatus.CANCELLED: StatusMark("⊘", style="filled,diagonals"),
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
+from collections.abc import Iterable
+from hashlib import sha256
 from html import escape
 from math import log2
+from typing import Any
 
 import graphviz
 
@@ -16,7 +20,7 @@ from handoff_lab.visualization.sketch import Arrow, Box, Sketch, printable
 _FONT = "Helvetica,Arial,sans-serif"
 _NOTE = "#4B545D"
 _MARGIN = "0.12,0.06"
-_ROOMY = {"ellipse", "hexagon"}  # shapes that leave room around a label by themselves
+_ROOMY = {"ellipse", "octagon"}  # shapes that leave room around a label by themselves
 _MOST_ABREAST = 6
 _MOST_IN_LEGEND = 12
 
@@ -24,12 +28,14 @@ _MOST_IN_LEGEND = 12
 class Picture(graphviz.Digraph):
     """A ``graphviz.Digraph`` that falls back on other ways to draw itself where ``dot`` is missing."""
 
-    sketch = Sketch("")  # what a copy that was changed by hand shows without Graphviz
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sketch = Sketch("")  # what one that was put together by hand shows without Graphviz
 
     @classmethod
     def of(cls, sketch: Sketch) -> Picture:
         """Draw ``sketch``."""
-        picture: Picture = cls(
+        picture = cls(
             name="handoff",
             graph_attr=_graph_attributes(sketch),
             node_attr={"fontname": _FONT, "fontsize": "12", "fontcolor": INK, "height": "0.4"},
@@ -52,8 +58,30 @@ class Picture(graphviz.Digraph):
     def __repr__(self) -> str:
         return f"<picture of {self.sketch.name!r}: {len(self.sketch.boxes)} boxes, {len(self.sketch.arrows)} arrows>"
 
-    def _repr_image_svg_xml(self) -> str:
-        return self.svg()
+    def html(self) -> str:
+        """An image that says more where the pointer rests; it outlives what cleans HTML of strange elements."""
+        return _image(layout.draw(self.source, self.sketch), self.sketch.name)
+
+    def _repr_mimebundle_(
+        self,
+        include: Iterable[str] | None = None,  # IPython takes what it wants
+        exclude: Iterable[str] | None = None,
+        **_: Any,
+    ) -> dict[str, bytes | str]:
+        return {"text/plain": repr(self), "text/html": self.html(), "image/svg+xml": self.svg()}
+
+
+def _image(drawing: layout.Drawing, name: str) -> str:
+    data = b64encode(drawing.svg.encode()).decode()
+    map_name = f"handoff-{sha256(data.encode()).hexdigest()[:12]}"
+    areas = "".join(
+        f'<area shape="rect" coords="{area.left},{area.top},{area.right},{area.bottom}" title="{escape(area.text)}">'
+        for area in drawing.areas
+    )
+    return (
+        f'<div style="overflow-x:auto"><img alt="{_text(name)}" usemap="#{map_name}" style="max-width:none" '
+        f'src="data:image/svg+xml;base64,{data}"><map name="{map_name}">{areas}</map></div>'
+    )
 
 
 def _graph_attributes(sketch: Sketch) -> dict[str, str]:
@@ -127,9 +155,11 @@ def _add_arrow(graph: graphviz.Digraph, arrow: Arrow) -> None:
 
 
 def _label(box: Box) -> str:
-    letter = f"<TD>{_badge(box.mark)}</TD>" if box.mark else ""
-    note = f'<BR/><FONT POINT-SIZE="9" COLOR="{_NOTE}">{_text(box.note)}</FONT>' if box.note else ""
-    return f"<{_table(f'{letter}<TD>{_text(box.title)}{note}</TD>')}>"
+    span = ' ROWSPAN="2"' if box.note else ""
+    letter = f"<TD{span}>{_badge(box.mark)}</TD>" if box.mark else ""
+    note = f'<FONT POINT-SIZE="9" COLOR="{_NOTE}">{_text(box.note)}</FONT>'
+    below = f"</TR><TR><TD>{note}</TD>" if box.note else ""
+    return f"<{_table(f'{letter}<TD>{_text(box.title)}</TD>{below}')}>"
 
 
 def _legend(sketch: Sketch) -> str:
@@ -145,7 +175,7 @@ def _legend(sketch: Sketch) -> str:
 def _badge(mark: NodeMark) -> str:
     letter = f'<FONT POINT-SIZE="9" COLOR="{mark.ink}"><B>{mark.letter}</B></FONT>'
     size = f'FIXEDSIZE="TRUE" WIDTH="{9 + 7 * len(mark.letter)}" HEIGHT="16"'
-    return _table(f"<TD>{letter}</TD>", f'{size} CELLPADDING="0" BGCOLOR="{mark.colour}" STYLE="ROUNDED"')
+    return _table(f"<TD {size}>{letter}</TD>", f'CELLPADDING="0" BGCOLOR="{mark.colour}" STYLE="ROUNDED"')
 
 
 def _table(cells: str, attributes: str = 'CELLPADDING="2"') -> str:
@@ -157,10 +187,12 @@ def _html(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(printable(text)) or " "
+    # Graphviz looks for its own escapes, such as \N, in markup too.
+    return escape(printable(text)).replace("\\", "\\\\") or " "
 
 
 def _plain(text: str) -> str:
     """``text`` for an attribute that Graphviz takes as text: no escapes, no entities, no markup."""
-    lines = printable(text).replace("&", "&amp;").split("\n")
-    return graphviz.nohtml("\\n".join(graphviz.escape(line) for line in lines))
+    # How often Graphviz looks for escapes in tooltips depends on its version: none survives as a look-alike.
+    entities = printable(text).replace("&", "&amp;").replace("\\", "⧵").replace("\n", "&#10;")
+    return graphviz.nohtml(entities)

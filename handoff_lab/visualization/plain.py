@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 from handoff_lab.visualization.fold import depths
 from handoff_lab.visualization.palette import INK, QUIET, NodeMark
@@ -27,9 +28,19 @@ class _Place:
     def middle(self) -> float:
         return self.x + self.width / 2
 
+    def area(self, text: str) -> tuple[int, int, int, int, str]:
+        return round(self.x), round(self.y), round(self.x + self.width), round(self.y + _HEIGHT), text
 
-def draw(sketch: Sketch, hint: str = "") -> str:
-    """The SVG of ``sketch``, with ``hint`` below it."""
+
+class Plain(NamedTuple):
+    """The SVG of a picture, and left, top, right, bottom and tooltip of each of its boxes."""
+
+    svg: str
+    areas: tuple[tuple[int, int, int, int, str], ...]
+
+
+def draw(sketch: Sketch, hint: str = "") -> Plain:
+    """Draw ``sketch``, with ``hint`` below it."""
     places = _places(sketch)
     notes = [note for note in (_legend(sketch), sketch.caption, hint) if note]
     bottom = max((place.y + _HEIGHT for place in places.values()), default=0) + _PAD
@@ -44,7 +55,8 @@ def draw(sketch: Sketch, hint: str = "") -> str:
     arrows = [_arrow(arrow, places[arrow.tail], places[arrow.head]) for arrow in sketch.arrows]
     boxes = [_box(box, places[box.key]) for box in sketch.boxes]
     lines = [_words(_PAD, bottom + _LINE * row + 6, note, 10, QUIET, "start") for row, note in enumerate(notes)]
-    return "\n".join([head, *arrows, *boxes, *lines, "</svg>"])
+    areas = tuple(places[box.key].area(box.tooltip or box.title) for box in sketch.boxes)
+    return Plain("\n".join([head, *arrows, *boxes, *lines, "</svg>"]), areas)
 
 
 def _places(sketch: Sketch) -> dict[str, _Place]:

@@ -114,7 +114,7 @@ def _function_box(function: FunctionRecord, key: str, mark: NodeMark | None) -> 
 def _fold_box(folded: Fold, key: str, record: RunRecord, marks: NodeMarks) -> Box:
     members = [record.functions[id] for id in folded.members if id in record.functions]
     counts = Counter(function.status for function in members)
-    note = joined((f"{STATUS[status].sign} {counts[status]} {status}" for status in _URGENCY if counts[status]), "  ")
+    note = joined(f"{STATUS[status].sign} {counts[status]} {status}" for status in _URGENCY if counts[status])
     box = fold_box(folded, key, only([_mark(function, marks) for function in members]) if members else None, note)
     status = next((status for status in _URGENCY if counts[status]), None)
     if status is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from jupyter_client import BlockingKernelClient, KernelManager
 
 PATIENCE_S = 120
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass
@@ -122,7 +124,7 @@ def _take(outcome: Outcome, kind: str, content: dict[str, Any]) -> None:
     elif kind == "execute_result":
         outcome.result = content["data"]["text/plain"]
     elif kind == "error":
-        outcome.traceback = "\n".join(content["traceback"])
+        outcome.traceback = _COLOUR.sub("", "\n".join(content["traceback"]))
 
 
 @pytest.fixture(scope="package")

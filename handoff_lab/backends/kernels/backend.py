@@ -58,9 +58,7 @@ class KernelBackend:
 
     features = frozenset({Feature.INTERRUPT, Feature.TIMEOUT, Feature.KERNEL, Feature.PROCESSES, Feature.ADD_NODES})
 
-    def __init__(
-        self, nodes: Mapping[str, Mapping[str, float] | None], *, name: str, host: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, nodes: Mapping[str, Mapping[str, float] | None], *, name: str, host: str = "127.0.0.1") -> None:
         self._wanted = dict(nodes)
         self._name = name
         self._host = host
@@ -94,7 +92,7 @@ class KernelBackend:
         self._peers = Peers(loop, keys, self._admission, self._store, self._host)
         here = Member(HERE, keys.public, self._peers.endpoint)
         self._hub = Hub(loop, self._admission, self._peers, here, self._host, self)
-        self._agents = LocalAgents(loop, self._hub.join_file, self._host, self._agent_ended)
+        self._agents = LocalAgents(loop, self._hub.join_file, self._name, self._host, self._agent_ended)
         self._cells = Cells(self._hub.send)
         self._reports = Reports(self._store)
         self._open = True
@@ -128,11 +126,20 @@ class KernelBackend:
 
     def remove_node(self, name: str) -> None:
         """Let a node end."""
-        self._farewells[name] = "it was removed"
-        self._leaving.add(name)
+        verdict = "it did not end when it was told to"
         self._hub.send(name, pack("stop"))
         if name in self._agents:
-            self._agents.end(name, END_S, "it did not end when it was told to")
+            self._agents.end(name, END_S, verdict)
+        elif name in self._nodes:
+            self._loop.call_later(END_S, lambda: self._insist(name, verdict))
+        else:
+            return
+        self._farewells[name] = "it was removed"
+        self._leaving.add(name)
+
+    def _insist(self, name: str, verdict: str) -> None:
+        if name in self._leaving:
+            self._hub.dismiss(name, verdict)
 
     def set_capabilities(self, name: str, capabilities: Mapping[str, float]) -> None:
         """Change what a node has."""
@@ -148,12 +155,11 @@ class KernelBackend:
         """Hand attempts to their nodes, a batch for each."""
         by_node: defaultdict[str, list[Attempt]] = defaultdict(list)
         for attempt in attempts:
-            if self._reports.expect(attempt.id, attempt.node):
+            # The NodeLost of a node that is no more ends these attempts too.
+            if attempt.node in self._nodes and self._reports.expect(attempt.id, attempt.node):
                 by_node[attempt.node].append(attempt)
         for name, batch in by_node.items():
-            if name in self._nodes:
-                self._hand_over(name, batch)
-            # else its NodeLost was emitted, and ends these too
+            self._hand_over(name, batch)
 
     def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
         """End an attempt."""

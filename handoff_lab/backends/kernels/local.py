@@ -14,7 +14,7 @@ from handoff_lab.transport.keys import JoinFile
 from handoff_lab.transport.loop import Loop, Timer
 
 JOIN_S = 30.0  # from its start until an agent has joined
-END_S = 1.0  # for an agent that was told to stop
+END_S = 2.0  # for an agent that was told to stop
 SILENCE_S = 0.05  # from the end of an agent's connection to its own
 
 
@@ -28,8 +28,9 @@ class _Entry:
 class LocalAgents:
     """Starts agents, and tells with ``ended(name, story)`` when one is no more."""
 
-    def __init__(self, loop: Loop, join: JoinFile, host: str, ended: Callable[[str, str], None]) -> None:
+    def __init__(self, loop: Loop, join: JoinFile, cluster: str, host: str, ended: Callable[[str, str], None]) -> None:
         self._loop = loop
+        self._cluster = cluster
         self._host = host
         self._ended = ended
         self._entries: dict[str, _Entry] = {}
@@ -50,6 +51,7 @@ class LocalAgents:
             labels=labels,
             host=self._host,
             directory=self._directory.path,
+            cluster=self._cluster,
         )
         log_file = self._directory.path / f"agent-{next(self._numbers)}.log"
         agent = LocalAgent(self._loop, options, log_file, lambda: self._has_ended(name))
@@ -59,7 +61,7 @@ class LocalAgents:
     def pid(self, name: str) -> int | None:
         """The process of a node's agent, if it was started here."""
         entry = self._entries.get(name)
-        return entry and entry.agent.pid
+        return None if entry is None else entry.agent.pid
 
     def joined(self, name: str) -> None:
         """The agent is there in time."""
@@ -84,7 +86,7 @@ class LocalAgents:
         for entry in entries.values():
             entry.deadline.cancel()
         end_all([entry.agent for entry in entries.values()], END_S)
-        self._directory.leave()
+        self._directory.leave(END_S)  # what killed agents leave behind clears up too, a little later
 
     def _has_ended(self, name: str) -> None:
         entry = self._entries.pop(name)

@@ -1,0 +1,88 @@
+"""handoff_lab and its peers on the same work, in one run: ``python benchmarks/run.py --help``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from engines.registry import ENGINES, OURS, PEERS
+from figures import FIGURES
+from processes import ChildError, adopt_orphans, run_child
+from report import Outcome, as_json, as_text
+
+_HERE = Path(__file__).resolve().parent
+_CHILD_TIMEOUT_S = 600.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` ends the children
+    outcomes = {name: Outcome() for name in (OURS, *options.peers)}
+    for name, outcome in outcomes.items():
+        if not ENGINES[name].installed:
+            outcome.note = "not installed"
+    for round_ in range(options.repeat):  # round by round: a slow minute of the machine meets every engine
+        for name, outcome in outcomes.items():
+            if outcome.note == "measured":
+                print(f"round {round_ + 1} of {options.repeat}: {ENGINES[name].title}", file=sys.stderr, flush=True)
+                _measure(name, outcome, options.only, options.quick)
+    if options.quick:
+        print("Small sizes: they show that it works, not how fast.\n")
+    print(as_text(outcomes, options.only))
+    if options.json is not None:
+        settings = {"repeat": options.repeat, "quick": options.quick}
+        options.json.write_text(json.dumps(as_json(outcomes, settings), indent=2) + "\n", encoding="utf-8")
+    return int(any(outcome.note.startswith("failed") for outcome in outcomes.values()))
+
+
+def _measure(name: str, outcome: Outcome, figures: Sequence[str], quick: bool) -> None:
+    """Take one sample of each figure, in a fresh process."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        output = Path(folder) / "figures"
+        command = [sys.executable, str(_HERE / "child.py"), name, ",".join(figures), str(output)]
+        try:
+            # PYTHONPATH: workers of every engine import the functions, none sends them by value.
+            run_child([*command, *(["--quick"] if quick else [])], {"PYTHONPATH": str(_HERE)}, _CHILD_TIMEOUT_S)
+        except ChildError as error:
+            outcome.note = f"failed: {error}"
+        rows = output.read_text(encoding="utf-8").splitlines() if output.exists() else []
+    for figure, value in map(json.loads, rows):
+        outcome.samples.setdefault(figure, []).append(value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Measure handoff_lab and its peers on the same work, in one run.")
+    parser.add_argument("--peers", type=_peers, default=PEERS, metavar="all|none|NAME,...", help=", ".join(PEERS))
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="samples, of which the median is shown")
+    parser.add_argument("--only", type=_figures, default=list(FIGURES), metavar="FIGURE,...", help=", ".join(FIGURES))
+    parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, not how fast")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write medians, samples, ratios and machine there")
+    return parser
+
+
+def _peers(text: str) -> list[str]:
+    if text in ("all", "none"):
+        return PEERS if text == "all" else []
+    return _chosen(text, PEERS)
+
+
+def _figures(text: str) -> list[str]:
+    return _chosen(text, list(FIGURES))
+
+
+def _chosen(text: str, known: Sequence[str]) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(known)}")
+    return [name for name in known if name in names]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""A node's connection to its coordinator, once it has joined: commands come in, events go out in batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import zmq
+
+from handoff_lab.messages import BackendEvent
+from handoff_lab.node.outbox import Outbox
+from handoff_lab.transport.loop import Loop
+from handoff_lab.transport.sockets import Socket, Watch
+from handoff_lab.transport.wire import TO_NODE, WireError, pack, unpack
+
+log = logging.getLogger(__name__)
+
+GOODBYE_MS = 200  # for the last message of a node that ends by itself
+_LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+
+Obey: TypeAlias = Callable[[str, list[Any]], None]
+
+
+class Control:
+    """Hands each command to ``obey``; ends the loop when the connection is lost: the coordinator gives us up then."""
+
+    def __init__(self, loop: Loop, socket: Socket, obey: Obey, is_idle: Callable[[], bool]) -> None:
+        self._loop = loop
+        self._socket = socket
+        self._obey = obey
+        self._outbox = Outbox(loop, socket.send, is_idle)
+        self._watch = Watch(loop, socket, _LOST, lambda event, value: loop.stop())
+        loop.add_reader(socket, self._take_all)
+        loop.call_soon(self._take_all)  # what came before the loop looked
+
+    def tell(self, event: BackendEvent) -> None:
+        """Send an event, soon."""
+        self._outbox.add(event)
+
+    def send(self, kind: str, *fields: Any) -> None:
+        """Send a message of another kind, after the events so far."""
+        self._outbox.flush()
+        self._socket.send(pack(kind, *fields))
+
+    def leave(self, reason: str) -> None:
+        """Say why this node ends, and end the loop."""
+        self._socket.linger = GOODBYE_MS
+        self.send("leaving", reason)
+        self._loop.stop()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._watch.close()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _take_all(self) -> None:
+        while not self._socket.closed:
+            try:
+                data = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._obey(*unpack(data, TO_NODE))
+            except WireError:
+                log.exception("a command of the coordinator was not understood")

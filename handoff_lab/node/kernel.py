@@ -1,0 +1,247 @@
+"""The node's IPython kernel, started through jupyter_client: attempts with ``runs_in="kernel"``, and cells.
+
+jupyter_client lives in a thread with an asyncio loop, so that importing and starting it holds nothing up. Its channels
+are Unix sockets in the node's private directory, under CURVE where the kernel supports it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from handoff_lab.messages import Attempt, AttemptId
+from handoff_lab.node.cells import Cells, OnDone, OnMessage
+from handoff_lab.node.channel import close_fds
+from handoff_lab.node.deaths import death_of
+from handoff_lab.node.kernel_side import DESCRIPTORS
+from handoff_lab.node.lifeline import Lifeline
+from handoff_lab.node.pool import Listener, SlotPool
+from handoff_lab.store.payload import Buffer, Frames
+
+if TYPE_CHECKING:
+    from handoff_lab.transport.loop import Loop
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_S = 5.0
+
+
+class KernelProcess:
+    """The kernel, from ``start`` to ``close``; it is started again when it dies.
+
+    Parameters
+    ----------
+    directory
+        A directory of mode 0700 for the connection file and the channels. Its path must be short enough for the name
+        of a Unix socket: at most 85 bytes.
+    """
+
+    def __init__(self, loop: Loop, directory: Path) -> None:
+        self.connection_file = directory / "kernel.json"
+        self._loop = loop
+        self._launcher = _KernelLauncher(loop, self.connection_file, self._on_up, self._on_down)
+        self._pool: SlotPool | None = None
+        self._codes: dict[str, Buffer] = {}
+        self._cells: Cells | None = None
+        self._early: list[tuple[str, OnMessage, OnDone]] = []  # cells that came before there was a process
+
+    @property
+    def pid(self) -> int | None:
+        """The kernel's process, when it is up."""
+        return next(iter(self._pool.pids), None) if self._pool is not None else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the kernel answers."""
+        return self._cells is not None and self._cells.ready
+
+    def start(self, listener: Listener) -> None:
+        """Begin to start it, about a second; whatever is asked before that waits."""
+        self._pool = SlotPool(self._loop, self._launcher, listener, 1, log.error)
+        self._pool.load(self._codes)
+
+    def load(self, codes: Mapping[str, Buffer]) -> None:
+        """Keep pickled code for attempts that name it."""
+        self._codes.update(codes)
+        if self._pool is not None:
+            self._pool.load(codes)
+
+    def run(self, attempt: Attempt, inputs: Sequence[Frames]) -> None:
+        """Run an attempt in the kernel's namespace, after those that were given before; see ``SlotPool.run``."""
+        assert self._pool is not None, "the kernel was not started"
+        self._pool.run(attempt, inputs)
+
+    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"] = "interrupt") -> None:
+        """End an attempt; killing one that runs costs the kernel its namespace."""
+        if self._pool is not None:
+            self._pool.cancel(id, how)
+
+    def run_cell(self, source: str, on_message: OnMessage, on_done: OnDone) -> None:
+        """Run a cell as a notebook would.
+
+        Parameters
+        ----------
+        on_message
+            Gets each output as ``{"type", "content", "metadata"}``, of the types in ``cells.SHOWN``.
+        on_done
+            Gets the content of the reply: ``{"status": "ok" | "error" | "aborted", ...}``.
+        """
+        if self._cells is None:
+            self._early.append((source, on_message, on_done))
+        else:
+            self._cells.run(source, on_message, on_done)
+
+    def interrupt(self) -> None:
+        """Interrupt the cell that runs; an attempt is not touched."""
+        self._launcher.interrupt()
+
+    def close(self) -> None:
+        """End the kernel and what it started."""
+        if self._pool is not None:
+            self._pool.close()
+        if self._cells is not None:
+            self._cells.close()
+        self._launcher.close()
+
+    def _on_up(self) -> None:
+        if self._cells is None:
+            self._cells = Cells(self._loop, self.connection_file, lambda: log.debug("the kernel is ready"))
+            for source, on_message, on_done in self._early:
+                self._cells.run(source, on_message, on_done)
+            self._early.clear()
+
+    def _on_down(self, status: int) -> None:
+        if self._cells is not None:
+            self._cells.kernel_died(death_of(status).message.replace("its process", "the kernel"))
+
+
+class _KernelLauncher:
+    """A ``Launcher`` whose one slot is the kernel."""
+
+    def __init__(
+        self, loop: Loop, connection_file: Path, on_up: Callable[[], None], on_down: Callable[[int], None]
+    ) -> None:
+        self._loop = loop
+        self._connection_file = connection_file
+        self._on_up = on_up
+        self._on_down = on_down
+        self._died: Callable[[int, int], None]
+        self._lifeline = Lifeline()
+        self._manager: Any = None
+        self._handle: int | None = None  # pidfd of the guard
+        self._closed = False
+        self._turn = asyncio.Lock()  # the manager does not bear two things at once
+        self._asyncio = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._asyncio.run_forever, name="handoff-lab kernel", daemon=True)
+
+    def watch(self, loop: Loop, died: Callable[[int, int], None], lost: Callable[[str], None]) -> None:
+        """Report deaths from now on; another kernel can always be started."""
+        self._died = died
+        self._thread.start()
+
+    def launch(self, slot: int, fds: Sequence[int]) -> None:
+        """Start the kernel with these descriptors."""
+        own = [os.dup(fd) for fd in (self._lifeline.read_fd, *fds)]
+        self._submit(self._start(slot, own))
+
+    def interrupt(self) -> None:
+        """Send SIGINT to the kernel's process group."""
+        if self._manager is not None and not self._closed:
+            self._submit(self._interrupt())
+
+    def close(self) -> None:
+        """End the kernel through its guard, and what jupyter_client keeps of it."""
+        self._closed = True
+        self._unwatch()
+        self._lifeline.cut()
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._shut_down(), self._asyncio).result(SHUTDOWN_S)
+            self._asyncio.call_soon_threadsafe(self._asyncio.stop)
+            self._thread.join()
+        self._asyncio.close()
+
+    # -- in the thread ---------------------------------------------------------
+
+    def _submit(self, work: Coroutine[Any, Any, None]) -> None:
+        async def in_turn() -> None:
+            try:
+                async with self._turn:
+                    await work
+            except Exception:
+                log.exception("the kernel manager failed")
+
+        asyncio.run_coroutine_threadsafe(in_turn(), self._asyncio)
+
+    async def _start(self, slot: int, fds: Sequence[int]) -> None:
+        environment = {**os.environ, DESCRIPTORS: ",".join(map(str, fds))}
+        try:
+            if self._closed:
+                return
+            if self._manager is None:
+                self._manager = _new_manager(self._connection_file)
+                await self._manager.start_kernel(pass_fds=fds, env=environment)
+            else:
+                await self._manager.restart_kernel(now=True, pass_fds=fds, env=environment)
+        finally:
+            close_fds(fds)
+        pid = self._manager.provisioner.pid
+        self._loop.call_soon_threadsafe(lambda: self._started(slot, pid))
+
+    async def _interrupt(self) -> None:
+        await self._manager.interrupt_kernel()
+
+    async def _shut_down(self) -> None:
+        async with self._turn:
+            if self._manager is not None:
+                await self._manager.shutdown_kernel(now=True)
+
+    # -- in the agent's loop -----------------------------------------------------
+
+    def _started(self, slot: int, pid: int) -> None:
+        if self._closed:
+            return
+        self._handle = os.pidfd_open(pid)
+        self._loop.add_reader(self._handle, lambda: self._ended(slot, pid))
+        self._on_up()
+
+    def _ended(self, slot: int, pid: int) -> None:
+        self._unwatch()
+        result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the manager reaps it
+        assert result is not None
+        status = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+        self._on_down(status)
+        self._died(slot, status)
+
+    def _unwatch(self) -> None:
+        if self._handle is not None:
+            self._loop.remove_reader(self._handle)
+            os.close(self._handle)
+            self._handle = None
+
+
+def _new_manager(connection_file: Path) -> Any:
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class OurSpecs(KernelSpecManager):  # type: ignore[misc]
+        """Jupyter's own specification of the Python kernel, with our module in front of the kernel."""
+
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            spec = super().get_kernel_spec(kernel_name)
+            module = "handoff_lab.node.kernel_side"
+            spec.argv = [sys.executable, "-m", module, "--HistoryManager.enabled=False", "-f", "{connection_file}"]
+            return spec
+
+    return AsyncKernelManager(
+        kernel_name="python3",
+        kernel_spec_manager=OurSpecs(),
+        connection_file=str(connection_file),
+        transport="ipc",
+        transport_encryption="auto",
+    )

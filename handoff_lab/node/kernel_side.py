@@ -1,0 +1,96 @@
+"""The node's kernel, as the agent's kernel manager starts it: a real IPython kernel, with a guard above it.
+
+The process that is started stays as the guard: it ends what the kernel left behind, and the kernel when the agent is gone.
+Beside its own channels the kernel serves the agent as a slot does: its attempts run one at a time between cells, in
+the kernel's namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from handoff_lab.node.lifeline import Lifeline, adopt_orphans, arm, end_descendants
+
+DESCRIPTORS = "HANDOFF_LAB_DESCRIPTORS"  # lifeline, connection, fence, log
+
+
+def main() -> NoReturn:
+    """Fork: below the kernel, above its guard."""
+    agent, *slot = map(int, os.environ.pop(DESCRIPTORS).split(","))
+    adopt_orphans()
+    guard = Lifeline()
+    pid = os.fork()
+    if pid == 0:
+        guard.leave()
+        arm(guard.read_fd)
+        arm(agent)
+        os.close(agent)
+        os.environ["JPY_PARENT_PID"] = str(os.getppid())  # the kernel's parent is the guard, not who started that
+        _be_kernel(*slot)
+        sys.exit(0)
+    for fd in slot:
+        os.close(fd)
+    _guard(pid, agent)
+
+
+def _guard(pid: int, agent: int) -> NoReturn:
+    """Wait for the kernel's end or the agent's, and leave nothing of theirs; end as the kernel did."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # sent to the process group, meant for the kernel
+    select.select([os.pidfd_open(pid), agent], [], [])
+    gone, status = os.waitpid(pid, os.WNOHANG)
+    end_descendants()
+    if not gone:
+        directory = Path(sys.argv[sys.argv.index("-f") + 1]).parent
+        for path in directory.glob("kernel*"):
+            path.unlink(missing_ok=True)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def _be_kernel(connection: int, fence: int, log: int) -> None:
+    from ipykernel.kernelapp import IPKernelApp
+    from tornado.ioloop import IOLoop
+
+    from handoff_lab.node.codes import Codes
+    from handoff_lab.node.fence import Fenced
+    from handoff_lab.node.output import Capture
+    from handoff_lab.node.slot import Slot
+
+    app: Any = IPKernelApp.instance()
+    app.initialize(sys.argv[1:])
+    fenced, capture = Fenced(fence), Capture(log)
+    sock = socket.socket(fileno=connection)
+    slot = Slot(sock, fenced, capture, Codes(app.shell.user_ns, shared=True))
+
+    def serve(*_: object) -> None:
+        before = signal.getsignal(signal.SIGINT)
+        fenced.handle_sigint()
+        try:
+            slot.serve_once()
+        except (EOFError, OSError):  # the agent closed its end, or a function closed ours
+            os._exit(0)
+        finally:
+            capture.restore()
+            signal.signal(signal.SIGINT, before)
+
+    IOLoop.current().add_handler(sock.fileno(), serve, IOLoop.READ)
+    slot.hello()
+    app.start()
+
+
+if __name__ == "__main__":
+    main()

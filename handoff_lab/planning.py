@@ -1,0 +1,130 @@
+"""Predicting a run without running it: the real scheduler in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Protocol
+
+from handoff_lab.allocation import AllocatorLike, Plan, TimeOptimized
+from handoff_lab.backends.simulated import SimulatedBackend
+from handoff_lab.backends.simulation import Simulation
+from handoff_lab.graph import DAG
+from handoff_lab.messages import Attempt, AttemptId
+from handoff_lab.resources import Resources, parse_capabilities
+from handoff_lab.scheduler import Program, RunOptions, compile_program
+
+Durations = Mapping[Hashable, float | Mapping[str, float]]
+
+
+class HasNodes(Protocol):
+    """A cluster, or whatever else has nodes with capabilities."""
+
+    @property
+    def nodes(self) -> Mapping[str, Any]: ...
+
+
+def plan(
+    dag: DAG,
+    nodes: Mapping[str, Mapping[str, float | str]] | HasNodes,
+    *,
+    allocation_strategy: AllocatorLike = "time_optimized",
+    bandwidth: float | None = None,
+    latency: float = 0.0,
+    durations: Durations | None = None,
+) -> Plan:
+    """Predict a run of ``dag``.
+
+    Parameters
+    ----------
+    dag
+        Its functions' ``duration`` and ``output_size`` say what they need.
+    nodes
+        A cluster, or capabilities by name.
+    allocation_strategy
+        As for a run.
+    bandwidth
+        Bytes per second between nodes; None: transfers are free. Within a node they always are.
+    latency
+        Seconds that each transfer between nodes takes in addition.
+    durations
+        Function id to seconds, or to a mapping of node to seconds, instead of the functions' own.
+        A function of unknown duration is taken to need one second.
+
+    Raises
+    ------
+    InvalidDAGError
+        When the DAG cannot be run.
+    AllocationError
+        When a function fits on no node.
+
+    Examples
+    --------
+    >>> from handoff_lab.graph import Function
+    >>> dag = DAG().add(Function("xs", list, duration=2.0), Function("n", len, args=["xs"], duration=3.0))
+    >>> prediction = plan(dag, {"alpha": {"cpu": 1}, "beta": {"cpu": 1}}, bandwidth=10e6)
+    >>> prediction.makespan, prediction.critical_path
+    (5.0, ('xs', 'n'))
+    """
+    dag.validate()
+    capabilities = _capabilities(nodes)
+    program = compile_program(dag, run="plan")
+    if allocation_strategy == "time_optimized":
+        allocation_strategy = TimeOptimized(bandwidth, latency, durations)
+    backend = SimulatedBackend(
+        capabilities,
+        duration=_duration(program, durations or {}),
+        bandwidth=bandwidth,
+        latency=latency,
+        nbytes=_nbytes(dag, program),
+    )
+    simulation = Simulation(backend)
+    simulation.submit(program, RunOptions(allocator=allocation_strategy))
+    simulation.run()
+    times = {
+        program.functions[id.function].id: event
+        for id, event in simulation.finished.items()
+        if program.functions[id.function].function is not None
+    }
+    progress = simulation.scheduler.progress(program.run)
+    return Plan.from_times(
+        dag,
+        {id: progress.node[program.index[id]] or "" for id in times},
+        {id: event.started for id, event in times.items()},
+        {id: event.ended for id, event in times.items()},
+        capabilities,
+    )
+
+
+def _capabilities(nodes: Mapping[str, Mapping[str, float | str]] | HasNodes) -> dict[str, Resources]:
+    if isinstance(nodes, Mapping):
+        return {name: parse_capabilities(has) for name, has in nodes.items()}
+    return {name: parse_capabilities(node.capabilities) for name, node in nodes.nodes.items()}
+
+
+def _duration(program: Program, durations: Durations) -> Callable[[Attempt], float]:
+    def seconds(attempt: Attempt) -> float:
+        function = program.functions[attempt.id.function].function
+        if function is None:
+            return 0.0  # a serializer: its time is part of the transfer
+        told = durations.get(function.id, function.duration)
+        if told is None:
+            return 1.0
+        if not isinstance(told, Mapping):
+            return told
+        return told.get(attempt.node, sum(told.values()) / len(told) if told else 1.0)
+
+    return seconds
+
+
+def _nbytes(dag: DAG, program: Program) -> Callable[[AttemptId, AttemptId], float]:
+    """Bytes that cross each edge: what its argument says, else the size of the producer's result."""
+    edges: dict[tuple[int, int], float] = {}
+    for i, scheduled in enumerate(program.functions):
+        if scheduled.function is None:
+            continue
+        for argument in scheduled.function.arguments:
+            if argument.id in program.index:
+                nbytes = dag.functions[argument.id].output_size if argument.nbytes is None else argument.nbytes
+                edges[program.producer(argument, scheduled.function), i] = nbytes or 0.0
+    sizes = [function.function.output_size or 0.0 if function.function else 0.0 for function in program.functions]
+    return lambda key, consumer: edges.get((key.function, consumer.function), sizes[key.function])

@@ -1,0 +1,193 @@
+"""What ends nodes, how soon that is known, and that nothing is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handoff_lab.backends.kernels import local
+from handoff_lab.messages import HERE, Failed, Failure, FailureKind, Source, Started
+from tests.backends.conftest import Rig, wait_until_gone
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(autouse=True)
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where run directories are made."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_close_leaves_nothing(make_rig: Callable[..., Rig], base: Path) -> None:
+    rig = make_rig(alpha={"cpu": 1}, beta={"cpu": 1})
+    processes = rig.processes()
+    assert len(processes) >= 4
+    rig.backend.close()
+    wait_until_gone(processes, 0.5)
+    assert not list(base.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGKILL, "its agent was killed by SIGKILL"),
+        (signal.SIGSTOP, "its connection ended while its agent was still there"),
+    ],
+)
+def test_a_lost_agent_is_noticed_within_a_second_and_takes_all_with_it(
+    make_rig: Callable[..., Rig], number: int, reason: str
+) -> None:
+    rig = make_rig(alpha={"cpu": 1}, beta={"cpu": 1})
+    running = rig.submit(lambda: time.sleep(60))
+    rig.until(lambda: rig.of(Started))
+    agent = rig.backend.nodes()["alpha"].pid
+    others = rig.backend.nodes()["beta"].pid
+    processes = {pid for pid in rig.processes() if pid != others}
+    began = time.monotonic()
+    os.kill(agent, number)
+    rig.until(lambda: rig.lost)
+    assert time.monotonic() - began < 1.0
+    assert reason in rig.lost["alpha"].reason
+    assert not rig.lost["alpha"].expected
+    assert set(rig.backend.nodes()) == {"beta"}
+    assert running not in rig.ends  # the loss of its node says it all
+    assert rig.run(lambda: 1, "beta") == 1
+    below_beta = rig.processes()
+    wait_until_gone(processes - below_beta)
+
+
+def test_small_results_outlive_their_node_and_large_ones_do_not(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(alpha={"cpu": 1}, beta={"cpu": 1})
+    small, large = rig.submit(lambda: "small"), rig.submit(lambda: np.arange(10_000))
+    rig.end(small), rig.end(large)
+    os.kill(rig.backend.nodes()["alpha"].pid, signal.SIGKILL)
+    rig.until(lambda: rig.lost)
+    assert rig.value(small, "alpha") == "small"
+    lost = rig.get(large, "alpha")
+    assert isinstance(lost, Failure)
+    assert "node 'alpha' is gone" in lost.message
+    assert rig.run(lambda x: x, "beta", [Source(small, "alpha")]) == "small"
+    end = rig.end(rig.submit(len, "beta", [Source(large, "alpha")]))
+    assert isinstance(end, Failed)
+    assert end.failure.kind == FailureKind.INPUT
+
+
+def test_who_waits_for_a_value_of_a_lost_node_is_told(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(alpha={"cpu": 1}, beta={"cpu": 1})
+    never = rig.attempt(lambda: 1, "alpha")
+    waiting = rig.submit(lambda x: x, "beta", [Source(never.id, "alpha")])
+    got: list[object] = []
+    rig.backend.get(never.id, "alpha", got.append)
+    rig.run(lambda: None, "beta")
+    os.kill(rig.backend.nodes()["alpha"].pid, signal.SIGKILL)
+    assert isinstance(rig.end(waiting), Failed)
+    rig.until(lambda: got)
+    assert isinstance(got[0], Failure)
+
+
+def test_a_node_that_dies_can_be_started_again(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(alpha={"cpu": 1})
+    os.kill(rig.backend.nodes()["alpha"].pid, signal.SIGKILL)
+    rig.until(lambda: rig.lost)
+    rig.backend.add_node("alpha", {"cpu": 1}, {"again": "yes"})
+    rig.until(rig.backend.nodes)
+    assert rig.backend.nodes()["alpha"].labels == {"again": "yes"}
+    assert rig.run(lambda: 1) == 1
+
+
+def test_a_removed_node_ends(make_rig: Callable[..., Rig], base: Path) -> None:
+    rig = make_rig(alpha={"cpu": 1})
+    processes = rig.processes()
+    rig.backend.remove_node("alpha")
+    rig.until(lambda: rig.lost)
+    assert rig.lost["alpha"].expected
+    wait_until_gone(processes)
+    assert not list(base.glob("*/node-*"))
+
+
+def test_an_agent_that_cannot_join_says_why(make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    start = local.NodeOptions
+
+    def astray(join_file: Path, *args: object, **options: object) -> local.NodeOptions:
+        return start(join_file.with_name("astray.json"), *args, **options)
+
+    monkeypatch.setattr(local, "NodeOptions", astray)
+    rig = make_rig(alpha={"cpu": 1})
+    reason = rig.lost["alpha"].reason
+    assert "its agent ended with code 1" in reason
+    assert "astray.json cannot be read: No such file or directory" in reason
+
+
+def test_an_agent_that_never_joins_is_given_up(make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "JOIN_S", 0.001)
+    rig = make_rig(alpha={"cpu": 1})
+    assert "it did not join within 0.001 s" in rig.lost["alpha"].reason
+
+
+SCRIPT = """
+import os, sys
+from handoff_lab.backends.kernels import KernelBackend
+from handoff_lab.node.lifeline import descendants
+from handoff_lab.transport.loop import Loop
+
+loop, there = Loop(), []
+backend = KernelBackend({"alpha": {"cpu": 1}, "beta": {"cpu": 1}}, name="test")
+backend.open(loop, there.extend)
+while len(backend.nodes()) < 2:
+    loop.run_once()
+print(*descendants(os.getpid()), flush=True)
+loop.run()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_end_of_the_coordinators_process_is_the_end_of_everything(base: Path, number: int) -> None:
+    path = os.pathsep.join(sys.path)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert process.stdout is not None
+    processes = set(map(int, process.stdout.readline().split()))
+    assert len(processes) >= 4
+    assert len(list(base.iterdir())) == 1
+    process.send_signal(number)
+    process.communicate()
+    wait_until_gone(processes)
+    assert not list(base.iterdir())
+
+
+def test_what_a_function_started_ends_with_its_node(make_rig: Callable[..., Rig]) -> None:
+    def start() -> int:
+        import subprocess
+
+        return subprocess.Popen(["sleep", "60"], start_new_session=True).pid
+
+    rig = make_rig(alpha={"cpu": 1})
+    pid = rig.run(start)
+    rig.backend.close()
+    wait_until_gone({pid})
+
+
+def test_an_idle_node_is_idle(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(alpha={"cpu": 1})
+    replies: list[object] = []
+    rig.backend.run_cell("alpha", "1", print, replies.append)  # so that the kernel has started
+    rig.until(lambda: replies)
+    agent = rig.backend.nodes()["alpha"].pid
+
+    def ticks() -> int:
+        fields = Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = ticks()
+    end = time.monotonic() + 3
+    rig.until(lambda: time.monotonic() >= end)
+    assert (ticks() - before) / os.sysconf("SC_CLK_TCK") / 3 < 0.02
+    assert HERE not in rig.backend.nodes()

@@ -1,0 +1,360 @@
+"""Slots: real parallelism, every way in which a function can end, order, batches, and the size of the pool."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import pytest
+
+from handoff_lab.messages import Cancelled, Constant, Failed, FailureKind, Finished, Recipe, Use
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+pytestmark = pytest.mark.real
+
+
+def nothing() -> None:
+    return None
+
+
+def whole_path() -> Any:
+    import os
+
+    return os.getpid(), os.getcwd(), os.getsid(0) == os.getpid()
+
+
+def test_a_function_runs_elsewhere_and_its_result_comes_back(bench: Bench) -> None:
+    import os
+
+    id = bench.submit(lambda a, b: a + b, inputs=[[1], [2]])
+    assert bench.value(id) == [1, 2]
+    end = bench.told.ends[id]
+    assert isinstance(end, Finished)
+    assert end.ended >= end.started >= bench.told.starts[id].started - 1
+    assert end.peak_memory is not None
+    assert end.peak_memory > 10**6
+    pid, directory, own_session = bench.value(bench.submit(whole_path))
+    assert pid in bench.runner.pids
+    assert directory == os.getcwd()
+    assert own_session
+
+
+def test_recipes_and_arrays_travel(bench: Bench) -> None:
+    import numpy as np
+
+    array = np.arange(100_000.0)
+    recipe = Recipe((Use(0, deserialize=1), Constant(2)))
+
+    def double(x: Any, k: int) -> Any:
+        return x * k
+
+    def received(value: Any, source: str, target: str) -> Any:
+        assert (source, target) == ("alpha", "beta")
+        return value + 1
+
+    id = bench.submit(double, received, inputs=[array], recipe=recipe)
+    assert np.array_equal(bench.value(id), (array + 1) * 2)
+    pickled = bench.submit(double, received, inputs=[array], recipe=cloudpickle.dumps(recipe))
+    assert np.array_equal(bench.value(pickled), (array + 1) * 2)
+
+
+def test_two_slots_really_run_in_parallel(bench_of_two: Bench) -> None:
+    def burn() -> int:
+        total = 0
+        for number in range(4_000_000):
+            total += number
+        return total
+
+    bench = bench_of_two
+    ids = [bench.submit(burn), bench.submit(burn)]
+    ends = [bench.end(id) for id in ids]
+    assert all(isinstance(end, Finished) for end in ends)
+    assert {end.slot for end in ends} == {0, 1}  # type: ignore[union-attr]
+    # Each began before the other ended.
+    assert max(end.started for end in ends) < min(end.ended for end in ends)  # type: ignore[type-var, operator]
+
+
+def test_lower_priority_starts_first(bench: Bench) -> None:
+    ids = {priority: bench.submit(time.sleep, inputs=[0.002], priority=priority) for priority in (3.0, 1.0, 2.0)}
+    for id in ids.values():
+        bench.end(id)
+    assert bench.told.order == [ids[1.0], ids[2.0], ids[3.0]]
+
+
+def test_thousands_of_brief_functions(bench_of_two: Bench) -> None:
+    bench = bench_of_two
+    ids = [bench.submit(lambda x: x * 2, inputs=[number]) for number in range(50)]
+    double = lambda x: x * 2  # noqa: E731
+    ids = [bench.submit(double, inputs=[number]) for number in range(3000)]
+    assert [bench.value(id) for id in ids] == [2 * number for number in range(3000)]
+
+
+def test_a_long_function_among_brief_ones_holds_up_no_others(bench_of_two: Bench) -> None:
+    bench = bench_of_two
+
+    def maybe_long(seconds: float) -> int:
+        import os
+        import time
+
+        time.sleep(seconds)
+        return os.getpid()
+
+    for _ in range(20):  # learn that it is brief
+        bench.value(bench.submit(maybe_long, inputs=[0.0]))
+    long = bench.submit(maybe_long, inputs=[60.0])
+    brief = [bench.submit(maybe_long, inputs=[0.0]) for _ in range(300)]
+    for id in brief:
+        bench.value(id)
+    assert long not in bench.told.ends
+    bench.runner.cancel(long)
+    assert isinstance(bench.end(long), Cancelled)
+
+
+# -- odd endings ---------------------------------------------------------------
+
+
+def leave(code: int) -> None:
+    import os
+
+    os._exit(code)
+
+
+def crash() -> None:
+    import os
+
+    os.kill(os.getpid(), 11)
+
+
+def close_everything() -> None:
+    import os
+    import time
+
+    os.closerange(3, 200)
+    time.sleep(60)
+
+
+def return_twice() -> int:
+    import os
+
+    os.fork()
+    return 7
+
+
+def recurse_in_c() -> Any:
+    import sys
+
+    sys.setrecursionlimit(10**9)
+    value: Any = ()
+    for _ in range(10**6):
+        value = (value,)
+    return repr(value)
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "message"),
+    [
+        (leave, [3], "ended with exit code 3, as by os._exit(3)"),
+        (leave, [0], "ended with exit code 0"),
+        (crash, [], "killed by SIGSEGV"),
+        (recurse_in_c, [], "killed by SIGSEGV"),
+        (close_everything, [], "did it close file descriptors"),
+    ],
+)
+def test_a_function_that_ends_its_process_fails_alone(
+    bench: Bench, function: Any, inputs: list[Any], message: str
+) -> None:
+    before = bench.submit(nothing)
+    id = bench.submit(function, inputs=inputs)
+    after = bench.submit(nothing)
+    story = bench.failure(id).failure
+    assert story.kind is FailureKind.DIED
+    assert message in story.message
+    assert story.retryable
+    assert bench.value(before) is None
+    assert bench.value(after) is None
+
+
+def test_a_crash_leaves_its_log_and_where_it_was(bench: Bench) -> None:
+    def shout_and_crash() -> None:
+        import os
+
+        print("last words")
+        os.kill(os.getpid(), 11)
+
+    log = bench.failure(bench.submit(shout_and_crash)).log
+    assert "last words" in log
+    assert "shout_and_crash" in log  # faulthandler
+
+
+def test_sys_exit_fails_alone_and_the_slot_stays(bench: Bench) -> None:
+    import sys
+
+    bench.value(bench.submit(nothing))
+    pids = bench.runner.pids
+    story = bench.failure(bench.submit(sys.exit, inputs=["enough"])).failure
+    assert story.message == "SystemExit: it called sys.exit('enough')"
+    assert bench.runner.pids == pids
+
+
+def test_a_fork_that_comes_back_is_not_a_second_slot(bench: Bench) -> None:
+    assert bench.value(bench.submit(return_twice)) == 7
+    assert bench.value(bench.submit(return_twice)) == 7
+
+
+def test_a_result_that_cannot_be_pickled(bench: Bench) -> None:
+    import threading
+
+    story = bench.failure(bench.submit(threading.Lock)).failure
+    assert story.kind is FailureKind.RESULT
+    assert "a lock that cannot be pickled" in story.message
+    assert not story.retryable
+
+
+def test_code_that_needs_a_missing_module_names_it(bench: Bench) -> None:
+    pickled = cloudpickle.dumps(nothing).replace(b"handoff", b"handoff")
+    pickled = b"cno_such_module_here\nfunction\n."
+    story = bench.failure(bench.submit(pickled, label="train")).failure
+    assert story.kind is FailureKind.CODE
+    assert "'train' needs the module 'no_such_module_here'" in story.message
+
+
+def test_an_input_that_cannot_be_unpickled(bench: Bench) -> None:
+    class Sour:
+        def __reduce__(self) -> Any:
+            return int, ("not a number",)
+
+    story = bench.failure(bench.submit(nothing, inputs=[Sour()])).failure
+    assert story.kind is FailureKind.INPUT
+    assert "input 0" in story.message
+
+
+def test_set_up_runs_first_and_once_in_each_slot(bench: Bench) -> None:
+    source = "counts = []\ndef tool(): return 'made by set-up'\ncounts.append(1)"
+
+    def use() -> Any:
+        return tool(), counts  # type: ignore[name-defined]  # noqa: F821
+
+    use.__module__ = "__main__"
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec("def use(): return tool(), counts", names)
+    function = names["use"]
+    for _ in range(2):
+        assert bench.value(bench.submit(function, setup=[source])) == ("made by set-up", [1])
+
+
+def test_set_up_that_fails_fails_the_attempt(bench: Bench) -> None:
+    story = bench.failure(bench.submit(nothing, setup=["x = 1\ny = x / 0"])).failure
+    assert story.kind is FailureKind.CODE
+    assert "y = x / 0" in story.traceback
+
+
+def test_retry_on_is_decided_where_the_exception_is(bench: Bench) -> None:
+    def fail() -> None:
+        raise KeyError("gone")
+
+    assert bench.failure(bench.submit(fail, retry_on=LookupError)).failure.retryable
+    assert not bench.failure(bench.submit(fail, retry_on=(OSError, ValueError))).failure.retryable
+
+
+# -- stopping ------------------------------------------------------------------
+
+
+def stubborn() -> None:
+    import time
+
+    while True:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            print("no")
+
+
+def test_a_timeout_interrupts(bench: Bench) -> None:
+    id = bench.submit(time.sleep, inputs=[60], timeout_s=0.05)
+    pids = list(bench.runner.pids)
+    story = bench.failure(id).failure
+    assert story.kind is FailureKind.TIMEOUT
+    assert story.message == "it ran longer than its timeout of 0.05 s"
+    bench.value(bench.submit(nothing))
+    assert not pids or bench.runner.pids == pids
+
+
+def test_the_time_in_the_queue_does_not_count(bench: Bench) -> None:
+    first = bench.submit(time.sleep, inputs=[0.3])
+    second = bench.submit(time.sleep, inputs=[0.0], timeout_s=0.25)
+    assert bench.value(second) is None
+    assert bench.value(first) is None
+
+
+def test_what_swallows_the_interrupt_is_killed_after_the_grace(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handoff_lab.node.pool.GRACE_S", 0.1)
+    id = bench.submit(stubborn, timeout_s=0.1)
+    end = bench.failure(id)
+    assert end.failure.kind is FailureKind.TIMEOUT
+    assert "no" in end.log
+    assert bench.value(bench.submit(nothing)) is None
+
+
+def test_cancelling_what_waits_what_runs_and_what_is_unknown(bench: Bench) -> None:
+    running = bench.submit(time.sleep, inputs=[60])
+    waiting = bench.submit(nothing)
+    bench.wait_for(lambda: running in bench.told.starts)
+    bench.runner.cancel(waiting)
+    assert bench.told.ends[waiting] == Cancelled(waiting)
+    bench.runner.cancel(running)
+    assert isinstance(bench.end(running), Cancelled)
+    bench.runner.cancel(running)
+    assert bench.value(bench.submit(nothing)) is None
+
+
+def test_killing_does_not_wait_for_the_grace(bench: Bench) -> None:
+    id = bench.submit(stubborn)
+    bench.wait_for(lambda: id in bench.told.starts)
+    bench.runner.cancel(id, "kill")
+    assert isinstance(bench.end(id), Cancelled)
+    assert bench.value(bench.submit(nothing)) is None
+
+
+def test_a_whole_batch_is_cancelled(bench: Bench) -> None:
+    for _ in range(5):
+        bench.value(bench.submit(time.sleep, inputs=[0]))
+    ids = [bench.submit(time.sleep, inputs=[0.0001]) for _ in range(200)]
+    bench.loop.run_once()
+    for id in ids:
+        bench.runner.cancel(id)
+    ends = [bench.end(id) for id in ids]
+    assert {type(end) for end in ends} <= {Cancelled, Finished}
+    assert any(isinstance(end, Cancelled) for end in ends)
+
+
+# -- the pool ------------------------------------------------------------------
+
+
+def test_growing_starts_what_waits_and_shrinking_lets_it_end(bench: Bench) -> None:
+    ids = [bench.submit(time.sleep, inputs=[60]) for _ in range(3)]
+    bench.wait_for(lambda: ids[0] in bench.told.starts)
+    bench.runner.resize(3)
+    bench.wait_for(lambda: all(id in bench.told.starts for id in ids))
+    bench.runner.resize(1)
+    for id in ids[1:]:
+        bench.runner.cancel(id)
+        bench.end(id)
+    bench.wait_for(lambda: len(bench.runner.pids) == 1)
+    assert ids[0] not in bench.told.ends
+    bench.runner.cancel(ids[0])
+    assert isinstance(bench.end(ids[0]), Cancelled)
+
+
+def test_a_slot_killed_from_outside_while_idle_is_replaced(bench: Bench) -> None:
+    import os
+
+    bench.value(bench.submit(nothing))
+    (pid,) = bench.runner.pids
+    os.kill(pid, signal.SIGKILL)
+    bench.wait_for(lambda: bench.runner.pids not in ([], [pid]))
+    assert bench.value(bench.submit(nothing)) is None
+    assert not any(isinstance(end, Failed) for end in bench.told.ends.values())

@@ -1,0 +1,249 @@
+"""Claims: held while a function runs and no longer, never above what a node has, shared by all runs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from handoff_lab.graph import DAG, Function, collocated
+from handoff_lab.messages import Attempt, FailureKind
+from handoff_lab.resources import Resources, SimpleResourceTracker
+from handoff_lab.scheduler import State
+
+CPU = {"cpu": 1}
+
+
+def independent(count: int, **options: Any) -> DAG:
+    return DAG().add(*(Function(i, list, **options) for i in range(count)))
+
+
+def test_three_of_two_cpus_in_a_row_fit_four(simulate: Any) -> None:
+    simulation = simulate({"n": {"cpu": 4}})
+    dag = DAG().add(
+        Function("a", list, cost={"cpu": 2}),
+        Function("b", list, args=["a"], cost={"cpu": 2}),
+        Function("c", list, args=["b"], cost={"cpu": 2}),
+    )
+    simulation.begin(dag)
+    simulation.run()
+    assert simulation.spans() == {"a": (0, 1), "b": (1, 2), "c": (2, 3)}
+    simulation.check_end()
+
+
+def test_what_does_not_fit_waits(simulate: Any) -> None:
+    simulation = simulate({"n": {"cpu": 4}})
+    simulation.begin(independent(3, cost={"cpu": 2}))
+    simulation.run()
+    assert sorted(simulation.spans().values()) == [(0, 1), (0, 1), (1, 2)]
+
+
+@pytest.mark.parametrize("ending", ["done", "failed", "cancelled"])
+def test_everything_is_given_back(simulate: Any, ending: str) -> None:
+    tracker = SimpleResourceTracker()
+    fails = {"2": [FailureKind.EXCEPTION]} if ending == "failed" else {}
+    simulation = simulate({"n": {"cpu": 2, "gpu": 1}}, tracker=tracker, fails=fails)
+    simulation.begin(independent(6, cost={"cpu": 1, "gpu": 0.25}), max_retries=0)
+    if ending == "cancelled":
+        simulation.backend.at(1.5, lambda: simulation.cancel("run"))
+    simulation.run()
+    assert simulation.ended["run"].status == ending
+    assert tracker.used("n") == Resources()
+    simulation.check_end()
+
+
+def test_a_later_function_that_fits_may_pass_one_that_does_not(simulate: Any) -> None:
+    simulation = simulate({"n": {"cpu": 3}}, duration=lambda attempt: 3.0 if attempt.label == "first" else 1.0)
+    simulation.begin(
+        DAG().add(
+            Function("first", list, cost={"cpu": 2}),
+            Function("large", list, cost={"cpu": 2}),
+            Function("small", list, cost={"cpu": 1}),
+        )
+    )
+    simulation.run()
+    assert simulation.spans() == {"first": (0, 3), "small": (0, 1), "large": (3, 4)}
+
+
+def test_functions_that_all_cost_something_else(simulate: Any) -> None:
+    """More lanes than are looked at while a node is busy."""
+    count = 120
+    simulation = simulate({"n": {"cpu": 4, "memory": 1000}})
+    simulation.begin(DAG().add(*(Function(i, list, cost={"memory": 300 + i}) for i in range(count))))
+    simulation.run()
+    assert len(simulation.spans()) == count
+    assert max(end for _, end in simulation.spans().values()) == 11 + 44  # three of up to 333 MB fit, then two
+    simulation.check_end()
+
+
+def test_costless_functions_run_ahead_but_hold_nothing(simulate: Any) -> None:
+    simulation = simulate({"n": CPU}, prefetch=3)
+    simulation.begin(independent(10))
+    assert simulation.scheduler.in_flight("n") == 4
+    assert simulation.scheduler.used("n") == Resources()
+    simulation.run()
+    simulation.check_end()
+
+
+def test_costless_functions_do_not_run_ahead_of_waiting_claims(simulate: Any) -> None:
+    """A stream of functions without cost must not keep one with a cost from its turn."""
+    simulation = simulate({"n": CPU})
+    dag = DAG().add(
+        Function("gate", list), *(Function(i, list) for i in range(20)), Function("costed", list, ["gate"], cost=CPU)
+    )
+    simulation.begin(dag, allocator=_in_order("gate", "costed", *range(20)))
+    simulation.run()
+    start, _ = simulation.spans()["costed"]
+    assert start <= 1 + 1 + 4  # after the gate, and what was in the node's queue already
+    simulation.check_end()
+
+
+def test_two_runs_share_one_ledger(simulate: Any) -> None:
+    simulation = simulate({"n": {"cpu": 2}})
+    simulation.begin(independent(4, cost=CPU), "one")
+    simulation.begin(independent(4, cost=CPU), "two")
+    simulation.run()
+    starts = sorted(start for run in ("one", "two") for start, _ in simulation.spans(run).values())
+    assert starts == [0, 0, 1, 1, 2, 2, 3, 3]
+    simulation.check_end()
+
+
+def test_collocated_functions_run_on_one_node(simulate: Any) -> None:
+    simulation = simulate({"n": {"cpu": 2}, "m": {"cpu": 2}})
+    dag = independent(4, cost=CPU)
+    dag.add(Function("near", list, node=collocated(3), cost={"cpu": 2}), Function("pinned", list, node="m"))
+    simulation.begin(dag)
+    simulation.run()
+    run = simulation.runs["run"]
+    assert run.node[run.program.index["near"]] == run.node[run.program.index[3]]
+    assert run.node[run.program.index["pinned"]] == "m"
+    simulation.check_end()
+
+
+class TestCapabilitiesThatChange:
+    def test_more_starts_what_waits(self, simulate: Any) -> None:
+        simulation = simulate({"n": {"cpu": 1, "gpu": 1}}, duration=4.0)
+        simulation.begin(independent(2, cost={"gpu": 1}))
+        simulation.backend.at(1.0, lambda: simulation.backend.set_capabilities("n", {"cpu": 2, "gpu": 2}))
+        simulation.run()
+        assert sorted(simulation.spans().values()) == [(0, 4), (1, 5)]
+        simulation.check_end()
+
+    def test_less_than_is_claimed_starts_nothing_and_ends_nothing(self, simulate: Any) -> None:
+        simulation = simulate({"n": {"cpu": 3}}, duration=2.0)
+        simulation.begin(independent(5, cost=CPU))
+        simulation.backend.at(1.0, lambda: simulation.backend.set_capabilities("n", CPU))
+        simulation.run()
+        assert sorted(simulation.spans().values()) == [(0, 2), (0, 2), (0, 2), (2, 4), (4, 6)]
+        simulation.check_end()
+
+    def test_what_is_too_large_now_lets_others_pass_and_waits(self, simulate: Any) -> None:
+        simulation = simulate({"n": {"cpu": 2}})
+        simulation.begin(
+            DAG().add(
+                Function("first", list, cost={"cpu": 2}),
+                Function("large", list, cost={"cpu": 2}),
+                Function("small", list, cost=CPU),
+            )
+        )
+        simulation.backend.at(0.5, lambda: simulation.backend.set_capabilities("n", CPU))
+        simulation.backend.at(9.0, lambda: simulation.backend.set_capabilities("n", {"cpu": 2}))
+        simulation.run()
+        assert simulation.spans() == {"first": (0, 1), "small": (1, 2), "large": (9, 10)}
+        simulation.check_end()
+
+
+class OneAtATime:
+    """A tracker of a user's: one function at a time, on whichever node."""
+
+    def __init__(self) -> None:
+        self.registered: dict[str, Resources] = {}
+        self.held: list[tuple[str, Resources]] = []
+
+    def register(self, node: str, capabilities: Resources) -> None:
+        self.registered[node] = capabilities
+
+    def available(self, node: str, cost: Resources) -> bool:
+        return not self.held
+
+    def request(self, node: str, cost: Resources) -> bool:
+        if self.held:
+            return False
+        self.held.append((node, cost))
+        return True
+
+    def release(self, node: str, cost: Resources) -> None:
+        self.held.remove((node, cost))
+
+
+class TestTrackerOfTheUsers:
+    def test_it_decides(self, simulate: Any) -> None:
+        tracker = OneAtATime()
+        simulation = simulate({"n": {"cpu": 2}, "m": {"cpu": 2}}, tracker=tracker)
+        simulation.begin(independent(6, cost=CPU))
+        simulation.run()
+        assert sorted(start for start, _ in simulation.spans().values()) == [0, 1, 2, 3, 4, 5]
+        assert {*simulation.runs["run"].node} == {"n", "m"}
+        assert tracker.registered == {"n": Resources({"cpu": 2}), "m": Resources({"cpu": 2})}
+        simulation.check_end()
+
+    def test_it_breaks(self, simulate: Any) -> None:
+        class Broken(OneAtATime):
+            def request(self, node: str, cost: Resources) -> bool:
+                if cost["cpu"] == 2:
+                    raise OSError("no ledger")
+                return super().request(node, cost)
+
+        simulation = simulate({"n": {"cpu": 2}}, tracker=Broken())
+        dag = independent(2, cost=CPU).add(Function("bad", list, cost={"cpu": 2}), Function("child", list, ["bad"]))
+        simulation.begin(dag, on_error="continue")
+        simulation.run()
+        states = simulation.states()
+        assert (states["bad"], states["child"], states[0], states[1]) == (
+            State.FAILED, State.SKIPPED, State.DONE, State.DONE,
+        )  # fmt: skip
+        assert simulation.ended["run"].failure.message == "the resource tracker raised OSError: no ledger"
+        simulation.check_end()
+
+    def test_it_breaks_on_release(self, simulate: Any, caplog: pytest.LogCaptureFixture) -> None:
+        class Broken(SimpleResourceTracker):
+            def release(self, node: str, cost: Any) -> None:
+                super().release(node, cost)
+                raise OSError("no ledger")
+
+        simulation = simulate({"n": CPU}, tracker=Broken())
+        simulation.begin(independent(2, cost=CPU))
+        with caplog.at_level(logging.ERROR):
+            simulation.run()
+        assert simulation.ended["run"].status == "done"
+        assert "could not release" in caplog.text
+        simulation.check_end()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    costs=st.lists(st.sampled_from((0.5, 1, 1.5, 2)), min_size=1, max_size=12),
+    seconds=st.lists(st.sampled_from((1.0, 2.0, 3.0)), min_size=1, max_size=5),
+)
+def test_a_node_is_never_idle_without_a_reason(simulate: Any, costs: list[float], seconds: list[float]) -> None:
+    def duration(attempt: Attempt) -> float:
+        return seconds[attempt.id.function % len(seconds)]
+
+    simulation = simulate({"n": {"cpu": 2}}, duration=duration)
+    simulation.begin(DAG().add(*(Function(i, list, cost={"cpu": cost}) for i, cost in enumerate(costs))))
+    simulation.run()
+    simulation.check_end()
+    work = sum(cost * seconds[i % len(seconds)] for i, cost in enumerate(costs))
+    longest = max(seconds[i % len(seconds)] for i in range(len(costs)))
+    assert max(end for _, end in simulation.spans().values()) <= 2 * work / 2 + longest  # Graham's bound
+
+
+def _in_order(*ids: Any) -> Any:
+    from handoff_lab.allocation import Allocation
+
+    return lambda functions, capabilities: Allocation(
+        dict.fromkeys(ids, next(iter(capabilities))), {id: float(place) for place, id in enumerate(ids)}
+    )

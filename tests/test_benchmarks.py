@@ -1,0 +1,87 @@
+"""The benchmarks work: every figure of every engine that needs no peer installed. How fast is not tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+RUN = Path(__file__).parents[1] / "benchmarks" / "run.py"
+
+OF_ALL = {
+    "start-up",
+    "fan-out-2k",
+    "fan-out-10k",
+    "chain-300",
+    "layered-20x50",
+    "tree-10k",
+    "pass-100mb-first",
+    "pass-100mb",
+    "result-50mb-first",
+    "result-50mb",
+}
+FIGURES = {
+    "handoff": OF_ALL | {"build-10k", "fan-out-2k-claims", "chain-300-across"},
+    "pool": OF_ALL,
+    "pyzmq": OF_ALL | {"chain-300-across"},
+}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(RUN), *arguments], capture_output=True, text=True, timeout=200)
+
+
+@pytest.mark.real
+def test_every_figure_is_there_and_positive(tmp_path: Path) -> None:
+    output = tmp_path / "results.json"
+    done = run("--quick", "--repeat", "1", "--peers", "pool,pyzmq", "--json", str(output))
+    assert done.returncode == 0, done.stdout + done.stderr
+    results: dict[str, Any] = json.loads(output.read_text())
+    medians = {name: engine["medians"] for name, engine in results["engines"].items()}
+    assert {name: set(figures) for name, figures in medians.items()} == FIGURES
+    assert all(value > 0 for figures in medians.values() for value in figures.values())
+    assert set(results["units"]) == FIGURES["handoff"]
+    for peer in ("pool", "pyzmq"):
+        for figure, ratio in results["ratios"][peer].items():
+            ours, theirs = medians["handoff"][figure], medians[peer][figure]
+            more_is_better = results["units"][figure] in {"functions/s", "GB/s"}
+            assert ratio == pytest.approx(ours / theirs if more_is_better else theirs / ours)
+    assert "| handoff_lab | process pool |" in done.stdout
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("terminate", [False, True], ids=["done", "terminated"])
+def test_nothing_is_left(tmp_path: Path, terminate: bool) -> None:
+    mark = secrets.token_hex(8)
+    command = [sys.executable, str(RUN), "--quick", "--repeat", "1", "--peers", "none", "--only", "start-up"]
+    environment = {**os.environ, "BENCHMARK_TEST": mark, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"round 1 of 1: handoff_lab\n"
+        if terminate:
+            process.terminate()
+        assert process.wait(100) == (128 + signal.SIGTERM if terminate else 0), process.stderr.read()
+    assert [p for p in psutil.process_iter() if mark in environment_of(p).values()] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}
+
+
+@pytest.mark.parametrize(("option", "value"), [("--peers", "spark"), ("--only", "fan-in")])
+def test_an_unknown_name_is_refused(option: str, value: str) -> None:
+    done = run("--quick", option, value)
+    assert done.returncode == 2
+    assert f"{value}: not one of " in done.stderr

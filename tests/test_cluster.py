@@ -1,0 +1,323 @@
+"""What a user does with a cluster, on the quick local backend; test_scenarios.py has kernels too."""
+
+from __future__ import annotations
+
+import gc
+import json
+import threading
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import handoff_lab as hl
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[hl.Cluster]:
+    nodes = {"alpha": {"cpu": 2, "memory": 2000}, "beta": {"cpu": 2, "gpu": 1}}
+    with hl.Cluster(nodes, backend="local", log_directory=tmp_path / "logs") as cluster:
+        yield cluster
+
+
+class Gate:
+    """Functions that stop here say so, and go on when they are told."""
+
+    def __init__(self) -> None:
+        self.entered: set[Hashable] = set()
+        self._changed = threading.Condition()
+        self._open = threading.Event()
+
+    def enter(self, name: Hashable) -> Hashable:
+        with self._changed:
+            self.entered.add(name)
+            self._changed.notify_all()
+        assert self._open.wait(20)
+        return name
+
+    def wait_for(self, *names: Hashable) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: set(names) <= self.entered, 20)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.open()
+
+
+def waiting(gate: Gate, *names: str, **options: Any) -> hl.DAG:
+    return hl.DAG("waiting").add(*(hl.Function(name, gate.enter, extra_args=[name], **options) for name in names))
+
+
+def test_nodes_say_what_they_have_and_what_is_claimed(cluster: hl.Cluster, gate: Gate) -> None:
+    run = cluster.submit(waiting(gate, "a", cost={"cpu": 1.5, "memory": "1GB"}))
+    gate.wait_for("a")
+    node = cluster.nodes["alpha"]
+    assert node.capabilities == {"cpu": 2, "memory": 2000}
+    assert node.used == {"cpu": 1.5, "memory": 1000}
+    assert node.available == {"cpu": 0.5, "memory": 1000}
+    assert not cluster.resources_available("alpha", {"cpu": 1})
+    assert cluster.resources_available("alpha", {"cpu": 0.5})
+    assert not cluster.resources_available("beta", {"gpu": 2})
+    gate.open()
+    run.wait(20)
+    assert cluster.nodes["alpha"].used == {}
+    assert cluster.discover() == {"alpha": {"cpu": 2, "memory": 2000}, "beta": {"cpu": 2, "gpu": 1}}
+
+
+def test_an_unknown_node_is_named_with_a_hint(cluster: hl.Cluster) -> None:
+    with pytest.raises(hl.BackendError, match="no node 'alhpa'; did you mean 'alpha'"):
+        cluster.resources_available("alhpa", {"cpu": 1})
+
+
+def test_raised_capabilities_start_what_was_waiting(cluster: hl.Cluster, gate: Gate) -> None:
+    dag = waiting(gate, "a", "b", cost={"cpu": 2}, node="alpha")
+    run = cluster.submit(dag)
+    gate.wait_for("a")
+    assert gate.entered == {"a"}
+    cluster.update_node_resources("alpha", {"cpu": 4, "memory": 2000})
+    gate.wait_for("a", "b")
+    gate.open()
+    assert run.wait(20).status == "done"
+
+
+def test_lowered_capabilities_end_nothing_and_start_nothing(cluster: hl.Cluster, gate: Gate) -> None:
+    dag = waiting(gate, "a", cost={"cpu": 2}, node="alpha")
+    dag.add(hl.Function("b", lambda x: x, args=["a"], cost={"cpu": 1}, node="alpha"))
+    run = cluster.submit(dag)
+    gate.wait_for("a")
+    cluster.update_node_resources("alpha", {"cpu": 0.5})
+    gate.open()
+    assert run.results.wait("a", 20)
+    assert "b" not in run.results
+    assert run.status == "running"
+    cluster.update_node_resources("alpha", {"cpu": 1})
+    assert run.wait(20).results["b"] == "a"
+
+
+def test_a_tracker_of_the_user_grants_the_claims(tmp_path: Path, gate: Gate) -> None:
+    class OneAtATime(hl.SimpleResourceTracker):
+        """Never more than one claim in the whole cluster."""
+
+        held = 0
+        most = 0
+
+        def request(self, node: str, cost: Mapping[str, float]) -> bool:
+            if self.held or not super().request(node, cost):
+                return False
+            self.held += 1
+            self.most = max(self.most, self.held)
+            return True
+
+        def release(self, node: str, cost: Mapping[str, float]) -> None:
+            super().release(node, cost)
+            self.held -= 1
+
+    tracker = OneAtATime()
+    nodes = {"a": {"cpu": 2}, "b": {"cpu": 2}}
+    dag = hl.DAG("many").add(*(hl.Function(i, lambda: 1, cost={"cpu": 1}) for i in range(12)))
+    with hl.Cluster(nodes, backend="local", resource_tracker=tracker, log_directory=tmp_path) as cluster:
+        run = cluster.execute(dag, allocation_strategy="load_balanced")
+    assert len(set(run.allocations.values())) == 2
+    assert (tracker.most, tracker.held) == (1, 0)
+
+
+def test_a_result_store_of_the_user_has_every_result(tmp_path: Path) -> None:
+    class Store(dict[Any, Any]):
+        def put(self, key: Any, value: Any) -> None:
+            self[key] = value
+
+        def delete(self, key: Any) -> None:
+            del self[key]
+
+        def get(self, key: Any) -> Any:
+            return f"kept {self[key]}"
+
+    store = Store()
+    dag = hl.DAG("stored").add(hl.Function("a", lambda: 1), hl.Function("b", lambda a: a + 1, args=["a"]))
+    with hl.Cluster({"n": {"cpu": 1}}, backend="local", result_store=store, log_directory=tmp_path) as cluster:
+        run = cluster.execute(dag)
+        assert store == {(run.id, "a"): 1, (run.id, "b"): 2}
+        assert run.results["b"] == "kept 2"
+        del run
+        gc.collect()
+        assert store == {}
+
+
+def test_max_concurrency(cluster: hl.Cluster) -> None:
+    lock = threading.Lock()
+    now = most = 0
+
+    def work() -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        threading.Event().wait(0.005)
+        with lock:
+            now -= 1
+
+    dag = hl.DAG("wide").add(*(hl.Function(i, work) for i in range(12)))
+    cluster.execute(dag, max_concurrency=1, allocation_strategy="load_balanced")
+    assert most == 1
+
+
+def test_only_the_nodes_that_a_run_may_use(cluster: hl.Cluster) -> None:
+    dag = hl.DAG("some").add(hl.Function("a", lambda: 1))
+    assert cluster.execute(dag, nodes=["beta"]).allocations == {"a": "beta"}
+    with pytest.raises(hl.HandoffError, match="gamma"):
+        cluster.execute(dag, nodes=["gamma"])
+    with pytest.raises(hl.AllocationError):
+        cluster.execute(hl.DAG("g").add(hl.Function("a", lambda: 1, cost={"gpu": 1})), nodes=["alpha"])
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"on_error": "ignore"}, "'stop' or 'continue'"),
+        ({"max_retries": -1}, "max_retries is -1"),
+        ({"max_concurrency": 0}, "max_concurrency is 0"),
+        ({"timeout": "1"}, "timeout is '1'"),
+        ({"allocation_strategy": "load_balance"}, "did you mean 'load_balanced'"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_runs(cluster: hl.Cluster, option: Any, told: str) -> None:
+    ran: list[int] = []
+    with pytest.raises(ValueError, match=told):
+        cluster.submit(hl.DAG("d").add(hl.Function("a", lambda: ran.append(1))), **option)
+    assert not ran
+
+
+def test_a_run_that_takes_too_long_is_ended(cluster: hl.Cluster, gate: Gate) -> None:
+    dag = waiting(gate, "a").add(hl.Function("b", lambda a: a, args=["a"]))
+    run = cluster.submit(dag, timeout=0.05)
+    gate.wait_for("a")
+    threading.Timer(0.3, gate.open).start()
+    with pytest.raises(hl.RunTimeoutError, match="was cancelled"):
+        run.wait(20)
+    assert run.status == "failed"
+
+
+def test_cancel(cluster: hl.Cluster, gate: Gate) -> None:
+    dag = waiting(gate, "a").add(hl.Function("b", lambda a: a, args=["a"]))
+    run = cluster.submit(dag)
+    gate.wait_for("a")
+    run.cancel()
+    gate.open()
+    with pytest.raises(hl.RunCancelledError):
+        run.wait(20)
+    assert run.status == "cancelled"
+    run.cancel()
+
+
+def test_cancel_of_one_function_leaves_the_others(cluster: hl.Cluster, gate: Gate) -> None:
+    dag = waiting(gate, "a").add(
+        hl.Function("after", lambda a: a, args=["a"], node="beta"),
+        hl.Function("skipped", lambda x: x, args=["after"]),
+    )
+    run = cluster.submit(dag)
+    gate.wait_for("a")
+    run.cancel("after")
+    gate.open()
+    with pytest.raises(hl.RunCancelledError):
+        run.wait(20)
+    statuses = {id: f.status.value for id, f in run.record.functions.items()}
+    assert statuses == {"a": "done", "after": "cancelled", "skipped": "skipped"}
+
+
+def test_nodes_come_and_go(cluster: hl.Cluster) -> None:
+    node = cluster.add_node({"cpu": 1, "fpga": 2}, name="gamma")
+    assert node.capabilities == {"cpu": 1, "fpga": 2}
+    dag = hl.DAG("f").add(hl.Function("a", lambda: 1, cost={"fpga": 1}))
+    assert cluster.execute(dag).allocations == {"a": "gamma"}
+    with pytest.raises(hl.BackendError, match="already"):
+        cluster.add_node({"cpu": 1}, name="gamma")
+    cluster.remove_node("gamma")
+    assert list(cluster.nodes) == ["alpha", "beta"]
+    with pytest.raises(hl.AllocationError):
+        cluster.execute(dag)
+    assert cluster.add_node({"cpu": 1}).name == "node-1"
+
+
+def test_a_removed_node_finishes_what_it_runs(cluster: hl.Cluster, gate: Gate) -> None:
+    dag = waiting(gate, "a").add(hl.Function("b", lambda a: a, args=["a"]))
+    run = cluster.submit(dag)
+    gate.wait_for("a")
+    threading.Timer(0.1, gate.open).start()
+    cluster.remove_node("alpha")
+    assert run.wait(20).results["b"] == "a"
+    assert run.allocations["b"] == "beta"
+
+
+def test_events_reach_handlers_the_record_and_the_log(cluster: hl.Cluster, tmp_path: Path) -> None:
+    heard: list[tuple[str, ...]] = []
+    hl.telemetry.attach("test", ("handoff",), lambda name, *_: heard.append(name))
+    try:
+        run = cluster.execute(hl.DAG("d").add(hl.Function("a", lambda: 1, cost={"cpu": 1})))
+    finally:
+        hl.telemetry.detach("test")
+    names = [event.name for event in run.events]
+    assert names == heard
+    assert names[0] == ("handoff", "run", "start")
+    assert names[-1] == ("handoff", "run", "stop")
+    assert {("handoff", "resource", "allocation"), ("handoff", "resource", "release")} <= set(names)
+    (log,) = (tmp_path / "logs").iterdir()
+    assert len(log.read_text().splitlines()) == 1 + len(names)
+    assert all(json.loads(line) for line in log.read_text().splitlines())
+    replayed = hl.telemetry.RunRecord.from_log(log)
+    assert replayed == run.record
+
+
+def test_a_handler_that_raises_never_hurts_a_run(cluster: hl.Cluster) -> None:
+    def handler(*_: object) -> None:
+        raise ValueError("handler")
+
+    hl.telemetry.attach("bad", ("handoff", "run"), handler)
+    assert cluster.execute(hl.DAG("d").add(hl.Function("a", lambda: 1))).results["a"] == 1
+    assert not hl.telemetry.detach("bad")
+
+
+def test_results_are_freed_with_the_run(cluster: hl.Cluster) -> None:
+    run = cluster.execute(hl.DAG("d").add(hl.Function("a", lambda: object())))
+    values = cluster._backend._values  # type: ignore[attr-defined]
+    assert len(values) == 1
+    del run
+    gc.collect()
+    cluster.execute(hl.DAG("empty"))
+    assert not values
+
+
+def test_an_empty_dag_is_done_at_once(cluster: hl.Cluster) -> None:
+    run = cluster.execute(hl.DAG("nothing"))
+    assert (run.status, dict(run.results)) == ("done", {})
+
+
+def test_a_closed_cluster_says_so(cluster: hl.Cluster, gate: Gate) -> None:
+    run = cluster.submit(waiting(gate, "a"))
+    gate.wait_for("a")
+    cluster.close()
+    cluster.close()
+    with pytest.raises(hl.RunCancelledError):
+        run.wait(20)
+    with pytest.raises(hl.BackendError, match="closed"):
+        cluster.submit(hl.DAG("d"))
+    assert "closed" in repr(cluster)
+
+
+def test_wrong_backends_and_capabilities_are_refused() -> None:
+    with pytest.raises(ValueError, match="'kernels', 'local'"):
+        hl.Cluster(backend="dusk")  # type: ignore[arg-type]
+    with pytest.raises(hl.ResourceError):
+        hl.Cluster({"a": {"cpu": -1}}, backend="local")
+
+
+def test_numbered_nodes_share_the_machine(tmp_path: Path) -> None:
+    with hl.Cluster(2, backend="local", log_directory=tmp_path) as cluster:
+        assert list(cluster.nodes) == ["node-1", "node-2"]
+        assert all(node.capabilities["cpu"] >= 1 for node in cluster.nodes.values())
