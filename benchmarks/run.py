@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engines.registry import ENGINES, OURS, PEERS
@@ -27,18 +27,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, outcome in outcomes.items():
         if not ENGINES[name].installed:
             outcome.note = "not installed"
-    for round_ in range(options.repeat):  # round by round: a slow minute of the machine meets every engine
+    try:
+        _take_turns(outcomes, options)
+    finally:  # after an interrupt: what there is
+        _report(outcomes, options)
+    return int(any(outcome.note.startswith("failed") for outcome in outcomes.values()))
+
+
+def _take_turns(outcomes: Mapping[str, Outcome], options: argparse.Namespace) -> None:
+    """Round by round, so that a slow minute of the machine meets every engine."""
+    for round_ in range(1, options.repeat + 1):
         for name, outcome in outcomes.items():
             if outcome.note == "measured":
-                print(f"round {round_ + 1} of {options.repeat}: {ENGINES[name].title}", file=sys.stderr, flush=True)
+                print(f"round {round_} of {options.repeat}: {ENGINES[name].title}", file=sys.stderr, flush=True)
                 _measure(name, outcome, options.only, options.quick)
+
+
+def _report(outcomes: Mapping[str, Outcome], options: argparse.Namespace) -> None:
     if options.quick:
         print("Small sizes: they show that it works, not how fast.\n")
     print(as_text(outcomes, options.only))
     if options.json is not None:
         settings = {"repeat": options.repeat, "quick": options.quick}
         options.json.write_text(json.dumps(as_json(outcomes, settings), indent=2) + "\n", encoding="utf-8")
-    return int(any(outcome.note.startswith("failed") for outcome in outcomes.values()))
 
 
 def _measure(name: str, outcome: Outcome, figures: Sequence[str], quick: bool) -> None:

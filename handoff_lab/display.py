@@ -27,5 +27,5 @@ def show_plan(self: Plan, include: object = None, exclude: object = None) -> dic
 
 def install() -> None:
     """Give the model's classes their display."""
-    for cls, show in ((DAG, show_dag), (Plan, show_plan)):
-        cls._repr_mimebundle_ = show
+    DAG._repr_mimebundle_ = show_dag  # type: ignore[attr-defined]
+    Plan._repr_mimebundle_ = show_plan  # type: ignore[attr-defined]

@@ -248,7 +248,7 @@ class Results(Mapping[Hashable, Any]):
         return sum(1 for _ in self)
 
     def __contains__(self, id: object) -> bool:
-        record = self._state.record.functions.get(id)  # type: ignore[call-overload]
+        record = self._state.record.functions.get(id)
         return record is not None and record.status in _HAS_RESULT
 
     def __repr__(self) -> str:

@@ -75,9 +75,10 @@ def test_nothing_is_left(tmp_path: Path, terminate: bool) -> None:
 
 def environment_of(process: psutil.Process) -> dict[str, str]:
     try:
-        return process.environ()
-    except (psutil.Error, OSError):
+        environment: dict[str, str] = process.environ()
+    except (psutil.Error, OSError):  # ended meanwhile, or another user's
         return {}
+    return environment
 
 
 @pytest.mark.parametrize(("option", "value"), [("--peers", "spark"), ("--only", "fan-in")])

@@ -1,0 +1,1 @@
+"""What runs inside a node: its agent, its slots, its kernel."""

@@ -8,7 +8,7 @@ from handoff_lab.messages import Failure, FailureKind
 from handoff_lab.node.slot import CONNECTION_LOST
 
 
-def death_of(status: int) -> Failure:
+def death_of(status: int, began: bool = True) -> Failure:
     """The failure of what ran when a process ended with this exit code, or by this signal when it is negative.
 
     Examples
@@ -18,7 +18,7 @@ def death_of(status: int) -> Failure:
     >>> death_of(3).message
     'its process ended with exit code 3, as by os._exit(3)'
     """
-    return Failure(FailureKind.DIED, f"its process {_how(status)}")
+    return Failure(FailureKind.DIED, f"its process {_how(status)}{'' if began else ', before it was ready'}")
 
 
 def _how(status: int) -> str:

@@ -2,6 +2,8 @@
 
 A page shared by agent and slot: the agent marks an attempt's number, then sends SIGINT; the slot raises only if the
 attempt that runs is marked, and looks again right after it begins one. Numbers count up within one agent.
+
+SIGINT without a mark is a nudge: the slot sends what it holds back, and what runs goes on.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+from collections.abc import Callable
 from enum import IntEnum
 from types import FrameType
 
@@ -54,10 +57,12 @@ class Fenced:
     def __init__(self, fd: int) -> None:
         self._words = memoryview(mmap.mmap(fd, 0)).cast("Q")
         self._number = 0
+        self._on_nudge: Callable[[], None] = lambda: None
         self.interrupted = False  # whether the present attempt, or the last, was
 
-    def handle_sigint(self) -> None:
+    def handle_sigint(self, on_nudge: Callable[[], None]) -> None:
         """Take SIGINT over."""
+        self._on_nudge = on_nudge
         signal.signal(signal.SIGINT, self._on_sigint)
 
     def skips(self, number: int) -> bool:
@@ -69,7 +74,8 @@ class Fenced:
         """From here on an interrupt raises, once, ``KeyboardInterrupt``."""
         self.interrupted = False
         self._number = number
-        self._on_sigint(signal.SIGINT, None)
+        if self._is_marked(number):
+            self._on_sigint(signal.SIGINT, None)
 
     def end(self) -> None:
         """From here on nothing raises."""
@@ -81,7 +87,13 @@ class Fenced:
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:
         number = self._number
-        if number and self._words[number % _MARKS] == number * 4 + Mark.INTERRUPT:
+        if not number:
+            return
+        if self._is_marked(number):
             self._number = 0
             self.interrupted = True
             raise KeyboardInterrupt
+        self._on_nudge()
+
+    def _is_marked(self, number: int) -> bool:
+        return self._words[number % _MARKS] == number * 4 + Mark.INTERRUPT

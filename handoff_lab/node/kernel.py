@@ -21,7 +21,8 @@ from handoff_lab.node.channel import close_fds
 from handoff_lab.node.deaths import death_of
 from handoff_lab.node.kernel_side import DESCRIPTORS
 from handoff_lab.node.lifeline import Lifeline
-from handoff_lab.node.pool import Listener, SlotPool
+from handoff_lab.node.listener import Listener
+from handoff_lab.node.pool import SlotPool
 from handoff_lab.store.payload import Buffer, Frames
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN_S = 5.0
+SHUTDOWN_S = 10.0  # jupyter_client gives up after 5
 
 
 class KernelProcess:
@@ -148,12 +149,12 @@ class _KernelLauncher:
     def launch(self, slot: int, fds: Sequence[int]) -> None:
         """Start the kernel with these descriptors."""
         own = [os.dup(fd) for fd in (self._lifeline.read_fd, *fds)]
-        self._submit(self._start(slot, own))
+        self._submit(self._start(slot, own), lambda: self._died(slot, 1))
 
     def interrupt(self) -> None:
         """Send SIGINT to the kernel's process group."""
         if self._manager is not None and not self._closed:
-            self._submit(self._interrupt())
+            self._submit(self._interrupt(), lambda: None)
 
     def close(self) -> None:
         """End the kernel through its guard, and what jupyter_client keeps of it."""
@@ -168,13 +169,14 @@ class _KernelLauncher:
 
     # -- in the thread ---------------------------------------------------------
 
-    def _submit(self, work: Coroutine[Any, Any, None]) -> None:
+    def _submit(self, work: Coroutine[Any, Any, None], on_failure: Callable[[], None]) -> None:
         async def in_turn() -> None:
             try:
                 async with self._turn:
                     await work
             except Exception:
                 log.exception("the kernel manager failed")
+                self._loop.call_soon_threadsafe(on_failure)
 
         asyncio.run_coroutine_threadsafe(in_turn(), self._asyncio)
 
@@ -229,7 +231,7 @@ def _new_manager(connection_file: Path) -> Any:
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
-    class OurSpecs(KernelSpecManager):  # type: ignore[misc]
+    class OurSpecs(KernelSpecManager):
         """Jupyter's own specification of the Python kernel, with our module in front of the kernel."""
 
         def get_kernel_spec(self, kernel_name: str) -> KernelSpec:

@@ -1,6 +1,7 @@
 """The node's kernel, as the agent's kernel manager starts it: a real IPython kernel, with a guard above it.
 
-The process that is started stays as the guard: it ends what the kernel left behind, and the kernel when the agent is gone.
+The process that is started stays as the guard: it ends what the kernel left behind, and the kernel when the agent is
+gone.
 Beside its own channels the kernel serves the agent as a slot does: its attempts run one at a time between cells, in
 the kernel's namespace.
 """
@@ -72,13 +73,12 @@ def _be_kernel(connection: int, fence: int, log: int) -> None:
 
     app: Any = IPKernelApp.instance()
     app.initialize(sys.argv[1:])
-    fenced, capture = Fenced(fence), Capture(log)
-    sock = socket.socket(fileno=connection)
-    slot = Slot(sock, fenced, capture, Codes(app.shell.user_ns, shared=True))
+    sock, capture = socket.socket(fileno=connection), Capture(log)
+    slot = Slot(sock, Fenced(fence), capture, Codes(app.shell.user_ns, shared=True))
 
     def serve(*_: object) -> None:
         before = signal.getsignal(signal.SIGINT)
-        fenced.handle_sigint()
+        slot.handle_sigint()
         try:
             slot.serve_once()
         except (EOFError, OSError):  # the agent closed its end, or a function closed ours

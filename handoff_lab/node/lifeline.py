@@ -87,8 +87,8 @@ def descendants(root: int, keep: Collection[int] = ()) -> Iterator[int]:
 
 def _processes() -> Iterator[tuple[int, int]]:
     """Pid and parent's pid of every process that can be seen."""
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError), open(f"{entry.path}/stat", "rb") as file:
                 # The name of the program, in parentheses, may hold anything: count from its end.
-                yield int(name), int(file.read().rpartition(b")")[2].split()[1])
+                yield int(entry.name), int(file.read().rpartition(b")")[2].split()[1])

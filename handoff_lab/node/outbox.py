@@ -64,7 +64,7 @@ def _size(event: BackendEvent) -> int:
         case Finished(inline=inline, log=log):
             return len(log) + (sum(map(len, inline)) if inline else 0)
         case Failed(failure=failure, log=log):
-            return len(log) + len(failure.exception or b"") + len(failure.traceback)
+            return len(log) + len(failure.exception or b"") + len(failure.traceback) + len(failure.message)
         case Wrote(text=text):
             return len(text)
     return 0

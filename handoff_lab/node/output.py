@@ -1,7 +1,7 @@
 """What an attempt writes: Python to its streams, C code and child processes to descriptors 1 and 2.
 
-All of it goes into one nameless file that agent and slot share: writing never waits for a reader, the order is kept, what
-was written between the begin and the end of an attempt is its log, and the log of a slot that was killed is still there.
+All of it goes into one nameless file that agent and slot share: writing never waits for a reader, the order is kept,
+what was written between begin and end of an attempt is its log, and the log of a slot that was killed is still there.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import cloudpickle  # type: ignore[import-untyped]
 
@@ -28,6 +28,8 @@ from handoff_lab.messages import (
 )
 from handoff_lab.node.deaths import death_of
 from handoff_lab.node.durations import Durations
+from handoff_lab.node.listener import Listener
+from handoff_lab.node.rounds import Rounds
 from handoff_lab.node.slot import CONNECTION_LOST
 from handoff_lab.node.worker import Task, Worker
 from handoff_lab.node.zygote import Launcher
@@ -39,21 +41,7 @@ if TYPE_CHECKING:
 BATCH = 64  # brief functions in one message to a slot
 BATCH_BYTES = 256 * 1024
 GRACE_S = 2.0  # between the interrupt and the kill
-TAKE_BACK_S = 0.01  # a function that runs longer is no company for a batch
-LOG_S = 0.2  # between looks at the logs of what runs
 RELAUNCH_S = 1.0  # after a slot that never came up
-
-
-class Listener(Protocol):
-    """Who is told what becomes of attempts."""
-
-    def started(self, event: Started) -> None: ...
-    def finished(self, event: Finished, value: Frames) -> None: ...
-    def failed(self, event: Failed) -> None: ...
-    def cancelled(self, event: Cancelled) -> None: ...
-
-    def wrote(self, event: Wrote) -> None:
-        """An attempt wrote something and still runs. The terminal event has the whole log again."""
 
 
 class SlotPool:
@@ -84,8 +72,8 @@ class SlotPool:
         self._numbers = itertools.count(1)
         self._tokens = itertools.count()
         self._fill_due = False
-        self._looks: set[float] = set()  # periods, in seconds, of the looks that go on
         self._closed = False
+        self._rounds = Rounds(loop, lambda: list(self._workers.values()), self._tell_text, self._give_back)
         launcher.watch(loop, self._died, on_lost)
         self.resize(slots)
 
@@ -163,9 +151,7 @@ class SlotPool:
                 break
             worker.send(self._batch(), self._codes)
             self._begin(worker)
-            self._look(LOG_S, self._look_at_logs)
-            if len(worker.tasks) > 1:
-                self._look(TAKE_BACK_S, self._look_at_batches)
+            self._rounds.keep_going()
 
     def _next(self) -> Task | None:
         """The task at the head of the queue; those that were cancelled meanwhile go."""
@@ -206,16 +192,19 @@ class SlotPool:
     def _begin(self, worker: Worker) -> None:
         """Tell that the slot's first task runs now, if the slot is up."""
         task = worker.first
-        if task is not None and not task.announced and worker.pid is not None:
+        if task is not None and task.started is None and worker.pid is not None:
             self._announce(task, time.time())
             if task.attempt.timeout_s is not None and task.timer is None:
                 task.timer = self._loop.call_later(task.attempt.timeout_s, lambda: self._stop(task, "timeout"))
 
     def _announce(self, task: Task, started: float) -> None:
-        if not task.announced:
-            task.announced = True
+        if task.started is None:
+            task.started = started
             assert task.worker is not None
             self._listener.started(Started(task.attempt.id, started, task.worker.index))
+
+    def _tell_text(self, task: Task, text: str) -> None:
+        self._listener.wrote(Wrote(task.attempt.id, text))
 
     # -- what comes back -----------------------------------------------------
 
@@ -322,17 +311,17 @@ class SlotPool:
         if worker is None:
             return
         worker.drain()
-        self._workers.pop(token, None)
-        current, log = worker.fence.current, worker.log.read()
+        if self._workers.pop(token, None) is None:
+            return  # it was retiring, and that was its last outcome
+        blamed, log = worker.blamed(), worker.log.read()
         tasks = list(worker.tasks.values())
         worker.tasks.clear()
         for task in tasks:
-            # What ran is to blame, unless it was another that we wanted to end with the slot.
-            if task.number == current and (task.stop is not None or not worker.killed):
+            if task is blamed:
                 self._announce(task, time.time())
                 self._forget(task)
-                failure = death_of(CONNECTION_LOST if worker.hung_up else status)
-                self._end(task, worker, failure, None, time.time(), None, log)
+                failure = death_of(CONNECTION_LOST if worker.hung_up else status, began=worker.pid is not None)
+                self._end(task, worker, failure, task.started, time.time(), None, log)
             else:
                 self._give_back(task)
         worker.close()
@@ -340,46 +329,6 @@ class SlotPool:
             self._loop.call_later(RELAUNCH_S, self._grow)
         else:
             self._grow()
-
-    # -- looking after what runs -----------------------------------------------
-
-    def _look(self, period_s: float, action: Callable[[], bool]) -> None:
-        """Do ``action`` every ``period_s`` for as long as it says that it is needed."""
-        if period_s in self._looks:
-            return
-        self._looks.add(period_s)
-
-        def again() -> None:
-            self._looks.discard(period_s)
-            if not self._closed and action():
-                self._look(period_s, action)
-
-        self._loop.call_later(period_s, again)
-
-    def _look_at_logs(self) -> bool:
-        for worker in self._workers.values():
-            task = worker.tasks.get(worker.fence.current)
-            if task is not None and (text := worker.log.news(task.number)):
-                self._announce(task, time.time())
-                self._listener.wrote(Wrote(task.attempt.id, text))
-        return any(worker.tasks for worker in self._workers.values())
-
-    def _look_at_batches(self) -> bool:
-        crowded = [worker for worker in self._workers.values() if len(worker.tasks) > 1 and not worker.taken_back]
-        for worker in crowded:
-            current = worker.fence.current
-            if current and current == worker.seen_running:
-                worker.take_back()
-                # By then the marks are visible everywhere: if it still runs the same, it will skip what was marked.
-                self._loop.call_later(0.001, lambda w=worker, n=current: self._take_back(w, n))  # type: ignore[misc]
-            worker.seen_running = current
-        return bool(crowded)
-
-    def _take_back(self, worker: Worker, current: int) -> None:
-        if worker.token in self._workers and worker.fence.current == current:
-            for task in list(worker.waiting()):
-                del worker.tasks[task.number]
-                self._give_back(task)
 
 
 def _pickled(recipe: object) -> Buffer | None:

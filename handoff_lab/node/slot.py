@@ -60,6 +60,10 @@ class Slot:
         send(self._sock, ["hello", self._pid], fds=[handle])
         os.close(handle)
 
+    def handle_sigint(self) -> None:
+        """Let interrupts through to attempts from now on."""
+        self._fence.handle_sigint(self._flush_some)
+
     def serve_once(self) -> None:
         """Receive, and do all that has arrived completely; raises ``EOFError`` when the agent is gone."""
         for message in self._receiver.receive():
@@ -73,8 +77,8 @@ class Slot:
         frames = iter(message.frames)
         self._flushed = time.monotonic()
         for row in rows:
-            if self._rows and (row[7] or time.monotonic() - self._flushed > FLUSH_S):
-                self._flush()
+            if row[7] or time.monotonic() - self._flushed > FLUSH_S:
+                self._flush_some()
             self._one(row, frames)
         self._fence.idle()
         self._flush()
@@ -83,6 +87,10 @@ class Slot:
         send(self._sock, ["done", self._rows], self._frames)
         self._rows, self._frames = [], []
         self._flushed = time.monotonic()
+
+    def _flush_some(self) -> None:
+        if self._rows:
+            self._flush()
 
     def _one(self, row: list[Any], frames: Iterator[memoryview]) -> None:
         number, brief = row[0], row[6]
@@ -167,10 +175,8 @@ def run_slot(connection: int, fence: int, log: int) -> NoReturn:
     faulthandler.enable(2)
     logging.root.handlers.clear()  # what the agent set up for itself; functions may call basicConfig
     logging.root.setLevel(logging.WARNING)
-    fenced = Fenced(fence)
-    fenced.handle_sigint()
-    sock = socket.socket(fileno=connection)
-    slot = Slot(sock, fenced, Capture(log), Codes(vars(main)))
+    slot = Slot(socket.socket(fileno=connection), Fenced(fence), Capture(log), Codes(vars(main)))
+    slot.handle_sigint()
     try:
         slot.hello()
         while True:

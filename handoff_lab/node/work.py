@@ -73,7 +73,7 @@ class Work:
         """Take attempts in; one that is known already is not run twice."""
         for attempt in attempts:
             id = attempt.id
-            if id not in self._running and id not in self._waiting and id not in self._store:
+            if id not in self._running and id not in self._waiting and not self._store.knows(id):
                 self._take_in(attempt)
 
     def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:

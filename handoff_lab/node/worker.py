@@ -32,7 +32,7 @@ class Task:
     number: int = 0  # changes when it is queued again
     brief: bool = False
     proven: bool = False  # whether it is known from earlier runs that it is brief
-    announced: bool = False  # whether it was said to have started
+    started: float | None = None  # when it was said to have started
     stop: Stop | None = None
     timer: Timer | None = None
     worker: Worker | None = None  # None: queued
@@ -93,6 +93,7 @@ class Worker:
         self.retiring = False
         self.killed = False  # by us, for one of its tasks
         self.hung_up = False  # whether it closed its connection and went on
+        self.closed = False
         self.taken_back = False  # whether tasks that wait in the slot were asked back
         self.seen_running = 0  # the number that ran at the last look
         self._known: set[str] = set()  # keys of code that it has
@@ -141,6 +142,20 @@ class Worker:
         self.fence.mark(task.number, Mark.INTERRUPT)
         self._signal(signal.SIGINT)
 
+    def nudge(self) -> None:
+        """Ask for the outcomes that the slot holds back; what runs goes on."""
+        self._signal(signal.SIGINT)
+
+    def blamed(self) -> Task | None:
+        """The task that answers for the death: what ran, unless it was another that we killed the slot for.
+
+        For a slot that never came up it is the first, so that nothing waits for ever for one that can't.
+        """
+        if self.pid is None:
+            return self.first
+        task = self.tasks.get(self.fence.current)
+        return None if task is None or (self.killed and task.stop is None) else task
+
     def take_back(self) -> None:
         """Ask the slot to skip the tasks that wait; it says so for each when it gets there."""
         self.taken_back = True
@@ -161,6 +176,7 @@ class Worker:
         """Free everything; an idle slot ends by itself, a busy one is killed."""
         if self.tasks:
             self.kill()
+        self.closed = True
         self._channel.close()
         self.fence.close()
         self.log.close()

@@ -40,7 +40,6 @@ def run_on_node(session: Session, node: str, source: str) -> None:
 
 def _run(session: Session, options: Namespace) -> None:
     run = _again(session, options) if options.failed else _submit(session, options)
-    session.submitted(run)
     if options.variable:
         session.shell.push({options.variable: run})
     shown = display.show_run(run)
@@ -65,7 +64,9 @@ def _submit(session: Session, options: Namespace) -> Run:
     strategy = None if options.allocator is None else _allocator(session, options.allocator)
     cluster = session.start_cluster(None)
     nodes = [_find(name, cluster.nodes, "node") for name in options.nodes or ()] or None
-    return cluster.submit(dag, targets, inputs=given, allocation_strategy=strategy, setup=dag.setup, nodes=nodes)
+    run = cluster.submit(dag, targets, inputs=given, allocation_strategy=strategy, setup=dag.setup, nodes=nodes)
+    session.submitted(run, needed)
+    return run
 
 
 def _again(session: Session, options: Namespace) -> Run:
@@ -74,7 +75,11 @@ def _again(session: Session, options: Namespace) -> Run:
     run = session.last_run
     if run.status not in ("failed", "cancelled"):
         raise UsageError(f"nothing to run again: the last run is {run.status}")
-    return run.rerun_failed()
+    if session.stale:
+        edited = ", ".join(map(str, session.stale))
+        raise UsageError(f"edited since the last run: {edited}; %handoff run runs everything as it is now")
+    session.run = run.rerun_failed()
+    return session.run
 
 
 def _start(session: Session, options: Namespace) -> None:

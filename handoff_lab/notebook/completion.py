@@ -54,7 +54,7 @@ class Completion:
             case "input":
                 return [f"{id}=" for id in inputs(self._session.dag)]
             case "node":
-                return list(self._session.cluster.nodes) if self._session.cluster else []
+                return sorted(self._session.cluster.nodes) if self._session.cluster else []
             case "allocator":
                 return list(STRATEGIES)
         return []

@@ -130,7 +130,7 @@ class _Writer:
         elif (path := _import_path(value)) is not None:
             module, attribute = path
             self._imports[f"from {module} import {attribute}" + ("" if attribute == name else f" as {name}")] = None
-        elif isinstance(value, type) or inspect.isfunction(value):
+        elif _is_defined(value):
             self._define(name, value)
         else:
             self.constants[name] = f"{name} = {self._express(value)}"
@@ -150,18 +150,21 @@ class _Writer:
         if isinstance(value, list):
             return f"[{', '.join(map(self._express, value))}]"
         if isinstance(value, tuple):
-            return f"({''.join(self._express(v) + ', ' for v in value).removesuffix(' ' * (len(value) > 1))})"
+            inside = ", ".join(map(self._express, value))
+            return f"({inside},)" if len(value) == 1 else f"({inside})"
         if isinstance(value, Argument | Collocated):
-            given = ", ".join(f"{f.name}={self._express(getattr(value, f.name))}" for f in fields(value))
-            return f"hl.{'collocated' if isinstance(value, Collocated) else 'Argument'}({given})"
+            given = [(f.name, getattr(value, f.name)) for f in fields(value) if getattr(value, f.name) != f.default]
+            name = "collocated" if isinstance(value, Collocated) else "Argument"
+            return f"hl.{name}({', '.join(f'{option}={self._express(v)}' for option, v in given)})"
         path = _import_path(value)
-        if path or inspect.isfunction(value) or isinstance(value, type):
+        if path or _is_defined(value):
             if path != ("builtins", value.__name__):
                 self._refer(value.__name__, value)
             return str(value.__name__)
         kind = type(value).__name__
         raise UsageError(
-            f"{self._user!r} cannot be exported: it uses a {kind} that cannot be written as text; make it an input"
+            f"{self._user!r} cannot be exported: it uses a value of type {kind}, "
+            "which cannot be written as text; make it an input"
         )
 
 
@@ -179,7 +182,7 @@ def _options(made: Function, name: str) -> Iterator[tuple[str, Any]]:
 
 def _definition(value: Any, user: str) -> tuple[Definition, str, dict[str, Any]]:
     """The syntax tree of a top-level function or class, its text without decorators, and the names around it."""
-    plain = inspect.unwrap(value) if callable(value) and not isinstance(value, type) else value
+    plain = inspect.unwrap(value)
     scope = vars(sys.modules[plain.__module__])
     for filename in _files(plain):
         lines = linecache.getlines(filename)
@@ -187,6 +190,11 @@ def _definition(value: Any, user: str) -> tuple[Definition, str, dict[str, Any]]
             if isinstance(node, Definition) and node.name == plain.__name__ and node.end_lineno is not None:
                 return node, "".join(lines[node.lineno - 1 : node.end_lineno]).rstrip("\n"), scope
     raise UsageError(f"{user!r} cannot be exported: {plain.__qualname__} is not defined at the top of a cell or module")
+
+
+def _is_defined(value: Any) -> bool:
+    """Whether a ``def`` or a ``class`` made it."""
+    return isinstance(value, type) or inspect.isfunction(inspect.unwrap(value))
 
 
 def _files(value: Any) -> Iterator[str]:

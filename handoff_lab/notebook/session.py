@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -135,10 +135,10 @@ class Session:
         """Functions whose last result is not what they would give now."""
         return self._freshness.stale(self.dag, self.setup_text)
 
-    def submitted(self, run: Run) -> None:
-        """Remember the last run, and that its results are of the graph as it is now."""
+    def submitted(self, run: Run, ids: Iterable[Hashable]) -> None:
+        """Remember the last run; what it makes of ``ids`` is of the graph as it is now."""
         self.run = run
-        self._freshness.submitted(self.dag, self.setup_text, run.record.functions)
+        self._freshness.submitted(self.dag, self.setup_text, ids)
 
     @property
     def last_run(self) -> Run:

@@ -29,10 +29,10 @@ class Lane:
 
     def head(self) -> int | None:
         """The function to start next."""
-        heap, state, nodes, name = self.heap, self.run.state, self.run.node, self.node.name
+        heap, state = self.heap, self.run.state
         while heap:
             i = heap[0][1]
-            if state[i] == READY and nodes[i] == name:
+            if state[i] == READY:
                 return i
             self.pop()
         return None

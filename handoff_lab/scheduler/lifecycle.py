@@ -199,7 +199,7 @@ class Lifecycle:
             self._emit(reports.retry(run, i, delay, failure.message.partition("\n")[0]))
         if delay:
             run.move(i, DELAYED)
-            self._timers.set(delay, run.id, i, run.number[i])
+            self._timers.set(delay, run.id, i)
         else:
             self.restart(run, i)
 

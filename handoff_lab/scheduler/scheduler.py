@@ -143,7 +143,7 @@ class Scheduler:
             if timer.function is None:
                 run.overtime = True
                 self._lifecycle.stop(run, "failed")
-            elif run.state[timer.function] == DELAYED and run.number[timer.function] == timer.attempt:
+            elif run.state[timer.function] == DELAYED:
                 self._lifecycle.restart(run, timer.function)
         return self._done(now)
 

@@ -17,7 +17,6 @@ class Timer(NamedTuple):
     order: int
     run: str
     function: int | None  # None: the run's own timeout
-    attempt: int  # after which it was set
 
 
 class Timers:
@@ -30,8 +29,8 @@ class Timers:
         self._asked: float | None = None  # the wake that was asked for
         self.now = 0.0  # told by the scheduler's caller
 
-    def set(self, delay: float, run: str, function: int | None = None, attempt: int = 0) -> None:
-        heappush(self._heap, Timer(self.now + delay, next(self._orders), run, function, attempt))
+    def set(self, delay: float, run: str, function: int | None = None) -> None:
+        heappush(self._heap, Timer(self.now + delay, next(self._orders), run, function))
         self._ask()
 
     def due(self) -> Iterator[Timer]:

@@ -45,6 +45,10 @@ class MemoryStore:
         """The value, if it is here."""
         return self._values.get(key)
 
+    def knows(self, key: AttemptId) -> bool:
+        """Whether the value is here, or was."""
+        return key in self._values or key in self._freed
+
     def want(self, key: AttemptId, take: Taker) -> None:
         """Call ``take`` once: now if the value is here or was freed, else when it comes or is given up."""
         value = self._values.get(key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -48,13 +47,13 @@ class PickledCode:
 class Rig:
     """A backend with everything that it emitted."""
 
-    def __init__(self, nodes: dict[str, dict[str, float] | None]) -> None:
+    def __init__(self, nodes: dict[str, dict[str, float] | None], **options: Any) -> None:
         self.errors: list[BaseException] = []
         self.loop = Loop(on_error=self.errors.append)
         self.events: list[BackendEvent] = []
         self.ends: dict[AttemptId, Finished | Failed | Cancelled] = {}
         self.lost: dict[str, NodeLost] = {}
-        self.backend = KernelBackend(nodes, name="test")
+        self.backend = KernelBackend(nodes, name="test", **options)
         self.backend.open(self.loop, self._emit)
         self._numbers = iter(range(10**6))
         self._tick()

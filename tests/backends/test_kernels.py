@@ -121,6 +121,15 @@ def test_the_same_attempt_is_run_once(two) -> None:
     assert len([event for event in two.of(Started) if event.id == attempt.id]) == 1
 
 
+def test_an_attempt_that_failed_is_not_run_again_either(two) -> None:
+    attempt = two.attempt(lambda: 1 / 0)
+    two.backend.submit([attempt])
+    two.end(attempt.id)
+    two.backend.submit([attempt])  # a second terminal event would be noticed
+    two.run(lambda: None)
+    assert len([event for event in two.of(Started) if event.id == attempt.id]) == 1
+
+
 def test_a_recipe_says_how_the_function_is_called(two) -> None:
     made = two.submit(lambda: 5)
     recipe = Recipe((Use(0), Constant(2)), (("plus", Constant(1)),))
@@ -182,10 +191,10 @@ def test_closures_and_classes_of_a_notebook_travel(two) -> None:
         main,
     )
     try:
-        Point = main["Point"]
+        point_class = main["Point"]
         offset = 3
-        made = two.submit(lambda: Point(offset), "alpha")
-        moved = two.submit(lambda point: Point(point.x + 1), "beta", [Source(made, "alpha")])
+        made = two.submit(lambda: point_class(offset), "alpha")
+        moved = two.submit(lambda point: point_class(point.x + 1), "beta", [Source(made, "alpha")])
         assert two.value(moved, "beta").x == 4
     finally:
         del main["Point"]

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from handoff_lab.messages import HERE, AttemptId, Failed, Failure, FailureKind, Finished, NodeJoined, Started
+from handoff_lab.backends.kernels import hub
+from handoff_lab.messages import HERE, AttemptId, Failed, Failure, FailureKind, Finished, NodeJoined, Source, Started
+from handoff_lab.resources import probe_machine
 from handoff_lab.transport.hello import own_versions
 from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.rows import event_row
@@ -137,6 +139,21 @@ def test_no_key_is_on_a_command_line_or_in_the_environment(make_rig: Callable[..
             assert file.server_key not in content
 
 
+def test_a_node_has_what_its_machine_has_unless_told(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(alpha=None)
+    assert rig.backend.nodes()["alpha"].capabilities == dict(probe_machine())
+
+
+def test_another_address_can_be_listened_on() -> None:
+    rig = Rig({"alpha": {"cpu": 1}, "beta": {"cpu": 1}}, host="127.0.0.2")
+    try:
+        assert JoinFile.read(rig.backend.join_file).endpoint.startswith("tcp://127.0.0.2:")
+        made = rig.submit(lambda: bytes(50_000), "alpha")
+        assert rig.run(len, "beta", [Source(made, "alpha")]) == 50_000
+    finally:
+        rig.close()
+
+
 # -- pretenders --------------------------------------------------------------------
 
 
@@ -209,6 +226,25 @@ def test_a_node_that_sends_nonsense_is_dropped(empty: Rig, fake: FakeNode, what:
     empty.until(lambda: zmq.EVENT_HANDSHAKE_FAILED_AUTH in watch_events)  # cut, and not let in again
     watch.close()
     assert not empty.backend.nodes()
+
+
+def test_a_node_that_sends_too_much_is_cut_off(make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "FROM_NODE_LIMIT", 10_000)
+    rig = make_rig()
+    fake = FakeNode(rig)
+    fake.knock()
+    fake.ask(fake.keys, pack("ready"))
+    fake.sockets[-1].send(pack("leaving", "x" * 9_000))
+    rig.until(lambda: rig.lost)
+    assert rig.lost["fake"].reason == "x" * 9_000
+    other = FakeNode(rig, "other")
+    other.knock()
+    other.ask(other.keys, pack("ready"))
+    other.sockets[-1].send(pack("leaving", "x" * 11_000))
+    rig.until(lambda: len(rig.lost) == 2)
+    assert rig.lost["other"].reason == "its connection ended"
+    fake.close()
+    other.close()
 
 
 def test_reports_about_attempts_that_were_not_given_are_left_out(empty: Rig, fake: FakeNode) -> None:

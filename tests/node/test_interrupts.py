@@ -57,7 +57,7 @@ def test_no_interrupt_is_lost(bench: Bench) -> None:
     dice = random.Random(3)
     for _ in range(300):
         id = bench.submit(spin, inputs=[60.0])
-        bench.wait_for(lambda id=id: id in bench.told.starts)  # type: ignore[misc]
+        bench.wait_for(lambda wanted=id: wanted in bench.told.starts)  # type: ignore[misc]
         if dice.random() < 0.7:
             bench.loop.call_later(dice.random() * 0.001, lambda: None)
             bench.loop.run_once()

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ def kernel_bench() -> Iterator[Any]:
         yield SimpleNamespace(loop=loop, kernel=kernel)
         kernel.close()
         loop.close()
-        assert os.listdir(name) == []
+        assert list(Path(name).iterdir()) == []
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_one_attempt_at_a_time(bench: Bench) -> None:
     nap = function("def f():\n import time\n time.sleep(0.02)")
     ends = [bench.end(id) for id in [bench.submit(nap) for _ in range(4)]]
     assert all(isinstance(end, Finished) for end in ends)
-    for before, after in zip(ends, ends[1:], strict=False):
+    for before, after in pairwise(ends):
         assert before.ended <= after.started  # type: ignore[operator]
 
 
@@ -220,4 +221,4 @@ def test_a_kernel_ends_with_its_agent(alive: Any, eventually: Any) -> None:
         assert len(pids) == 3
         process.kill()
         process.stdout.read()  # its end: everyone who held it is gone
-        eventually(lambda: not any(map(alive, pids)) and not os.listdir(private))
+        eventually(lambda: not any(map(alive, pids)) and not list(Path(private).iterdir()))

@@ -21,7 +21,7 @@ def write_everywhere() -> None:
     import sys
     import warnings
 
-    print("print")
+    print("print")  # noqa: T201
     sys.stderr.write("stderr\n")
     os.write(1, b"descriptor\n")
     subprocess.run(["echo", "child"], check=True)
@@ -49,7 +49,7 @@ def test_each_attempt_gets_its_own_log(bench: Bench) -> None:
     def say(number: int) -> None:
         import os
 
-        print("number", number, end="")
+        print("number", number, end="")  # noqa: T201
         if number % 3 == 0:
             os.system("echo '' and below")
 
@@ -69,7 +69,7 @@ def test_a_running_attempt_is_heard(bench: Bench) -> None:
         import os
         import time
 
-        print("one", flush=True)
+        print("one", flush=True)  # noqa: T201
         os.system("echo two")
         time.sleep(seconds)
 

@@ -108,7 +108,7 @@ def test_what_a_function_started_dies_with_its_slot_and_nothing_else_does(
 
         popen = subprocess.Popen(["setsid", "--fork", "sh", "-c", f"echo $$ > {path}; exec sleep 600"])
         popen.wait()
-        while not os.path.exists(path) or not open(path).read():
+        while not (os.path.exists(path) and os.path.getsize(path)):  # noqa: PTH110, PTH202
             pass
         os._exit(1)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import pytest
 
 from handoff_lab.messages import Cancelled, Constant, Failed, FailureKind, Finished, Recipe, Use
+from handoff_lab.node.pool import SlotPool
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -23,13 +25,12 @@ def nothing() -> None:
 
 def whole_path() -> Any:
     import os
+    import pathlib
 
-    return os.getpid(), os.getcwd(), os.getsid(0) == os.getpid()
+    return os.getpid(), str(pathlib.Path.cwd()), os.getsid(0) == os.getpid()
 
 
 def test_a_function_runs_elsewhere_and_its_result_comes_back(bench: Bench) -> None:
-    import os
-
     id = bench.submit(lambda a, b: a + b, inputs=[[1], [2]])
     assert bench.value(id) == [1, 2]
     end = bench.told.ends[id]
@@ -39,7 +40,7 @@ def test_a_function_runs_elsewhere_and_its_result_comes_back(bench: Bench) -> No
     assert end.peak_memory > 10**6
     pid, directory, own_session = bench.value(bench.submit(whole_path))
     assert pid in bench.runner.pids
-    assert directory == os.getcwd()
+    assert directory == str(Path.cwd())
     assert own_session
 
 
@@ -87,7 +88,6 @@ def test_lower_priority_starts_first(bench: Bench) -> None:
 
 def test_thousands_of_brief_functions(bench_of_two: Bench) -> None:
     bench = bench_of_two
-    ids = [bench.submit(lambda x: x * 2, inputs=[number]) for number in range(50)]
     double = lambda x: x * 2  # noqa: E731
     ids = [bench.submit(double, inputs=[number]) for number in range(3000)]
     assert [bench.value(id) for id in ids] == [2 * number for number in range(3000)]
@@ -112,6 +112,36 @@ def test_a_long_function_among_brief_ones_holds_up_no_others(bench_of_two: Bench
     assert long not in bench.told.ends
     bench.runner.cancel(long)
     assert isinstance(bench.end(long), Cancelled)
+
+
+def test_what_was_done_before_a_function_that_hangs_is_not_held_back(bench: Bench) -> None:
+    for _ in range(20):
+        bench.value(bench.submit(time.sleep, inputs=[0.0]))
+    batch = [bench.submit(time.sleep, inputs=[0.0], timeout_s=30) for _ in range(10)]
+    hangs = bench.submit(time.sleep, inputs=[600.0], timeout_s=0.2)
+    behind = bench.submit(time.sleep, inputs=[0.0])
+    for id in batch:
+        assert bench.value(id) is None
+    assert hangs not in bench.told.ends
+    assert bench.failure(hangs).failure.kind is FailureKind.TIMEOUT
+    assert bench.value(behind) is None
+
+
+def test_slots_draw_different_random_numbers(bench_of_two: Bench) -> None:
+    import random
+
+    def draw() -> Any:
+        import os
+        import random
+        import time
+
+        time.sleep(0.05)
+        return os.getpid(), random.random()
+
+    random.random()
+    drawn = [bench_of_two.value(id) for id in [bench_of_two.submit(draw) for _ in range(4)]]
+    assert len({pid for pid, _ in drawn}) == 2
+    assert len({number for _, number in drawn}) == 4
 
 
 # -- odd endings ---------------------------------------------------------------
@@ -182,7 +212,7 @@ def test_a_crash_leaves_its_log_and_where_it_was(bench: Bench) -> None:
     def shout_and_crash() -> None:
         import os
 
-        print("last words")
+        print("last words")  # noqa: T201
         os.kill(os.getpid(), 11)
 
     log = bench.failure(bench.submit(shout_and_crash)).log
@@ -215,7 +245,6 @@ def test_a_result_that_cannot_be_pickled(bench: Bench) -> None:
 
 
 def test_code_that_needs_a_missing_module_names_it(bench: Bench) -> None:
-    pickled = cloudpickle.dumps(nothing).replace(b"handoff", b"handoff")
     pickled = b"cno_such_module_here\nfunction\n."
     story = bench.failure(bench.submit(pickled, label="train")).failure
     assert story.kind is FailureKind.CODE
@@ -235,10 +264,6 @@ def test_an_input_that_cannot_be_unpickled(bench: Bench) -> None:
 def test_set_up_runs_first_and_once_in_each_slot(bench: Bench) -> None:
     source = "counts = []\ndef tool(): return 'made by set-up'\ncounts.append(1)"
 
-    def use() -> Any:
-        return tool(), counts  # type: ignore[name-defined]  # noqa: F821
-
-    use.__module__ = "__main__"
     names: dict[str, Any] = {"__name__": "__main__"}
     exec("def use(): return tool(), counts", names)
     function = names["use"]
@@ -270,7 +295,7 @@ def stubborn() -> None:
         try:
             time.sleep(60)
         except KeyboardInterrupt:
-            print("no")
+            print("no")  # noqa: T201
 
 
 def test_a_timeout_interrupts(bench: Bench) -> None:
@@ -358,3 +383,23 @@ def test_a_slot_killed_from_outside_while_idle_is_replaced(bench: Bench) -> None
     bench.wait_for(lambda: bench.runner.pids not in ([], [pid]))
     assert bench.value(bench.submit(nothing)) is None
     assert not any(isinstance(end, Failed) for end in bench.told.ends.values())
+
+
+def test_slots_that_never_come_up_fail_what_waits_for_them(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
+    class Broken:
+        """A launcher whose processes end at once."""
+
+        def watch(self, loop: Any, died: Any, lost: Any) -> None:
+            self.died = died
+
+        def launch(self, slot: int, fds: Any) -> None:
+            bench.loop.call_later(0.001, lambda: self.died(slot, 5))
+
+    monkeypatch.setattr("handoff_lab.node.pool.RELAUNCH_S", 0.01)
+    pool = SlotPool(bench.loop, Broken(), bench.told, 1, lambda reason: None)
+    bench.runner.close()
+    bench.runner = pool
+    story = bench.failure(bench.submit(nothing)).failure
+    assert story.message.endswith("ended with exit code 5, as by os._exit(5), before it was ready")
+    assert story.retryable
+    pool.close()

@@ -142,6 +142,12 @@ class TestRun:
         assert notebook.value("second.results['needs_file'] == (first.results['stamp'], 'here')") == "True"
         assert "nothing to run again" in notebook.refused("%handoff run --failed")
 
+    def test_failed_is_refused_once_the_graph_was_edited(self, notebook):
+        notebook.ok("%%handoff --max-retries 0\ndef wrong(): 1 / 0", "A")
+        notebook.run("%handoff run --wait")
+        notebook.ok("%%handoff\ndef wrong(): return 1", "A")
+        assert "edited since the last run: wrong" in notebook.refused("%handoff run --failed")
+
     def test_a_stop_while_waiting_cancels_the_run(self, notebook, folder):
         notebook.ok(GATED, "A")
         notebook.ok("import threading")
@@ -236,10 +242,11 @@ class TestLooking:
         assert notebook.ok("%handoff logs quiet").text == "quiet wrote nothing"
         assert "did you mean loud?" in notebook.refused("%handoff logs lod")
 
-    def test_cancel_the_run_and_one_function(self, notebook, folder):
+    def test_cancel(self, notebook, folder):
         notebook.ok(GATED, "A")
         notebook.ok(f"%handoff run --set path={folder / 'never'} -o run")
-        notebook.ok("%handoff cancel")
+        assert "did you mean gate?" in notebook.refused("%handoff cancel gat")
+        notebook.ok("%handoff cancel gate")
         notebook.ok("try:\n    run.wait(60)\nexcept Exception as error:\n    print(type(error).__name__)")
         assert notebook.value("run.status") == "cancelled"
 

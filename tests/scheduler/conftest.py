@@ -22,7 +22,6 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
-    NodeJoined,
     NodeLost,
     Report,
     Start,
@@ -210,9 +209,7 @@ def outcome(fails: Mapping[Hashable, Sequence[FailureKind | None]]) -> Callable[
 @pytest.fixture
 def chain() -> DAG:
     """a → b → c."""
-    return DAG("chain").add(
-        Function("a", list), Function("b", list, args=["a"]), Function("c", list, args=["b"])
-    )
+    return DAG("chain").add(Function("a", list), Function("b", list, args=["a"]), Function("c", list, args=["b"]))
 
 
 @pytest.fixture

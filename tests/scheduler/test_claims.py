@@ -79,6 +79,20 @@ def test_functions_that_all_cost_something_else(simulate: Any) -> None:
     simulation.check_end()
 
 
+def test_what_becomes_ready_later_may_be_more_urgent(simulate: Any) -> None:
+    """Functions of another cost are ordered with it too."""
+    simulation = simulate({"n": {"cpu": 1}})
+    dag = DAG().add(
+        Function("gate", list, cost=CPU),
+        Function("urgent", list, ["gate"], cost={"cpu": 0.75}),
+        Function("late", list, cost={"cpu": 0.75}),
+        Function("middle", list, cost=CPU),
+    )
+    simulation.begin(dag, allocator=_in_order("gate", "urgent", "middle", "late"))
+    simulation.run()
+    assert simulation.starts["run"] == ["gate", "urgent", "middle", "late"]
+
+
 def test_costless_functions_run_ahead_but_hold_nothing(simulate: Any) -> None:
     simulation = simulate({"n": CPU}, prefetch=3)
     simulation.begin(independent(10))
@@ -188,6 +202,24 @@ class TestTrackerOfTheUsers:
         assert sorted(start for start, _ in simulation.spans().values()) == [0, 1, 2, 3, 4, 5]
         assert {*simulation.runs["run"].node} == {"n", "m"}
         assert tracker.registered == {"n": Resources({"cpu": 2}), "m": Resources({"cpu": 2})}
+        simulation.check_end()
+
+    def test_an_idle_node_is_searched_to_the_end(self, simulate: Any) -> None:
+        """Nothing that runs there would have it looked at again."""
+
+        class Picky(SimpleResourceTracker):
+            def request(self, node: str, cost: Any) -> bool:
+                return (cost["cpu"] == 0.5 or bool(finished())) and super().request(node, cost)
+
+        simulation = simulate({"n": {"cpu": 1}}, tracker=Picky())
+
+        def finished() -> Any:
+            return simulation.finished
+
+        dag = DAG().add(*(Function(i, list, cost={"cpu": 1 - i / 100}) for i in range(51)))
+        simulation.begin(dag)
+        simulation.run()
+        assert simulation.starts["run"][0] == 50
         simulation.check_end()
 
     def test_it_breaks(self, simulate: Any) -> None:

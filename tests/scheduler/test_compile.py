@@ -107,7 +107,11 @@ class TestSerializers:
         assert program.producer(Argument("a"), dag["b"]) == a
 
     def test_the_same_one_twice_runs_once_and_another_is_another(self) -> None:
-        args = [Argument("a", serialize=str), Argument("a", serialize=str, deserialize=int), Argument("a", serialize=repr)]
+        args = [
+            Argument("a", serialize=str),
+            Argument("a", serialize=str, deserialize=int),
+            Argument("a", serialize=repr),
+        ]
         dag = DAG().add(Function("a", list), Function("b", list, args), Function("c", list, args[:1]))
         program = compile_program(dag, run="r")
         assert sorted(map(str, program.serializers.values())) == sorted(map(str, [str, repr, str]))

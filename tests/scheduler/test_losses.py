@@ -51,7 +51,8 @@ def moved(simulation: Any) -> list[tuple[Hashable, str, str]]:
 class TestNodeLost:
     def test_what_ran_there_runs_elsewhere_without_using_up_retries(self, simulate: Any) -> None:
         simulation = simulate(TWO, duration=4.0)
-        simulation.begin(DAG().add(Function("f", list, cost={"cpu": 1})), allocator=on(f="n"), max_retries=0)
+        dag = DAG().add(Function("f", list, cost={"cpu": 1}, retry_delay=9.0))
+        simulation.begin(dag, allocator=on(f="n"), max_retries=0)
         simulation.backend.at(1.0, lambda: simulation.backend.lose_node("n", "SIGKILL"))
         simulation.run()
         assert simulation.ended["run"].status == "done"
@@ -187,7 +188,10 @@ class TestNodeLost:
             Function("c", list, ["b"]),
             Function("d", list, ["c"], node=collocated("b")),
         )
-        simulation.begin(dag, allocator=on(b="x", c="y", d="x"))
+        where = on(b="x", c="y", d="x")
+        simulation.begin(dag, allocator=lambda functions, capabilities: (
+            where(functions, capabilities) if len(functions) > 1 or functions[0].id == "d" else {"b": "z"}
+        ))  # fmt: skip
         simulation.backend.at(2.0, lambda: simulation.backend.lose_node("x", "SIGKILL"))
         simulation.run()
         run = simulation.runs["run"]

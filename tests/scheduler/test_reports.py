@@ -139,7 +139,9 @@ def test_every_name_is_in_the_catalogue(simulate: Any) -> None:
 
     catalogue = {value for value in vars(events).values() if isinstance(value, tuple)}
     simulation = simulate({"n": {"cpu": 2}, "m": {"cpu": 2}}, fails={"a": [FailureKind.EXCEPTION]})
-    dag = DAG().add(Function("a", list, cost={"cpu": 1}), Function("b", list, ["a"], node="n"), Function("c", list, ["b"]))
+    dag = DAG().add(
+        Function("a", list, cost={"cpu": 1}), Function("b", list, ["a"], node="n"), Function("c", list, ["b"])
+    )
     simulation.begin(dag, on_error="continue")
     simulation.backend.at(2.5, lambda: simulation.backend.lose_node("n", "SIGKILL"))
     simulation.run()

@@ -61,6 +61,8 @@ class Reports:
 
     def _accepts(self, node: str, event: BackendEvent) -> bool:
         match event:
+            case Started(id=id) | Wrote(id=id):
+                return self._nodes.get(id) == node
             case Finished(id=id) | Failed(id=id) | Cancelled(id=id):
                 if self._nodes.get(id) != node:
                     return False
@@ -74,6 +76,4 @@ class Reports:
                 return True
             case ResultLost():
                 return True
-            case Started(id=id) | Wrote(id=id):
-                return self._nodes.get(id) == node
         raise WireError("no node reports that")

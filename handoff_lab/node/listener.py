@@ -1,0 +1,20 @@
+"""Who is told what becomes of attempts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from handoff_lab.messages import Cancelled, Failed, Finished, Started, Wrote
+from handoff_lab.store.payload import Frames
+
+
+class Listener(Protocol):
+    """One call for each thing that happens; exactly one of ``finished``, ``failed`` and ``cancelled`` per attempt."""
+
+    def started(self, event: Started) -> None: ...
+    def finished(self, event: Finished, value: Frames) -> None: ...
+    def failed(self, event: Failed) -> None: ...
+    def cancelled(self, event: Cancelled) -> None: ...
+
+    def wrote(self, event: Wrote) -> None:
+        """An attempt wrote something and still runs. The terminal event has the whole log again."""

@@ -1,0 +1,92 @@
+"""Looks at what runs in the slots, for as long as something does: what it writes, and whether it holds others up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from handoff_lab.node.worker import Task, Worker
+
+if TYPE_CHECKING:
+    from handoff_lab.transport.loop import Loop
+
+LOG_S = 0.2  # between looks at logs
+BATCH_S = 0.01  # between looks at batches; a function that runs longer is no company for one
+SETTLE_S = 0.001  # until marks in shared memory are surely seen by the slot
+
+
+class Rounds:
+    """Makes the rounds.
+
+    Parameters
+    ----------
+    workers
+        The slots of now.
+    on_text
+        Gets what a running task wrote since the last look.
+    on_taken_back
+        Gets a task that was sent in a batch and will not run there, because one before it runs long.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        workers: Callable[[], Iterable[Worker]],
+        on_text: Callable[[Task, str], None],
+        on_taken_back: Callable[[Task], None],
+    ) -> None:
+        self._loop = loop
+        self._workers = workers
+        self._on_text = on_text
+        self._on_taken_back = on_taken_back
+        self._going: set[float] = set()  # periods, in seconds, of the rounds that go on
+
+    def keep_going(self) -> None:
+        """Something was sent to a slot: look after it."""
+        self._go(LOG_S, self._look_at_logs)
+        if any(len(worker.tasks) > 1 for worker in self._workers()):
+            self._go(BATCH_S, self._look_at_batches)
+
+    def _go(self, period_s: float, look: Callable[[], bool]) -> None:
+        """Look every ``period_s`` for as long as ``look`` finds it worth while."""
+        if period_s in self._going:
+            return
+        self._going.add(period_s)
+
+        def again() -> None:
+            self._going.discard(period_s)
+            if look():
+                self._go(period_s, look)
+
+        self._loop.call_later(period_s, again)
+
+    def _look_at_logs(self) -> bool:
+        busy = [worker for worker in self._workers() if worker.tasks]
+        for worker in busy:
+            task = worker.first
+            if task is not None and task.number == worker.fence.current and (text := worker.log.news(task.number)):
+                self._on_text(task, text)
+        return bool(busy)
+
+    def _look_at_batches(self) -> bool:
+        crowded = [worker for worker in self._workers() if len(worker.tasks) > 1]
+        for worker in crowded:
+            current = worker.fence.current
+            if current and current == worker.seen_running and not worker.taken_back:
+                self._break_up(worker, current)
+            worker.seen_running = current
+        return bool(crowded)
+
+    def _break_up(self, worker: Worker, current: int) -> None:
+        """Get out of a slot what was done before the function that runs long, and what waits behind it."""
+        worker.nudge()
+        worker.take_back()
+
+        def settle() -> None:
+            # If it still runs the same, the slot will skip what was marked; else it tells what it skipped.
+            if not worker.closed and worker.fence.current == current:
+                for task in list(worker.waiting()):
+                    del worker.tasks[task.number]
+                    self._on_taken_back(task)
+
+        self._loop.call_later(SETTLE_S, settle)
