@@ -14,8 +14,8 @@ class FirstAvailable:
     """The first node with room, starting at the one that had room last.
 
     Nodes are tried by name, ``this_node`` first. Pinned functions take their
-    share before the others. When all nodes are full, functions share the first
-    that can hold them, and wait there for each other.
+    share before the others. When all nodes are full a new round begins, as if
+    they were empty: costs are claimed only while functions run, so these wait.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ class _Ledger:
 
     def __init__(self, order: list[str], capabilities: Mapping[str, Resources]) -> None:
         self._order = order
+        self._capabilities = capabilities
         self._left = dict(capabilities)
-        self._homeless: set[Resources] = set()  # room only shrinks: what found none once never will
 
     def place(self, group: Group, feasible: Sequence[str]) -> str:
-        node = group.pin or self._with_room(group.cost)
-        if node is None:
+        node = group.pin or self._with_room(group.cost) or self._in_a_new_round(group.cost)
+        if node is None:  # together they are too much for any node, one by one they are not
             allowed = set(feasible)
             return next(node for node in self._order if node in allowed)
         self._left[node] -= group.cost
@@ -61,11 +61,11 @@ class _Ledger:
             self._order.insert(0, node)
         return node
 
-    def _with_room(self, cost: Resources) -> str | None:
-        if cost in self._homeless:
+    def _in_a_new_round(self, cost: Resources) -> str | None:
+        if not any(cost.fits_in(capabilities) for capabilities in self._capabilities.values()):
             return None
-        for node in self._order:
-            if cost.fits_in(self._left[node]):
-                return node
-        self._homeless.add(cost)
-        return None
+        self._left = dict(self._capabilities)
+        return self._with_room(cost)
+
+    def _with_room(self, cost: Resources) -> str | None:
+        return next((node for node in self._order if cost.fits_in(self._left[node])), None)

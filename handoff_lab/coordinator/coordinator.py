@@ -309,13 +309,14 @@ class Coordinator:
 
     def _obey(self, commands: Iterable[Command]) -> None:
         moment = time.time()
+        told: list[tuple[Sequence[RunState], Event]] = []
         for command in commands:
             match command:
                 case Start():
                     self._start(command)
                 case Report():
                     event = Event(command.name, moment, command.measurements, command.metadata)
-                    self._delivery.event(self._concerned(command), event)
+                    told.append((self._concerned(command), event))
                 case Stop():
                     self.backend.cancel(command.id, command.how)
                 case Wake():
@@ -326,7 +327,11 @@ class Coordinator:
                         self.inline.pop(key, None)
                     self.backend.free(command.keys)
                 case Ended():
+                    self._delivery.events(told)
+                    told = []
                     self._delivery.end(self._runs[command.run], command)
+        if told:
+            self._delivery.events(told)
         if self._outbox:
             attempts, self._outbox = self._outbox, []
             self.backend.submit(attempts)

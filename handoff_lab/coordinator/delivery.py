@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.messages import Ended
@@ -28,9 +28,9 @@ class Delivery:
         self._thread = threading.Thread(target=self._work, name=f"{name} delivery", daemon=True)
         self._thread.start()
 
-    def event(self, runs: Sequence[RunState], event: Event) -> None:
-        """Deliver one event, to the run that it is of, or to all that go on when it is of a node."""
-        self._queue.put(lambda: self._tell(runs, event))
+    def events(self, batch: Sequence[tuple[Sequence[RunState], Event]]) -> None:
+        """Deliver events, each with the runs that it concerns."""
+        self._queue.put(lambda: self._tell(batch))
 
     def end(self, run: RunState, end: Ended) -> None:
         """Deliver the end of a run, after all its events."""
@@ -49,9 +49,16 @@ class Delivery:
             except Exception:
                 log.exception("an event could not be delivered")
 
-    def _tell(self, runs: Sequence[RunState], event: Event) -> None:
-        for run in runs:
-            run.apply(event)
-            if run.publish is not None and event.name == FUNCTION_STOP:
-                run.publish(event.metadata["function"])
-        dispatch(event)
+    def _tell(self, batch: Sequence[tuple[Sequence[RunState], Event]]) -> None:
+        for runs, event in batch:
+            for run in runs:
+                run.apply(event)
+                if run.publish is not None and event.name == FUNCTION_STOP:
+                    self._publish(run.publish, event)
+            dispatch(event)
+
+    def _publish(self, publish: Callable[[Hashable], None], event: Event) -> None:
+        try:
+            publish(event.metadata["function"])
+        except Exception:
+            log.exception("the result store did not take the result of %r", event.metadata["function"])
