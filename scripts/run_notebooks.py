@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PATIENCE_S = 300
@@ -26,6 +27,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
             kernel_name="python3",
             store_widget_state=False,  # a saved output shows its picture, not an empty widget
             record_timing=False,
+            config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             resources={"metadata": {"path": folder}},
         ).execute()
     notebook.metadata = {

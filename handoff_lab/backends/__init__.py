@@ -1,0 +1,1 @@
+"""What carries attempts to nodes: this process, Jupyter kernels, or both together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import zmq
 
@@ -74,7 +75,8 @@ class _Call:
 
     def ask(self, message: bytes) -> list[str]:
         """The reason of a refusal, in its parts; nothing when we are welcome."""
-        self._socket.send(message)
+        with suppress(zmq.Again):  # a connection that was refused already takes nothing; the watch says why
+            self._socket.send(message)
         end = time.monotonic() + PATIENCE_S
         while (left := end - time.monotonic()) > 0:
             ready = dict(self._poller.poll(int(left * 1000) + 1))

@@ -27,14 +27,20 @@ def show_change(change: Change, dag: DAG | None) -> None:
     """What a cell changed, and the graph as it is now, if it is not shown already."""
     show_text(change.line())
     if dag is not None and len(dag):
-        display(dag)
+        _show_picture(dag, change.stale)
 
 
 def show_graph(dag: DAG, stale: Sequence[Hashable]) -> None:
     """The graph, and which results are out of date."""
-    display(dag)
+    _show_picture(dag, stale)
     if stale:
         show_text(f"stale: {', '.join(map(str, stale))}")
+
+
+def _show_picture(dag: DAG, stale: Sequence[Hashable]) -> None:
+    from handoff_lab.visualization.display import dag_mimebundle
+
+    display(dag_mimebundle(dag, stale), raw=True)
 
 
 def show_run(run: Run) -> DisplayHandle:

@@ -7,7 +7,7 @@ import inspect
 import linecache
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from types import ModuleType
 from typing import Any
@@ -86,6 +86,8 @@ class _Writer:
         self._imports = {"import handoff_lab as hl": None, "import sys": None}
         self.constants: dict[str, str] = {}
         self.definitions: dict[str, str] = {}
+        self._meanings: dict[str, Any] = {"hl": sys.modules["handoff_lab"], "sys": sys, "ast": ast}
+        self._marked: dict[str, Hashable] = {}
         self._user = ""  # the function that is being written, for messages
 
     def imports(self) -> list[str]:
@@ -103,26 +105,36 @@ class _Writer:
         name = getattr(code, "__name__", "")
         if not name.isidentifier() or not inspect.isfunction(inspect.unwrap(code)):  # type: ignore[arg-type]
             raise UsageError(f"{made.id!r} cannot be exported: it is {code!r}; write it as a def")
+        if name in self._marked:
+            raise UsageError(
+                f"{made.id!r} cannot be exported: {self._marked[name]!r} is made of {name} too; write two defs"
+            )
+        self._marked[name] = made.id
+        self._claim(name, code)
         options = "".join(f"{key}={self._express(value)}, " for key, value in _options(made, name))
         mark = f"@hl.function({options.removesuffix(', ')})\n" if options else "@hl.function\n"
-        self.definitions.pop(name, None)
         self._define(name, code, mark)
 
     def _define(self, name: str, value: Any, mark: str = "") -> None:
-        if name in self.definitions:
-            return
-        self.definitions[name] = ""  # met; functions may name each other
         node, text, scope = _definition(value, self._user)
         kept = [d for d in node.decorator_list if not _is_mark(d, scope)]
         for used in _names(node, kept):
             if used in scope and used != name:
                 self._refer(used, scope[used])
-        del self.definitions[name]  # after all that it names
+        self.definitions.pop(name, None)  # a function of the graph that another one calls: now it gets its mark
         self.definitions[name] = "".join(f"@{ast.unparse(d)}\n" for d in kept) + mark + text
+
+    def _claim(self, name: str, value: Any) -> bool:
+        """Whether ``name`` is met for the first time; it can mean one thing only."""
+        if name in self._meanings and self._meanings[name] is not value:
+            raise UsageError(f"{self._user!r} cannot be exported: two things are called {name!r}; rename one of them")
+        new = name not in self._meanings
+        self._meanings[name] = value
+        return new
 
     def _refer(self, name: str, value: Any) -> None:
         """See that ``name`` is ``value`` in the module."""
-        if name in self.definitions or name in self.constants:
+        if not self._claim(name, value):
             return
         if isinstance(value, ModuleType):
             plain = value.__name__ == name
@@ -130,8 +142,11 @@ class _Writer:
         elif (path := _import_path(value)) is not None:
             module, attribute = path
             self._imports[f"from {module} import {attribute}" + ("" if attribute == name else f" as {name}")] = None
-        elif _is_defined(value):
+        elif _is_defined(value) and value.__name__ == name:
             self._define(name, value)
+        elif _is_defined(value):
+            self._refer(value.__name__, value)
+            self.definitions[name] = f"{name} = {value.__name__}"
         else:
             self.constants[name] = f"{name} = {self._express(value)}"
 

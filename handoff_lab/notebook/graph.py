@@ -59,12 +59,16 @@ class NotebookDAG(DAG):
         """A cell begins to run; cells may nest, as with ``%run``."""
         self._cells.append(_Open(cell, self.copy(), dict(self._owners), dict(self._setups)))
 
-    def close_cell(self, *, keep: bool) -> bool:
-        """The cell has ended: drop what it defines no more, or all that it did. Whether anything is not as before."""
+    def close_cell(self, *, keep: bool, whole: bool = True) -> bool:
+        """The cell has ended; whether the graph is another than before.
+
+        What the cell did is taken back, unless ``keep``. If it ran to its end (``whole``), what it defines no more is
+        dropped.
+        """
         closed = self._cells.pop()
-        if keep:
+        if keep and whole:
             self._drop_what_is_gone(closed)
-        else:
+        elif not keep:
             self._change(dict(closed.before._added))
             self._owners, self._setups = closed.owners, closed.setups
         return self._added != closed.before._added or self._setups != closed.setups

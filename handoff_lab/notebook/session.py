@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,6 @@ from handoff_lab.notebook.freshness import Freshness
 from handoff_lab.notebook.graph import Cell, NotebookDAG
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from handoff_lab.cluster import Cluster
     from handoff_lab.run import Run
 
@@ -47,7 +45,7 @@ class Session:
     def begin_cell(self, info: ExecutionInfo) -> None:
         """IPython is about to run a cell."""
         if self._loading:  # it was no cell that loaded the extension
-            self._close_cell(keep=True)
+            self._close_cell(keep=True, whole=True)
         self._open_cell(info.cell_id, info.raw_cell or "")
 
     def end_cell(self, result: ExecutionResult) -> None:
@@ -56,7 +54,7 @@ class Session:
             return
         error = result.error_before_exec or result.error_in_exec
         keep = error is None or isinstance(error, _DEFINED_WELL)
-        if self._close_cell(keep=keep) and keep:
+        if self._close_cell(keep=keep, whole=error is None) and keep:
             self._show_change(picture=result.result is not self.dag)
 
     def define(self, body: str, options: Mapping[str, Any]) -> None:
@@ -110,10 +108,10 @@ class Session:
         self._raw_cells.append(raw_cell)
         self.dag.open_cell(Cell(key, f"In [{self.shell.execution_count}]"))
 
-    def _close_cell(self, *, keep: bool) -> bool:
+    def _close_cell(self, *, keep: bool, whole: bool) -> bool:
         self._loading = False
         self._raw_cells.pop()
-        return self.dag.close_cell(keep=keep)
+        return self.dag.close_cell(keep=keep, whole=whole)
 
     def _show_change(self, *, picture: bool) -> None:
         show_change(self._freshness.update(self.dag, self.setup_text), self.dag if picture else None)

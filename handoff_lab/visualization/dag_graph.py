@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import replace
 
 from handoff_lab._units import format_bytes, format_cost, format_seconds
@@ -35,8 +35,8 @@ def dag(dag: DAG, placement: Placement = None) -> Picture:
     return Picture.of(sketch_dag(dag, placement))
 
 
-def sketch_dag(dag: DAG, placement: Placement = None) -> Sketch:
-    """What `dag` draws."""
+def sketch_dag(dag: DAG, placement: Placement = None, stale: Collection[Hashable] = ()) -> Sketch:
+    """What `dag` draws; the results of functions in ``stale`` are out of date."""
     allocations = allocations_of(placement)
     pins = {id: function.node for id, function in dag.functions.items() if isinstance(function.node, str)}
     marks = NodeMarks([*nodes_of(placement), *sorted(set(pins.values()))])
@@ -45,12 +45,15 @@ def sketch_dag(dag: DAG, placement: Placement = None) -> Sketch:
     def mark_of(id: Hashable) -> NodeMark | None:
         return marks[places[id]] if id in places else None
 
-    return sketch_graph(
-        dag,
-        lambda function, key: function_box(function, key, mark_of(function.id)),
-        lambda folded, key: fold_box(folded, key, only([mark_of(id) for id in folded.members])),
-        marks,
-    )
+    def box_of(function: Function, key: str) -> Box:
+        box = function_box(function, key, mark_of(function.id))
+        return replace(box, note=joined(["stale", box.note]), line=ALARM, width=2.0) if function.id in stale else box
+
+    def fold_of(folded: Fold, key: str) -> Box:
+        count = sum(id in stale for id in folded.members)
+        return fold_box(folded, key, only([mark_of(id) for id in folded.members]), f"{count} stale" if count else "")
+
+    return sketch_graph(dag, box_of, fold_of, marks)
 
 
 def sketch_graph(

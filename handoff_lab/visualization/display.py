@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
 from handoff_lab.visualization.charts import gantt
@@ -28,9 +28,9 @@ class ClusterLike(Protocol):
     def nodes(self) -> Mapping[str, NodeLike]: ...
 
 
-def dag_mimebundle(dag: DAG) -> dict[str, str]:
-    """A DAG as its graph."""
-    picture = Picture.of(sketch_dag(dag))
+def dag_mimebundle(dag: DAG, stale: Collection[Hashable] = ()) -> dict[str, str]:
+    """A DAG as its graph; the results of functions in ``stale`` are out of date."""
+    picture = Picture.of(sketch_dag(dag, stale=stale))
     return {"text/plain": repr(dag), "text/html": picture.html(), "image/svg+xml": picture.svg()}
 
 

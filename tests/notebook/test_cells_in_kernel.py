@@ -175,6 +175,7 @@ def test_an_edited_cell_replaces_its_functions(notebook):
     )
     assert notebook.value("sorted(dag)") == "['agg', 'input_data', 'new', 'pre_a']"
     assert notebook.value("dag['pre_a'].cost['cpu']") == "3.0"
+    assert shown.shown[1]["image/svg+xml"].count("stale") == 2
 
 
 def test_an_edited_helper_makes_its_users_stale(notebook):
@@ -240,6 +241,17 @@ class TestDecorator:
         failed = notebook.run(f"@dag.function\n{PRE_A}\n@dag.function(cost={{'cpu': -1}})\n{AGG}", "A")
         assert failed.ename == "InvalidFunctionError"
         assert notebook.value("list(dag)") == "[]"
+
+    def test_a_run_that_fails_in_the_cell_is_no_failed_definition(self, notebook):
+        notebook.ok("import handoff_lab as hl\nfail = False")
+        cell = (
+            "@dag.function(max_retries=0)\ndef wrong():\n    assert not fail\n"
+            "hl.execute_local(dag)\n@dag.function\ndef later(): ...\n"
+        )
+        notebook.ok(cell, "A")
+        notebook.ok("fail = True")
+        assert notebook.run(cell, "A").ename == "FunctionFailedError"
+        assert notebook.value("list(dag)") == "['wrong', 'later']"
 
     def test_add_in_a_cell_can_be_run_again(self, notebook):
         notebook.ok("import handoff_lab as hl")

@@ -64,6 +64,17 @@ def test_a_class_of_the_notebook_is_written_too(notebook, folder):
     assert source.index("class Item") < source.index("def _item")
 
 
+def test_functions_of_the_graph_may_call_each_other_and_have_other_names(notebook, folder):
+    notebook.ok("def _helper(): return 1\nalias = _helper", "A")
+    notebook.ok(
+        "%%handoff\ndef first(): return alias()\ndef second(first): return _again()\ndef _again(): return first()", "B"
+    )
+    notebook.ok("%handoff export calls.py\n%handoff reset\n%handoff import calls.py")
+    assert notebook.value("first(), second(0), list(dag)") == "1 1 ['first', 'second']"
+    source = (folder / "calls.py").read_text(encoding="utf-8")
+    assert source.count("def first") == source.count("def _helper") == 1
+
+
 def test_what_was_imported_can_be_exported_again(notebook, folder):
     first = "import handoff_lab as hl\nK = 2\ndef _twice(x): return K * x\n@hl.function\ndef two(): return _twice(1)\n"
     (folder / "first.py").write_text(first)
@@ -85,6 +96,8 @@ def test_what_was_imported_can_be_exported_again(notebook, folder):
             "'f' cannot be exported: it uses a value of type object",
         ),
         ("dag.add(hl.Function('xs', type='input'));", "the input 'xs' cannot be exported"),
+        ("def f(): ...\ndag.add(hl.Function('a', f), hl.Function('b', f));", "'a' is made of f too"),
+        ("sys = 3\n@dag.function\ndef f(): return sys", "two things are called 'sys'"),
         ("def make(k):\n    def f(): return k\n    return f\ndag.function(make(1));", "not defined at the top"),
     ],
 )
