@@ -49,6 +49,7 @@ class _Ledger:
         self._order = order
         self._capabilities = capabilities
         self._left = dict(capabilities)
+        self._full: dict[Resources, set[str]] = {}  # cost to nodes that have no room for it in this round
 
     def place(self, group: Group, feasible: Sequence[str]) -> str:
         node = group.pin or self._with_room(group.cost) or self._in_a_new_round(group.cost)
@@ -65,7 +66,14 @@ class _Ledger:
         if not any(cost.fits_in(capabilities) for capabilities in self._capabilities.values()):
             return None
         self._left = dict(self._capabilities)
+        self._full.clear()
         return self._with_room(cost)
 
     def _with_room(self, cost: Resources) -> str | None:
-        return next((node for node in self._order if cost.fits_in(self._left[node])), None)
+        full = self._full.setdefault(cost, set())
+        for node in self._order:
+            if node not in full:
+                if cost.fits_in(self._left[node]):
+                    return node
+                full.add(node)
+        return None

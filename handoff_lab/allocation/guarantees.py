@@ -6,7 +6,9 @@ and pins and collocations are obeyed; an answer that breaks this goes no further
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from handoff_lab._errors import AllocationError
@@ -56,12 +58,12 @@ def allocate(
         feasible(group)
     if not functions:
         return Allocation({})
-    answer = _ask(chosen.allocate, functions, capabilities)
+    answer = _ask(chosen.allocate, [*functions], dict(capabilities))  # its own, to count down or sort as it likes
     nodes = {function.id: _node_of(function, answer, capabilities) for function in functions}
     for group in groups:
         _check_group(group, nodes, capabilities)
     asked = answer.priority if isinstance(answer, Allocation) else {}
-    priority = {function.id: asked.get(function.id, float(place)) for place, function in enumerate(functions)}
+    priority = {function.id: _priority_of(function, asked, place) for place, function in enumerate(functions)}
     return Allocation(nodes, priority)
 
 
@@ -90,6 +92,14 @@ def _node_of(function: Function, answer: Mapping[Any, str], capabilities: Mappin
     known = ", ".join(map(repr, sorted(capabilities)))
     told = "was given no node by the allocator" if node is None else f"was given node {node!r}, which is not there"
     raise AllocationError(function.id, function.cost, reason=f"{told} (nodes: {known})")
+
+
+def _priority_of(function: Function, asked: Mapping[Hashable, float], place: int) -> float:
+    priority = asked.get(function.id, place)
+    if isinstance(priority, Real) and abs(priority) <= sys.float_info.max:
+        return float(priority)
+    reason = f"was given the priority {priority!r} by the allocator; it must be a finite number"
+    raise AllocationError(function.id, function.cost, reason=reason)
 
 
 def _check_group(group: Group, nodes: Mapping[Hashable, str], capabilities: Mapping[str, Resources]) -> None:

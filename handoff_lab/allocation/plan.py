@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sized
 from dataclasses import dataclass
 
+from handoff_lab._units import format_seconds
 from handoff_lab.graph import DAG
 from handoff_lab.resources import Resources
 
@@ -12,7 +13,7 @@ from handoff_lab.resources import Resources
 _SAME = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """A predicted run.
 
@@ -76,6 +77,14 @@ class Plan:
             dag_name=dag.name,
         )
 
+    def __repr__(self) -> str:
+        size = f"{_count(self.start, 'function')} on {_count(self.capabilities, 'node')}"
+        return f"<Plan of {self.dag_name!r}: {format_seconds(self.makespan)}; {size}>"
+
+
+def _count(things: Sized, what: str) -> str:
+    return f"{len(things)} {what}{'s' * (len(things) != 1)}"
+
 
 def _utilization(
     dag: DAG,
@@ -107,10 +116,15 @@ def _critical_path(
     began = {id: _moment(seconds, makespan) for id, seconds in start.items()}
     ended = {id: _moment(seconds, makespan) for id, seconds in end.items()}
     left = {(allocations[id], ended[id]): id for id in ended if ended[id] > began[id]}
-    at: Hashable = max(end, key=end.__getitem__)
+    place = {id: place for place, id in enumerate(dag.functions)}
+
+    def end_of(id: Hashable) -> tuple[int, int]:
+        return ended[id], place[id]  # of those that end together, the last needs the others
+
+    at: Hashable = max(end, key=end_of)
     path = [at]
     while True:
-        last = max(_producers(dag, at, start), key=end.__getitem__, default=None)
+        last = max(_producers(dag, at, start), key=end_of, default=None)
         if last is None or ended[last] < began[at]:
             last = left.get((allocations[at], began[at]), last)
         if last is None:

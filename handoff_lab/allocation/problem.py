@@ -5,15 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from statistics import fmean
 
 from handoff_lab.allocation.groups import Feasible, collocation_groups
 from handoff_lab.allocation.loads import slots
 from handoff_lab.allocation.timeline import Need
-from handoff_lab.graph import Function
+from handoff_lab.graph import Function, checks
 from handoff_lab.resources import Resources
 from handoff_lab.resources.amounts import SLACK
 
 Duration = float | Mapping[str, float]
+
+
+def checked_durations(durations: Mapping[Hashable, Duration | None] | None) -> dict[Hashable, Duration | None]:
+    """Durations that override the functions' own, if they make sense."""
+    return {id: checks.duration(id, duration) for id, duration in (durations or {}).items()}
+
+
+def seconds_on(nodes: Sequence[str], duration: Duration | None) -> list[float]:
+    """Duration on each node; 1 s where nothing is known, the mean of the others on a node that is not named."""
+    if duration is None:
+        return [1.0] * len(nodes)
+    if not isinstance(duration, Mapping):
+        return [float(duration)] * len(nodes)
+    mean = fmean(duration.values()) if duration else 1.0
+    return [duration.get(node, mean) for node in nodes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +45,9 @@ class Link:
     latency: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.bandwidth is not None and not self.bandwidth > 0:
+        if self.bandwidth is not None and not (isinstance(self.bandwidth, Real) and self.bandwidth > 0):
             raise ValueError(f"bandwidth is {self.bandwidth!r}; it must be bytes per second, more than zero, or None")
-        if not 0 <= self.latency < math.inf:
+        if not (isinstance(self.latency, Real) and 0 <= self.latency < math.inf):
             raise ValueError(f"latency is {self.latency!r}; it must be seconds, zero or more")
 
     def seconds(self, nbytes: float) -> float:
@@ -62,7 +79,7 @@ class Problem:
         functions: Sequence[Function],
         capabilities: Mapping[str, Resources],
         link: Link,
-        durations: Mapping[Hashable, Duration],
+        durations: Mapping[Hashable, Duration | None],
     ) -> Problem:
         """The problem that ``functions`` on these nodes are; ``durations`` override their own."""
         nodes = sorted(capabilities)
@@ -76,9 +93,7 @@ class Problem:
                 [float(slots(capabilities[node])), *(capabilities[node][name] * SLACK for name in names)]
                 for node in nodes
             ],
-            seconds=[
-                _seconds(function, durations.get(function.id, function.duration), nodes) for function in functions
-            ],
+            seconds=[seconds_on(nodes, durations.get(function.id, function.duration)) for function in functions],
             needs=[
                 [
                     (0, 1.0),
@@ -128,20 +143,3 @@ def _groups(
         for function in members.members:
             group[number[function.id]] = index
     return group, candidates
-
-
-def _seconds(function: Function, duration: Duration | None, nodes: list[str]) -> list[float]:
-    """Duration on each node; 1 s where nothing is known, the mean of the others on a node that is not named."""
-    if duration is None:
-        return [1.0] * len(nodes)
-    if not isinstance(duration, Mapping):
-        return [_positive(function, duration)] * len(nodes)
-    told = {node: _positive(function, seconds) for node, seconds in duration.items()}
-    mean = sum(told.values()) / len(told) if told else 1.0
-    return [told.get(node, mean) for node in nodes]
-
-
-def _positive(function: Function, seconds: float) -> float:
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"the duration of {function.id!r} is {seconds!r}; it must be seconds, zero or more")
-    return float(seconds)

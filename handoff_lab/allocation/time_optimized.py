@@ -8,7 +8,7 @@ from typing import Any
 
 from handoff_lab.allocation.base import Allocation
 from handoff_lab.allocation.heft import heft
-from handoff_lab.allocation.problem import Duration, Link, Problem
+from handoff_lab.allocation.problem import Duration, Link, Problem, checked_durations
 from handoff_lab.allocation.search import improve
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
@@ -44,6 +44,11 @@ class TimeOptimized:
     search
         Whether to improve on HEFT; it is left as it is where no duration is known, and for very large graphs.
 
+    Raises
+    ------
+    ValueError
+        For a bandwidth, latency or duration that makes no sense.
+
     References
     ----------
     H. Topcuoglu, S. Hariri, M.-Y. Wu: Performance-effective and low-complexity task scheduling for
@@ -58,7 +63,7 @@ class TimeOptimized:
         search: bool = True,
     ) -> None:
         self._link = Link(bandwidth, latency)
-        self._durations = dict(durations or {})
+        self._durations = checked_durations(durations)
         self._search = search
 
     def allocate(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> Allocation:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from handoff_lab.allocation.loads import slots
+from handoff_lab.allocation.problem import Link
 from handoff_lab.backends.base import Code, Emit, Feature, Reply
 from handoff_lab.messages import (
     HERE,
@@ -93,8 +94,7 @@ class SimulatedBackend:
         self.now = 0.0
         self._wanted = dict(nodes)
         self._duration = duration
-        self._bandwidth = bandwidth
-        self._latency = latency
+        self._link = Link(bandwidth, latency)
         self._nbytes = nbytes
         self._outcome = outcome
         self._lag = lag
@@ -250,8 +250,7 @@ class SimulatedBackend:
         nbytes = self._nbytes(key, id)
         way = (key, target, nbytes)
         if way not in self._arrivals:
-            seconds = self._latency + (nbytes / self._bandwidth if self._bandwidth is not None else 0.0)
-            arrival = self._arrivals[way] = made + seconds
+            arrival = self._arrivals[way] = made + self._link.seconds(nbytes)
             event = Transferred(key, source, target, int(nbytes), made, arrival)
             self._at(arrival, _HAPPEN, lambda: self._tell(target, event) if target in self._nodes else None)
         if self._arrivals[way] <= self.now:

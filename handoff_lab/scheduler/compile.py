@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from handoff_lab.graph import DAG, Argument, Function
@@ -107,10 +107,14 @@ class _Compiler:
             key = AttemptId(self._run, len(self._functions), 0)
             self._append(ScheduledFunction(function.id, given=(key, HERE)))
         else:
-            inputs = self._inputs(function)
+            args = self._flattened(function)
+            seen = function.replace(args=args) if self._takes_inlined(function) else function
+            inputs = self._inputs(args, function)
             retries, delay = function.max_retries, function.retry_delay
             self._append(
-                ScheduledFunction(function.id, inputs, function.cost, function, max_retries=retries, retry_delay=delay)
+                ScheduledFunction(
+                    function.id, inputs, function.cost, function, seen, max_retries=retries, retry_delay=delay
+                )
             )
 
     def _append(self, scheduled: ScheduledFunction) -> None:
@@ -129,8 +133,10 @@ class _Compiler:
                 brought.update(dict.fromkeys(inlined))
         return list(own | brought)
 
-    def _inputs(self, function: Function) -> tuple[int, ...]:
-        args = self._flattened(function)
+    def _takes_inlined(self, function: Function) -> bool:
+        return bool(self._inlined) and not self._inlined.keys().isdisjoint(function.dependencies)
+
+    def _inputs(self, args: Sequence[Hashable], function: Function) -> tuple[int, ...]:
         serialized = {crossing(arg, function): arg for arg in args if isinstance(arg, Argument) and arg.serialize}
         toward = len(self._functions) + len(serialized)
         for key, arg in serialized.items():

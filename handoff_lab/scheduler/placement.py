@@ -32,7 +32,7 @@ class Placement:
 
     def allocate(self, program: Program, options: RunOptions) -> Allocation:
         """Where the functions of a new run go; nothing is changed."""
-        functions = [f.function for f in program.functions if f.function is not None and f.given is None]
+        functions = [f.allocated for f in program.functions if f.allocated is not None]
         known = self._ledger.open
         for name in options.nodes or ():
             if name not in known and functions:
@@ -65,7 +65,7 @@ class Placement:
             elif i not in targets:
                 asked[function.id] = i
         while asked and run.ending is None:
-            functions = [f for i in asked.values() if (f := run.program.functions[i].function) is not None]
+            functions = [f for i in asked.values() if (f := run.program.functions[i].allocated) is not None]
             try:
                 answer = self._ask(run.options, functions, capabilities)
             except AllocationError as error:

@@ -28,6 +28,7 @@ class ScheduledFunction:
     inputs: tuple[int, ...] = ()  # the functions whose results it takes, in order, each once
     cost: Resources = _NOTHING
     function: Function | None = None  # None for given values and hidden serializers
+    allocated: Function | None = None  # as allocators see it: its args are those of its inline functions too
     given: tuple[AttemptId, str] | None = None  # the value is there from the start, under this key on this node
     beside: int | None = None  # hidden: the producer
     toward: int | None = None  # hidden: the consumer
