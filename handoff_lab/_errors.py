@@ -19,7 +19,8 @@
     │   └── CellFailedError               a cell that %%on ran on a node
     ├── BackendError                     a backend cannot do what was asked
     ├── AuthenticationError
-    └── VersionMismatchError
+    ├── VersionMismatchError
+    └── InvalidTransition                a bug of the scheduler (in ``scheduler.state``)
 
 Errors carry fields, build their one sentence from them, and survive pickling.
 """
@@ -36,7 +37,7 @@ class HandoffError(Exception):
     """Base of every error that handoff_lab raises on purpose.
 
     Subclasses are plain classes whose ``__init__`` takes the fields; pickling
-    calls it again with the same arguments.
+    calls it again with the same arguments, then puts back what was added, such as notes.
     """
 
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
@@ -48,7 +49,7 @@ class HandoffError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         args, kwargs = self._made_with
-        return _rebuild, (type(self), args, kwargs)
+        return _rebuild, (type(self), args, kwargs), self.__dict__
 
 
 def _rebuild(cls: type[HandoffError], args: tuple[Any, ...], kwargs: dict[str, Any]) -> HandoffError:
@@ -135,9 +136,10 @@ class AllocationError(HandoffError):
     def _sentence(self) -> str:
         if self.reason:
             return f"function {self.function!r}: {self.reason}"
-        need = f"function {self.function!r} costs {format_cost(self.cost)}, more than any node has"
         if self.best_node is None:
-            return f"{need}: the cluster has no nodes; add one with cluster.add_node(...)"
+            reason = "the cluster has no nodes; add one with cluster.add_node(...)"
+            return f"function {self.function!r} cannot be placed: {reason}"
+        need = f"function {self.function!r} costs {format_cost(self.cost)}, more than any node has"
         lack = format_cost(self.shortfall)
         return f"{need}: {self.best_node!r} comes closest and lacks {lack}; lower the cost or add a node that has it"
 
@@ -196,16 +198,15 @@ class FunctionTimeoutError(FunctionFailedError):
 
 
 class NodeLostError(RunError):
-    """A node went away and what it held cannot be had elsewhere."""
+    """A function failed for the loss of its node, or of several; ``deaths`` counts slots and nodes that it was on."""
 
     def __init__(self, node: str, function: Hashable = None, deaths: int = 0, reason: str = "") -> None:
         self.node = node
         self.function = function
         self.deaths = deaths
         self.reason = reason
-        what = f"; function {function!r} can only run there" if function is not None else ""
-        why = f" ({reason})" if reason else ""
-        super().__init__(f"node {node!r} was lost{why}{what}; start it again or remove the pin")
+        why = reason or f"node {node!r} was lost"
+        super().__init__(why if function is None else f"function {function!r} failed: {why}")
 
 
 class RunCancelledError(RunError):

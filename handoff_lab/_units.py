@@ -47,7 +47,18 @@ def format_cost(cost: Mapping[str, float]) -> str:
     """
     if not cost:
         return "nothing"
-    return ", ".join(f"{name} {amount:g}{' MB' if name == 'memory' else ''}" for name, amount in cost.items())
+    return ", ".join(f"{name} {format_amount(name, amount)}" for name, amount in cost.items())
+
+
+def format_amount(resource: str, amount: float) -> str:
+    """How much of one resource: memory in MB up to five digits, beyond that in the unit a person would use.
+
+    >>> format_amount("memory", 64000), format_amount("memory", 1_099_512), format_amount("disk", 1_099_512)
+    ('64000 MB', '1.1 TB', '1099512')
+    """
+    if resource == "memory":
+        return f"{amount:g} MB" if amount < 10**5 else format_bytes(amount * 10**6)
+    return f"{amount:g}" if amount < 10**5 else f"{amount:.0f}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -137,14 +137,16 @@ def execute_local(
     raise_on_error: bool = True,
     **options: Unpack[RunKeywords],
 ) -> Run:
-    """Run a DAG in this process, one function after the other; nodes and costs are ignored.
+    """Run a DAG in this process, one function after the other.
 
-    Nothing is pickled, so that breakpoints and prints work as anywhere.
+    Nothing is pickled, so that breakpoints and prints work as anywhere. The functions' ``node``, ``cost``,
+    ``runs_in`` and ``timeout`` are ignored: there is one place, and what runs in it can't be ended.
     """
     from handoff_lab.cluster import Cluster
 
     free = dag.copy()
-    free.replace(*(f.replace(node=None, cost=None) for f in dag.functions.values() if f.type == "regular"))
+    here = {"node": None, "cost": None, "runs_in": "process", "timeout": None}
+    free.replace(*(f.replace(**here) for f in dag.functions.values() if f.type == "regular"))
     with Cluster({LOCAL: {"cpu": 1}}, backend="local", name="local") as cluster:
         run = cluster.submit(free, targets, **options)
         try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import time
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +38,10 @@ class Node:
         What it has, what is free, what running functions claim. Memory in MB.
     pid : int
         The process id of its agent, on ``host``.
+    status : {"up", "draining"}
+        A node that drains takes nothing new.
+    last_seen : float
+        When it last said anything, in wall-clock seconds.
     connection_file : str
         Of its Jupyter kernel: ``jupyter console --existing FILE`` opens a console in it.
     """
@@ -50,7 +52,7 @@ class Node:
     capabilities: Resources
     available: Resources
     used: Resources
-    status: Literal["up", "down"]
+    status: Literal["up", "draining"]
     last_seen: float
     versions: Mapping[str, str]
     labels: Mapping[str, str]
@@ -105,10 +107,10 @@ class Cluster:
         self._backend = _make_backend(backend, wanted, self.name, host)
         self._coordinator = Coordinator(self._backend, self.name, resource_tracker)
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
-        self._finalizer = weakref.finalize(self, _close, self._coordinator, os.getpid())
+        weakref.finalize(self, self._coordinator.close, wait=False).atexit = False  # garbage is closed too
         try:
-            self._coordinator.open()
-            self._await_nodes(wanted)
+            self._coordinator.open(wanted)
+            self._coordinator.wait_for_nodes(wanted)
         except BaseException:
             self.close()
             raise
@@ -133,7 +135,7 @@ class Cluster:
 
     def close(self) -> None:
         """Cancel what runs, end all nodes and leave nothing behind. Closing twice does no harm."""
-        self._finalizer()
+        self._coordinator.close()
 
     # -- nodes ---------------------------------------------------------------
 
@@ -167,15 +169,9 @@ class Cluster:
         BackendError
             It could not be started, or the name is taken.
         """
-        present = self.nodes
-        if name is None:
-            name = next(f"node-{i}" for i in range(1, len(present) + 2) if f"node-{i}" not in present)
-        if name in present:
-            raise BackendError(f"there is a node {name!r} already; choose another name")
         wanted = probe_machine() if capabilities is None else parse_capabilities(capabilities)
-        self._coordinator.call(lambda: self._backend.add_node(name, wanted, {}))
-        self._await_nodes({name: wanted})
-        return self.nodes[name]
+        chosen = self._coordinator.add_node(name, wanted)
+        return self.nodes[chosen]
 
     def remove_node(self, name: str, drain: bool = True) -> None:
         """Let a node go; what was to run there goes elsewhere.
@@ -186,9 +182,7 @@ class Cluster:
             Let the functions that run there finish first.
         """
         self._require(name)
-        if drain:
-            self._coordinator.drain(name)
-        self._coordinator.remove_node(name)
+        self._coordinator.remove_node(name, drain)
 
     def resources_available(self, node: str, cost: Capabilities) -> bool:
         """Whether ``node`` could start a function of this cost now."""
@@ -202,9 +196,7 @@ class Cluster:
         Raising it starts what was waiting; lowering it below what is claimed starts nothing new and ends nothing.
         """
         self._require(node)
-        new = parse_capabilities(capabilities)
-        self._coordinator.call(lambda: self._backend.set_capabilities(node, new))
-        self._coordinator.wait_until(lambda: self._coordinator.scheduler.capabilities(node) == new)
+        self._coordinator.set_capabilities(node, parse_capabilities(capabilities))
 
     # -- runs ----------------------------------------------------------------
 
@@ -223,6 +215,8 @@ class Cluster:
         nodes: Sequence[str] | None = None,
     ) -> Run:
         """Begin a run and return at once.
+
+        A run goes on when nobody holds it, but its results are freed then as soon as it is over.
 
         Parameters
         ----------
@@ -327,9 +321,13 @@ class Cluster:
         return run
 
     def _look(self) -> dict[str, Node]:
-        scheduler = self._coordinator.scheduler
-        now = time.time()
-        return {name: _node(info, scheduler.used(name), now) for name, info in self._backend.nodes().items()}
+        scheduler, last_seen = self._coordinator.scheduler, self._coordinator.last_seen
+        present = sorted(self._backend.nodes().items())
+        return {
+            name: _node(info, scheduler.used(name), scheduler.is_draining(name), last_seen[name])
+            for name, info in present
+            if name in scheduler.nodes
+        }
 
     def _require(self, name: str) -> None:
         present = self._coordinator.call(self._backend.nodes)
@@ -337,12 +335,6 @@ class Cluster:
             near = closest(name, present)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(present) or 'none'}"
             raise BackendError(f"the cluster has no node {name!r}{hint}")
-
-    def _await_nodes(self, names: Iterable[str]) -> None:
-        lost = self._coordinator.wait_for_nodes(names)
-        if lost:
-            reasons = "; ".join(f"{name!r}: {reason}" for name, reason in lost.items())
-            raise BackendError(f"nodes could not be started: {reasons}")
 
 
 def name_nodes(nodes: int | Sequence[Capabilities] | Mapping[str, Capabilities] | None) -> dict[str, Resources]:
@@ -378,7 +370,7 @@ def _make_backend(
     return backend
 
 
-def _node(info: NodeInfo, used: Resources, now: float) -> Node:
+def _node(info: NodeInfo, used: Resources, draining: bool, last_seen: float) -> Node:
     capabilities = parse_capabilities(info.capabilities)
     return Node(
         info.name,
@@ -387,14 +379,9 @@ def _node(info: NodeInfo, used: Resources, now: float) -> Node:
         capabilities,
         capabilities - used,
         used,
-        "up",
-        now,
+        "draining" if draining else "up",
+        last_seen,
         info.versions,
         info.labels,
         info.connection_file,
     )
-
-
-def _close(coordinator: Coordinator, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child must not end its parent's nodes
-        coordinator.close()

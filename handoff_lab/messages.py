@@ -82,7 +82,7 @@ class Attempt:
     label: str  # the user's id of the function, as text, for logs and errors
     codes: tuple[str, ...]
     inputs: tuple[Source, ...] = ()
-    recipe: Recipe | None = None
+    recipe: Recipe | bytes | None = None  # bytes: pickled already, for nodes in other processes
     cost: Mapping[str, float] = field(default_factory=dict)
     priority: float = 0.0  # lower starts first among those that wait on a node
     runs_in: RunsIn = "process"
@@ -101,6 +101,7 @@ class FailureKind(StrEnum):
     RESULT = "result"  # what it returned cannot be pickled
     INPUT = "input"  # an input could not be fetched or unpickled
     NODE = "node"  # its node was lost
+    UNSUPPORTED = "unsupported"  # its node cannot do what the function asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +301,7 @@ class Ended:
     attempts: int = 0
     node: str | None = None
     failure: Failure | None = None
+    deaths: int = 0  # of slots and nodes, under the function
     timeout_s: float | None = None  # the run's own time was up
 
 

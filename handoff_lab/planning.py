@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
+from handoff_lab._errors import MissingFunctionError
 from handoff_lab.allocation import AllocatorLike, Plan, TimeOptimized
+from handoff_lab.allocation.problem import Duration, checked_durations, seconds_on
 from handoff_lab.backends.simulated import SimulatedBackend
 from handoff_lab.backends.simulation import Simulation
 from handoff_lab.graph import DAG
+from handoff_lab.graph.closest import closest
 from handoff_lab.messages import Attempt, AttemptId
 from handoff_lab.resources import Resources, parse_capabilities
 from handoff_lab.scheduler import Program, RunOptions, compile_program
 
-Durations = Mapping[Hashable, float | Mapping[str, float]]
+Durations = Mapping[Hashable, Duration]
 
 
 class HasNodes(Protocol):
@@ -32,7 +35,7 @@ def plan(
     latency: float = 0.0,
     durations: Durations | None = None,
 ) -> Plan:
-    """Predict a run of ``dag``.
+    """Predict a run of ``dag`` in which nothing fails; timeouts end nothing.
 
     Parameters
     ----------
@@ -56,6 +59,10 @@ def plan(
         When the DAG cannot be run.
     AllocationError
         When a function fits on no node.
+    MissingFunctionError
+        When ``durations`` names a function that is not there.
+    ValueError, TypeError
+        For an argument that makes no sense.
 
     Examples
     --------
@@ -67,17 +74,21 @@ def plan(
     """
     dag.validate()
     capabilities = _capabilities(nodes)
+    told = checked_durations(durations)
+    for id in told:
+        if id not in dag.functions:
+            raise MissingFunctionError(id, "durations", closest(id, dag.functions))
     program = compile_program(dag, run="plan")
     if allocation_strategy == "time_optimized":
         allocation_strategy = TimeOptimized(bandwidth, latency, durations)
     backend = SimulatedBackend(
         capabilities,
-        duration=_duration(program, durations or {}),
+        duration=_duration(program, told),
         bandwidth=bandwidth,
         latency=latency,
         nbytes=_nbytes(dag, program),
     )
-    simulation = Simulation(backend)
+    simulation = Simulation(backend, timeouts=False)
     simulation.submit(program, RunOptions(allocator=allocation_strategy))
     simulation.run()
     times = {
@@ -98,20 +109,20 @@ def plan(
 def _capabilities(nodes: Mapping[str, Mapping[str, float | str]] | HasNodes) -> dict[str, Resources]:
     if isinstance(nodes, Mapping):
         return {name: parse_capabilities(has) for name, has in nodes.items()}
-    return {name: parse_capabilities(node.capabilities) for name, node in nodes.nodes.items()}
+    there = getattr(nodes, "nodes", None)
+    if not isinstance(there, Mapping):
+        raise TypeError(
+            f"nodes is {nodes!r}; give a cluster, or capabilities by name such as {{'alpha': {{'cpu': 2}}}}"
+        )
+    return {name: parse_capabilities(node.capabilities) for name, node in there.items()}
 
 
-def _duration(program: Program, durations: Durations) -> Callable[[Attempt], float]:
+def _duration(program: Program, durations: Mapping[Hashable, Duration | None]) -> Callable[[Attempt], float]:
     def seconds(attempt: Attempt) -> float:
         function = program.functions[attempt.id.function].function
         if function is None:
             return 0.0  # a serializer: its time is part of the transfer
-        told = durations.get(function.id, function.duration)
-        if told is None:
-            return 1.0
-        if not isinstance(told, Mapping):
-            return told
-        return told.get(attempt.node, sum(told.values()) / len(told) if told else 1.0)
+        return seconds_on([attempt.node], durations.get(function.id, function.duration))[0]
 
     return seconds
 
@@ -120,11 +131,10 @@ def _nbytes(dag: DAG, program: Program) -> Callable[[AttemptId, AttemptId], floa
     """Bytes that cross each edge: what its argument says, else the size of the producer's result."""
     edges: dict[tuple[int, int], float] = {}
     for i, scheduled in enumerate(program.functions):
-        if scheduled.function is None:
+        if scheduled.allocated is None:
             continue
-        for argument in scheduled.function.arguments:
-            if argument.id in program.index:
-                nbytes = dag.functions[argument.id].output_size if argument.nbytes is None else argument.nbytes
-                edges[program.producer(argument, scheduled.function), i] = nbytes or 0.0
+        for argument in scheduled.allocated.arguments:
+            nbytes = dag.functions[argument.id].output_size if argument.nbytes is None else argument.nbytes
+            edges[program.producer(argument, scheduled.allocated), i] = nbytes or 0.0
     sizes = [function.function.output_size or 0.0 if function.function else 0.0 for function in program.functions]
     return lambda key, consumer: edges.get((key.function, consumer.function), sizes[key.function])

@@ -21,6 +21,7 @@ from handoff_lab._errors import (
 )
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.messages import Failure, FailureKind
+from handoff_lab.scheduler.state import FinalFailure
 from handoff_lab.telemetry.record import FunctionStatus
 
 if TYPE_CHECKING:
@@ -108,11 +109,8 @@ class Run:
     @property
     def errors(self) -> dict[Hashable, HandoffError]:
         """What made functions fail for good, by function id."""
-        return {
-            id: _error(id, f.node, f.attempts, self._state.failures[self._state.program.index[id]])
-            for id, f in self.record.functions.items()
-            if f.status is FunctionStatus.FAILED
-        }
+        functions = self._state.program.functions
+        return {functions[i].id: _error(functions[i].id, failure) for i, failure in dict(self._state.failures).items()}
 
     @property
     def events(self) -> list[Event]:
@@ -198,7 +196,7 @@ class Run:
         if end.failure is None or end.function is None:
             return RunCancelledError(self.id)
         function = self._state.program.functions[end.function].id
-        return _error(function, end.node, end.attempts, end.failure)
+        return _error(function, FinalFailure(end.attempts, end.deaths, end.node, end.failure))
 
     def cancel(self, function: Hashable | None = None) -> None:
         """Cancel the run, or one function of it and what depends on it. Does nothing once it is over."""
@@ -208,7 +206,15 @@ class Run:
             self._coordinator.cancel(self.id, self.results.index(function))
 
     def rerun_failed(self) -> Run:
-        """A new run of the same graph that takes over what this one finished, and tries the rest."""
+        """A new run of the same graph that takes over what this one finished, and tries the rest.
+
+        Raises
+        ------
+        RunError
+            This run still goes on.
+        """
+        if self._state.end is None:
+            raise RunError(f"run {self.id} still goes on; wait for it or cancel it before you run its rest again")
         return self._again(self)
 
 
@@ -228,7 +234,8 @@ class Results(Mapping[Hashable, Any]):
         self._values: dict[Hashable, Any] = {}
         if store is not None:
             state.publish = partial(_publish, state, coordinator, store)
-        weakref.finalize(self, _free, state, coordinator, store).atexit = False
+            state.withdraw = partial(_withdraw, state, store)
+        weakref.finalize(self, coordinator.forget, state.id).atexit = False
 
     def __getitem__(self, id: Hashable) -> Any:
         if id in self._values:
@@ -288,17 +295,16 @@ def _publish(state: RunState, coordinator: Coordinator, store: ResultStore, id: 
     store.put((state.id, id), _fetch(coordinator, state.id, id, state.program.index[id]))
 
 
-def _free(state: RunState, coordinator: Coordinator, store: ResultStore | None) -> None:
-    coordinator.forget(state.id)
-    if store is not None:
-        for id in state.record.functions:
-            if (state.id, id) in store:
-                store.delete((state.id, id))
+def _withdraw(state: RunState, store: ResultStore) -> None:
+    for id in state.record.functions:
+        if (state.id, id) in store:
+            store.delete((state.id, id))
 
 
-def _error(function: Hashable, node: str | None, attempts: int, failure: Failure) -> HandoffError:
+def _error(function: Hashable, final: FinalFailure) -> HandoffError:
+    attempts, deaths, node, failure = final
     if failure.kind is FailureKind.NODE:
-        return NodeLostError(node or "?", function, attempts, failure.message)
+        return NodeLostError(node or "?", function, deaths, failure.message)
     kind = FunctionTimeoutError if failure.kind is FailureKind.TIMEOUT else FunctionFailedError
     error = kind(function, node, attempts, failure.traceback, failure.message, failure.inputs)
     if failure.exception is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import threading
 from collections.abc import Hashable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,8 @@ def test_only_the_nodes_that_a_run_may_use(cluster: hl.Cluster) -> None:
         ({"on_error": "ignore"}, "'stop' or 'continue'"),
         ({"max_retries": -1}, "max_retries is -1"),
         ({"max_concurrency": 0}, "max_concurrency is 0"),
+        ({"timeout": float("inf")}, "timeout is inf"),
+        ({"max_retries": None}, "max_retries is None"),
         ({"timeout": "1"}, "timeout is '1'"),
         ({"allocation_strategy": "load_balance"}, "did you mean 'load_balanced'"),
     ],
@@ -285,12 +289,15 @@ def test_a_handler_that_raises_never_hurts_a_run(cluster: hl.Cluster) -> None:
 
 def test_results_are_freed_with_the_run(cluster: hl.Cluster) -> None:
     run = cluster.execute(hl.DAG("d").add(hl.Function("a", lambda: object())))
-    values = cluster._backend._values  # type: ignore[attr-defined]
-    assert len(values) == 1
+    freed: list[Any] = []
+    backend = cluster._backend
+    free, backend.free = backend.free, lambda keys: freed.extend(keys)  # type: ignore[method-assign]
+    id = run.id
     del run
     gc.collect()
     cluster.execute(hl.DAG("empty"))
-    assert not values
+    backend.free = free  # type: ignore[method-assign]
+    assert [(key.run, key.number) for key in freed] == [(id, 1)]
 
 
 def test_an_empty_dag_is_done_at_once(cluster: hl.Cluster) -> None:
@@ -321,3 +328,167 @@ def test_numbered_nodes_share_the_machine(tmp_path: Path) -> None:
     with hl.Cluster(2, backend="local", log_directory=tmp_path) as cluster:
         assert list(cluster.nodes) == ["node-1", "node-2"]
         assert all(node.capabilities["cpu"] >= 1 for node in cluster.nodes.values())
+
+
+def test_a_removed_nodes_name_is_free_again(cluster: hl.Cluster) -> None:
+    cluster.remove_node("beta")
+    assert cluster.add_node({"cpu": 3}, "beta").capabilities == {"cpu": 3}
+
+
+def test_nodes_without_names_that_come_at_once_are_told_apart(cluster: hl.Cluster) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        names = {node.name for node in pool.map(cluster.add_node, [{"cpu": 1}] * 4)}
+    assert len(names) == 4
+
+
+def test_changes_that_come_at_once_are_all_made(cluster: hl.Cluster) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda cpu: cluster.update_node_resources("alpha", {"cpu": cpu}), range(1, 41)))
+    assert cluster.nodes["alpha"].capabilities["cpu"] in range(1, 41)
+
+
+def test_a_drain_that_is_interrupted_is_taken_back(
+    cluster: hl.Cluster, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = cluster.submit(waiting(gate, "a"))
+    gate.wait_for("a")
+    statuses = []
+
+    def interrupted(condition: object) -> None:
+        statuses.append(cluster.nodes["alpha"].status)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster._coordinator, "wait_until", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cluster.remove_node("alpha")
+    monkeypatch.undo()
+    assert [*statuses, cluster.nodes["alpha"].status] == ["draining", "up"]
+    pinned = cluster.submit(hl.DAG("d").add(hl.Function("b", lambda: 2, node="alpha")))
+    gate.open()
+    assert (run.wait(20).results["a"], pinned.wait(20).results["b"]) == ("a", 2)
+
+
+def test_a_run_that_goes_on_is_not_run_again(cluster: hl.Cluster, gate: Gate) -> None:
+    run = cluster.submit(waiting(gate, "a"))
+    with pytest.raises(hl.RunError, match="still goes on"):
+        run.rerun_failed()
+
+
+def test_a_run_that_nobody_holds_goes_on_and_is_freed(cluster: hl.Cluster, gate: Gate) -> None:
+    ran: list[int] = []
+    dag = waiting(gate, "a").add(hl.Function("b", lambda a: ran.append(1), args=["a"]))
+    cluster.submit(dag)
+    gc.collect()
+    gate.wait_for("a")
+    gate.open()
+    coordinator = cluster._coordinator
+    coordinator.wait_until(lambda: not coordinator._runs)
+    assert ran == [1]
+
+
+def test_an_awaiter_whose_loop_is_closed_harms_nobody(cluster: hl.Cluster, gate: Gate) -> None:
+    run = cluster.submit(waiting(gate, "a"))
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(_await(run), 0.05))
+    gate.open()
+    assert run.wait(20).results["a"] == "a"
+    del run
+    gc.collect()
+    coordinator = cluster._coordinator
+    coordinator.wait_until(lambda: not coordinator._runs)
+
+
+async def _await(run: hl.Run) -> hl.Run:
+    return await run
+
+
+def test_a_store_may_lock_itself(tmp_path: Path) -> None:
+    """What is deleted from a store is deleted by the thread that fills it, whoever finds the run to be garbage."""
+    lock = threading.Lock()
+
+    class Store(dict[Any, Any]):
+        def put(self, key: Any, value: Any) -> None:
+            with lock:
+                gc.collect()
+                self[key] = value
+
+        def delete(self, key: Any) -> None:
+            with lock:
+                del self[key]
+
+    store = Store()
+    dag = hl.DAG("d").add(hl.Function("a", lambda: 1))
+    with hl.Cluster({"n": {"cpu": 1}}, backend="local", result_store=store, log_directory=tmp_path) as cluster:
+        first = cluster.execute(dag)
+        cycle: list[Any] = [first]
+        cycle.append(cycle)
+        del first, cycle
+        second = cluster.execute(dag)
+        assert second.results["a"] == 1
+        del second
+        gc.collect()
+        coordinator = cluster._coordinator
+        coordinator.wait_until(lambda: not coordinator._runs)
+    assert store == {}
+
+
+class TestNodeLost:
+    """A node that goes at once fails what can run nowhere else, and says why."""
+
+    def test_what_is_pinned_there(self, cluster: hl.Cluster, gate: Gate) -> None:
+        run = cluster.submit(waiting(gate, "a", "b", node="beta"), on_error="continue")
+        gate.wait_for("a", "b")
+        cluster.remove_node("beta", drain=False)
+        with pytest.raises(hl.NodeLostError) as caught:
+            run.wait(20)
+        assert (caught.value.node, caught.value.function, caught.value.deaths) == ("beta", "a", 0)
+        assert str(caught.value).startswith("function 'a' failed: node 'beta' is gone (")
+        assert str(caught.value).endswith("to which it is pinned; start the node again or remove the pin")
+        assert {id: type(error) for id, error in run.errors.items()} == dict.fromkeys("ab", hl.NodeLostError)
+        assert str(run.errors["a"]) == str(caught.value)
+
+    def test_what_no_other_node_can_hold(self, cluster: hl.Cluster, gate: Gate) -> None:
+        run = cluster.submit(waiting(gate, "a", cost={"gpu": 1}))
+        gate.wait_for("a")
+        cluster.remove_node("beta", drain=False)
+        with pytest.raises(hl.NodeLostError, match="no node that is left can take what costs"):
+            run.wait(20)
+
+
+def test_a_rerun_stays_with_the_kept_result_it_is_collocated_with(cluster: hl.Cluster) -> None:
+    dag = hl.DAG("d").add(
+        hl.Function("x", lambda: 1, node="beta"),
+        hl.Function("y", fails_once(), args=["x"], node=hl.collocated("x"), max_retries=0),
+    )
+    again = cluster.execute(dag, raise_on_error=False).rerun_failed().wait(20)
+    assert again.allocations == {"x": "beta", "y": "beta"}
+    assert again.attempts == {"x": 0, "y": 1}
+
+
+def test_a_rerun_makes_kept_results_again_that_are_lost(cluster: hl.Cluster, gate: Gate) -> None:
+    fail = fails_once()
+    dag = hl.DAG("d").add(
+        hl.Function("first", lambda: bytes(300_000)),
+        hl.Function("kept", lambda first: first + first, args=["first"]),
+        hl.Function("slow", lambda kept: (fail(len(kept)), gate.enter("slow"))[0], args=["kept"], max_retries=0),
+    )
+    before = cluster.execute(dag, raise_on_error=False)
+    again = before.rerun_failed()
+    gate.wait_for("slow")
+    cluster.remove_node(again.allocations["slow"], drain=False)
+    gate.open()
+    assert again.wait(20).results["slow"] == 600_000
+    assert len(again.results["kept"]) == 600_000
+
+
+def fails_once() -> Any:
+    """A function of one argument, which it gives back, but not the first time."""
+    left = [1]
+
+    def fail(x: object) -> object:
+        if left:
+            left.pop()
+            raise ValueError("the first time")
+        return x
+
+    return fail

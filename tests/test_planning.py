@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,7 +102,9 @@ def test_a_cluster_will_do_for_nodes() -> None:
 def test_serializers_take_their_part_in_it_unseen() -> None:
     dag = DAG().add(
         Function("a", list, node="n", duration=1.0),
-        Function("b", list, [Argument("a", serialize=list, nbytes=8)], node="m", duration=1.0),
+        Function(
+            "b", list, [Argument("a", serialize=lambda value, source, target: value, nbytes=8)], node="m", duration=1.0
+        ),
     )
     prediction = plan(dag, TWO, bandwidth=4.0)
     assert prediction.start == {"a": 0.0, "b": 3.0}
@@ -110,6 +113,78 @@ def test_serializers_take_their_part_in_it_unseen() -> None:
 def test_inputs_and_inline_functions_are_no_part_of_it() -> None:
     dag = DAG().add(Function("x", type="input"), Function("i", list, ["x"], type="inline"), Function("a", list, ["i"]))
     assert plan(dag, TWO).start == {"a": 0.0}
+
+
+class TestInlineFunctions:
+    """Strategies and transfers see the edges that go through them."""
+
+    @pytest.fixture
+    def dag(self) -> DAG:
+        return DAG().add(
+            Function("a", list, duration=2.0, output_size=1000),
+            Function("i", list, ["a"], type="inline"),
+            Function("j", list, ["i"], type="inline"),
+            Function("b", list, ["j"], duration={"n": 2.0, "m": 1.9}),
+        )
+
+    @pytest.mark.parametrize("strategy", ["time_optimized", "locality"])
+    def test_a_function_stays_with_the_result_that_it_needs_through_them(self, dag: DAG, strategy: str) -> None:
+        prediction = plan(dag, TWO, allocation_strategy=strategy, bandwidth=10.0)
+        assert prediction.makespan <= 4.0
+
+    def test_allocators_are_given_what_they_need_for_args(self, dag: DAG) -> None:
+        seen: dict[object, tuple[object, ...]] = {}
+
+        def allocator(functions: Sequence[Function], capabilities: object) -> dict[object, str]:
+            seen.update({function.id: function.dependencies for function in functions})
+            return dict.fromkeys(seen, "n")
+
+        plan(dag, TWO, allocation_strategy=allocator)
+        assert seen == {"a": (), "b": ("a",)}
+
+    def test_the_bytes_of_their_edges_count(self) -> None:
+        dag = DAG().add(
+            Function("a", list, node="n", output_size=10),
+            Function("i", list, [Argument("a", nbytes=500)], type="inline"),
+            Function("b", list, ["i"], node="m"),
+        )
+        assert plan(dag, TWO, bandwidth=100.0).start["b"] == 1.0 + 5.0
+
+
+def test_timeouts_end_nothing() -> None:
+    dag = DAG().add(Function("a", list, duration=10.0, timeout=5.0), Function("b", list, ["a"], timeout=0.5))
+    prediction = plan(dag, TWO)
+    assert (prediction.start, prediction.makespan) == ({"a": 0.0, "b": 10.0}, 11.0)
+
+
+class TestArgumentsThatMakeNoSense:
+    DAG = DAG().add(Function("a", list, output_size=10), Function("b", list, ["a"]))
+
+    def refused(self, error: type[Exception], match: str, nodes: Any = TWO, **options: Any) -> None:
+        for strategy in ("first_available", "time_optimized"):
+            with pytest.raises(error, match=match):
+                plan(self.DAG, nodes, allocation_strategy=strategy, **options)
+
+    def test_durations_of_no_function(self) -> None:
+        self.refused(
+            MissingFunctionError, "function 'aa', needed by 'durations', .*did you mean 'a'", durations={"aa": 3}
+        )
+
+    @pytest.mark.parametrize("duration", [-5, float("nan"), float("inf"), "3", {"n": -1}])
+    def test_durations_that_are_none(self, duration: object) -> None:
+        self.refused(ValueError, "'a': duration.* must be a finite number", durations={"a": duration})
+
+    @pytest.mark.parametrize("bandwidth", [0, -1, float("nan"), "1MB"])
+    def test_bandwidth(self, bandwidth: object) -> None:
+        self.refused(ValueError, "bandwidth is .* bytes per second", bandwidth=bandwidth)
+
+    @pytest.mark.parametrize("latency", [-3, float("nan"), float("inf"), None])
+    def test_latency(self, latency: object) -> None:
+        self.refused(ValueError, "latency is .* zero or more", latency=latency)
+
+    @pytest.mark.parametrize("nodes", [[{"cpu": 1}], 2])
+    def test_nodes(self, nodes: object) -> None:
+        self.refused(TypeError, "give a cluster, or capabilities by name", nodes=nodes)
 
 
 def test_nothing_to_run_takes_no_time() -> None:

@@ -20,7 +20,8 @@ class Allocator(Protocol):
         Parameters
         ----------
         functions
-            Those to be run, producers before their dependents. Inputs and inline functions are not among them.
+            Those to be run, producers before their dependents. Inputs and inline functions are not
+            among them; what a function needs through inline functions is among its args.
         capabilities
             What each node has, claimed or not: costs are claimed when a function starts, so more may be
             allocated to a node than it can run at once, but no function that it could never hold.

@@ -23,8 +23,6 @@ def allocate(
     allocator: AllocatorLike,
     functions: Sequence[Function],
     capabilities: Mapping[str, Resources],
-    *,
-    this_node: str = "local",
 ) -> Allocation:
     """Ask ``allocator`` where ``functions`` run, and make sure of the answer.
 
@@ -36,8 +34,6 @@ def allocate(
         Those to be run, producers before their dependents, without inputs and inline functions.
     capabilities
         What each node has.
-    this_node
-        The node that ``first_available`` tries first.
 
     Returns
     -------
@@ -51,7 +47,7 @@ def allocate(
     UnknownStrategyError
         For a name that is none.
     """
-    chosen = resolve_allocator(allocator, this_node=this_node)
+    chosen = resolve_allocator(allocator)
     groups = collocation_groups(functions)
     feasible = Feasible(capabilities)
     for group in groups:

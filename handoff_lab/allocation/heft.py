@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from handoff_lab.allocation.problem import Problem
+from handoff_lab.allocation.problem import Block, Problem
 from handoff_lab.allocation.timeline import Timeline
 
 
@@ -62,7 +62,7 @@ def urgency_order(ranks: Sequence[float]) -> list[int]:
 
 
 def timetable(problem: Problem, order: Sequence[int], placed: Sequence[int | None]) -> Timetable:
-    """Schedule in ``order``, each group where ``placed`` says, or where its first member ends earliest."""
+    """Schedule in ``order``, each group where ``placed`` says, or where all of it ends earliest."""
     count = len(problem.seconds)
     timelines = [Timeline(limits) for limits in problem.limits]
     table = Timetable([0] * count, [0.0] * count, [0.0] * count, 0.0)
@@ -71,6 +71,8 @@ def timetable(problem: Problem, order: Sequence[int], placed: Sequence[int | Non
     for function in order:
         group = problem.group[function]
         at = fixed[group]
+        if at is None and group in problem.blocks:
+            at = _place_of_block(problem, timelines, table, function)
         nodes = problem.candidates[group] if at is None else (at,)
         node, start = _best(problem, timelines, table, function, nodes)
         end = start + problem.seconds[function][node]
@@ -88,12 +90,7 @@ def _best(
     inputs, need, seconds = problem.inputs[function], problem.needs[function], problem.seconds[function]
     best, best_start, best_end = -1, 0.0, float("inf")
     for node in nodes:
-        ready = 0.0
-        for producer, transfer, _ in inputs:
-            there = table.end[producer]
-            if table.node[producer] != node:
-                there += transfer
-            ready = max(ready, there)
+        ready = _ready(table, inputs, node)
         if ready + seconds[node] > best_end:
             continue
         start = timelines[node].earliest(ready, seconds[node], need)
@@ -101,6 +98,29 @@ def _best(
         if end < best_end or (end == best_end and _lying(table, inputs, node) > _lying(table, inputs, best)):
             best, best_start, best_end = node, start, end
     return best, best_start
+
+
+def _place_of_block(problem: Problem, timelines: Sequence[Timeline], table: Timetable, first: int) -> int:
+    """The node on which the group ends earliest whose ``first`` member has its turn."""
+    inputs = problem.inputs[first]
+
+    def badness(item: tuple[int, Block]) -> tuple[float, float]:
+        node, block = item
+        start = timelines[node].earliest(_ready(table, inputs, node), block.seconds, block.need)
+        return start + block.seconds, -_lying(table, inputs, node)
+
+    return min(problem.blocks[problem.group[first]].items(), key=badness)[0]
+
+
+def _ready(table: Timetable, inputs: Sequence[tuple[int, float, float]], node: int) -> float:
+    """When all ``inputs`` are on ``node``."""
+    ready = 0.0
+    for producer, transfer, _ in inputs:
+        there = table.end[producer]
+        if table.node[producer] != node:
+            there += transfer
+        ready = max(ready, there)
+    return ready
 
 
 def _lying(table: Timetable, inputs: Sequence[tuple[int, float, float]], node: int) -> float:

@@ -20,7 +20,11 @@ Duration = float | Mapping[str, float]
 
 def checked_durations(durations: Mapping[Hashable, Duration | None] | None) -> dict[Hashable, Duration | None]:
     """Durations that override the functions' own, if they make sense."""
-    return {id: checks.duration(id, duration) for id, duration in (durations or {}).items()}
+    if durations is None:
+        return {}
+    if not isinstance(durations, Mapping):
+        raise TypeError(f"durations is {durations!r}; give a mapping of function id to seconds")
+    return {id: checks.duration(id, duration) for id, duration in durations.items()}
 
 
 def seconds_on(nodes: Sequence[str], duration: Duration | None) -> list[float]:
@@ -56,6 +60,14 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A group of several functions as one on some node: side by side, as far as there is room for them."""
+
+    seconds: float  # the longest of them, or all their work at the rate that the node allows
+    need: Need
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """What is to be scheduled; functions, nodes and groups are numbered from 0.
 
@@ -72,6 +84,7 @@ class Problem:
     outputs: list[list[tuple[int, float, float]]]
     group: list[int]  # by function
     candidates: list[list[int]]  # by group: the nodes that can hold it
+    blocks: dict[int, dict[int, Block]]  # by group, those of several functions only; then by candidate
 
     @classmethod
     def build(
@@ -86,25 +99,28 @@ class Problem:
         names = sorted({name for function in functions for name in function.cost})
         number = {function.id: place for place, function in enumerate(functions)}
         inputs = [_inputs(function, functions, number, link) for function in functions]
+        limits = [
+            [float(slots(capabilities[node])), *(capabilities[node][name] * SLACK for name in names)] for node in nodes
+        ]
+        seconds = [seconds_on(nodes, durations.get(function.id, function.duration)) for function in functions]
+        needs: list[Need] = [
+            [
+                (0, 1.0),
+                *((place, function.cost[name]) for place, name in enumerate(names, 1) if name in function.cost),
+            ]
+            for function in functions
+        ]
         group, candidates = _groups(functions, capabilities, nodes, number)
         return cls(
             nodes=nodes,
-            limits=[
-                [float(slots(capabilities[node])), *(capabilities[node][name] * SLACK for name in names)]
-                for node in nodes
-            ],
-            seconds=[seconds_on(nodes, durations.get(function.id, function.duration)) for function in functions],
-            needs=[
-                [
-                    (0, 1.0),
-                    *((place, function.cost[name]) for place, name in enumerate(names, 1) if name in function.cost),
-                ]
-                for function in functions
-            ],
+            limits=limits,
+            seconds=seconds,
+            needs=needs,
             inputs=inputs,
             outputs=_turned(inputs),
             group=group,
             candidates=candidates,
+            blocks=_blocks(group, candidates, limits, seconds, needs),
         )
 
 
@@ -143,3 +159,36 @@ def _groups(
         for function in members.members:
             group[number[function.id]] = index
     return group, candidates
+
+
+def _blocks(
+    group: Sequence[int],
+    candidates: Sequence[Sequence[int]],
+    limits: Sequence[Sequence[float]],
+    seconds: Sequence[Sequence[float]],
+    needs: Sequence[Need],
+) -> dict[int, dict[int, Block]]:
+    members: dict[int, list[int]] = {}
+    for function, index in enumerate(group):
+        members.setdefault(index, []).append(function)
+    return {
+        index: {
+            node: _block([(seconds[function][node], needs[function]) for function in those], limits[node])
+            for node in candidates[index]
+        }
+        for index, those in members.items()
+        if len(those) > 1
+    }
+
+
+def _block(members: Sequence[tuple[float, Need]], limits: Sequence[float]) -> Block:
+    total, work = [0.0] * len(limits), [0.0] * len(limits)
+    for seconds, need in members:
+        for dimension, amount in need:
+            total[dimension] += amount
+            work[dimension] += amount * seconds
+    longest = max(seconds for seconds, _ in members)
+    return Block(
+        max([longest, *(done / limit for done, limit in zip(work, limits, strict=True) if done)]),
+        [(dimension, min(amount, limits[dimension])) for dimension, amount in enumerate(total) if amount],
+    )

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from handoff_lab.allocation.heft import Timetable, mean_ranks, placed_ranks, timetable, urgency_order
 from handoff_lab.allocation.problem import Problem
 
-_EFFORT = 100_000  # functions placed anew, all tries together: under a second
-_LARGEST = 3_000  # functions; above, too few tries are left to find anything
+_EFFORT = 50_000  # functions placed anew on a given node, all tries together: under half a second
+_FEWEST = 16  # tries; where there would be fewer, none of them finds anything
 _PATIENCE = 60  # tries, or restarts, without a better timetable before it goes on to the next thing
 _NOISE = 0.5  # durations are stretched by up to this share, either way
-_COST_OF_CHOICE = 3  # a try that chooses nodes takes as long as so many that do not
+_COMPARED = 5  # nodes that are compared in the time in which a function is placed on a given one
 _CLEARLY = 1 - 1e-9
 
 
@@ -22,7 +22,7 @@ def improve(problem: Problem, found: Timetable) -> Timetable:
     The same problem gives the same timetable: the random numbers have a fixed
     seed, and effort is counted, not timed.
     """
-    if len(found.end) > _LARGEST:
+    if len(found.end) * _FEWEST > _EFFORT:
         return found
     return _Search(problem, found).run()
 
@@ -33,27 +33,30 @@ class _Search:
         self._best = found
         self._placed = _by_group(problem, found)
         self._bound = lower_bound(problem)
-        self._tries = _EFFORT // max(1, len(found.end))
         self._random = random.Random(0)
+        self._effort = _EFFORT  # that is left
+        self._try_costs = len(found.end)
+        compared = sum(len(problem.candidates[group]) for group in problem.group)
+        self._reorder_costs = self._try_costs + compared // _COMPARED
         self._movable = [group for group, nodes in enumerate(problem.candidates) if len(nodes) > 1]
 
     def run(self) -> Timetable:
-        self._repeat(self._reorder, until=self._tries // 2)
+        self._repeat(self._reorder, until=_EFFORT // 2 + self._reorder_costs)
         if self._movable and not self._optimal():
             self._descend(self._placed, self._best)
-            self._repeat(self._restart, until=0)
+            self._repeat(self._restart, until=self._try_costs)
         return self._best
 
     def _repeat(self, step: Callable[[], None], until: int) -> None:
         idle = 0
-        while self._tries > until and idle < _PATIENCE and not self._optimal():
+        while self._effort >= until and idle < _PATIENCE and not self._optimal():
             before = self._best.makespan
             step()
             idle = 0 if self._best.makespan < before else idle + 1
 
     def _reorder(self) -> None:
         """HEFT, as if some functions took longer and others shorter than they do."""
-        self._tries -= _COST_OF_CHOICE
+        self._effort -= self._reorder_costs
         stretch = [self._random.uniform(1 - _NOISE, 1 + _NOISE) for _ in self._problem.seconds]
         order = urgency_order(mean_ranks(self._problem, stretch))
         self._keep(timetable(self._problem, order, [None] * len(self._problem.candidates)))
@@ -71,7 +74,7 @@ class _Search:
     def _descend(self, placed: list[int], table: Timetable) -> None:
         """Take moves that shorten the critical path until there are none."""
         moves = self._moves(placed, table)
-        while self._tries > 0 and (move := next(moves, None)):
+        while self._effort >= self._try_costs and (move := next(moves, None)):
             group, node = move
             tried = [*placed]
             tried[group] = node
@@ -81,7 +84,7 @@ class _Search:
                 moves = self._moves(placed, table)
 
     def _try(self, placed: list[int]) -> Timetable:
-        self._tries -= 1
+        self._effort -= self._try_costs
         ranks = placed_ranks(self._problem, placed)
         table = timetable(self._problem, urgency_order(ranks), placed)
         self._keep(table)
@@ -94,6 +97,7 @@ class _Search:
     def _moves(self, placed: Sequence[int], table: Timetable) -> Iterator[tuple[int, int]]:
         groups = dict.fromkeys(self._problem.group[function] for function in critical_path(self._problem, table))
         moves = [(group, node) for group in groups for node in self._problem.candidates[group] if node != placed[group]]
+        self._effort -= len(moves) // _COMPARED
         self._random.shuffle(moves)
         return iter(moves)
 

@@ -17,23 +17,22 @@ from handoff_lab.graph.closest import closest
 from handoff_lab.resources import Resources
 
 _BUILT_IN: dict[str, Callable[[], Allocator]] = {
+    "first_available": FirstAvailable,
     "cost_optimized": CostOptimized,
     "load_balanced": LoadBalanced,
     "locality": Locality,
     "time_optimized": TimeOptimized,
 }
-STRATEGIES = ("first_available", *_BUILT_IN)
+STRATEGIES = tuple(_BUILT_IN)
 
 
-def resolve_allocator(allocator: AllocatorLike, *, this_node: str = "local") -> Allocator:
+def resolve_allocator(allocator: AllocatorLike) -> Allocator:
     """The allocator that is meant by a strategy's name, an allocator, its class, or a callable.
 
     Parameters
     ----------
     allocator
         A callable takes what `Allocator.allocate` takes.
-    this_node
-        The node that ``first_available`` tries first.
 
     Raises
     ------
@@ -50,7 +49,7 @@ def resolve_allocator(allocator: AllocatorLike, *, this_node: str = "local") -> 
     handoff_lab._errors.UnknownStrategyError: no allocation strategy 'loadbalanced'; did you mean 'load_balanced'? ...
     """
     if isinstance(allocator, str):
-        return _named(allocator, this_node)
+        return _named(allocator)
     if isinstance(allocator, type):
         return resolve_allocator(allocator())
     if isinstance(allocator, Allocator):
@@ -60,9 +59,7 @@ def resolve_allocator(allocator: AllocatorLike, *, this_node: str = "local") -> 
     raise TypeError(f"{allocator!r} is no allocator; give a strategy's name, an object with allocate(), or a callable")
 
 
-def _named(name: str, this_node: str) -> Allocator:
-    if name == "first_available":
-        return FirstAvailable(this_node)
+def _named(name: str) -> Allocator:
     if name in _BUILT_IN:
         return _BUILT_IN[name]()
     likely = closest(name, STRATEGIES)

@@ -6,11 +6,11 @@ on that same thread (a backend with threads of its own hands over through ``loop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Literal, Protocol, TypeAlias
 
-from handoff_lab.messages import Attempt, AttemptId, BackendEvent, Failure, NodeInfo
+from handoff_lab.messages import Attempt, AttemptId, BackendEvent, Failure, NodeInfo, RunsIn
 from handoff_lab.store.payload import Payload
 from handoff_lab.transport.loop import Loop
 
@@ -19,13 +19,31 @@ Reply: TypeAlias = Callable[[Payload | Failure], None]
 
 
 class Feature(StrEnum):
-    """What a backend may lack; calls that need it say so instead of doing nothing."""
+    """What a backend, or one of its nodes, may lack; what needs it is refused, or reported where it can't be."""
 
     INTERRUPT = "interrupt"  # a running function can be cancelled
     TIMEOUT = "timeout"  # a function that runs too long is ended
     KERNEL = "kernel"  # runs_in="kernel", and cells that run in a node's kernel
     PROCESSES = "processes"  # code is pickled and runs elsewhere
     ADD_NODES = "add_nodes"
+
+
+def refusal(runs_in: RunsIn, timeout_s: float | None, node: str, features: Collection[Feature]) -> str | None:
+    """Why a node that has these features can't run such a function; None if it can.
+
+    Examples
+    --------
+    >>> refusal("process", 2.0, "local", {Feature.INTERRUPT})
+    "node 'local' can't end a function whose timeout is up; kernel nodes can: pin it to one, or leave out timeout=2"
+    >>> refusal("process", 2.0, "alpha", {Feature.TIMEOUT})
+    """
+    if runs_in == "kernel" and Feature.KERNEL not in features:
+        lack, remedy = "has no kernel to run a function in; kernel nodes have", "runs_in='kernel'"
+    elif timeout_s is not None and Feature.TIMEOUT not in features:
+        lack, remedy = "can't end a function whose timeout is up; kernel nodes can", f"timeout={timeout_s:g}"
+    else:
+        return None
+    return f"node {node!r} {lack}: pin it to one, or leave out {remedy}"
 
 
 class Code(Protocol):
@@ -41,10 +59,11 @@ class Backend(Protocol):
 
     ``submit`` is idempotent by attempt id. Each attempt gets at most one terminal event (``Finished``, ``Failed``,
     ``Cancelled``); a ``NodeLost`` ends all attempts of the node without one of their own. An attempt may be submitted
-    before its inputs exist: its node starts it when they are there.
+    before its inputs exist: its node starts it when they are there, or fails it when one will not come. An attempt
+    that needs what its node lacks fails with the `refusal`.
     """
 
-    features: frozenset[Feature]
+    features: frozenset[Feature]  # what some of its nodes can do
 
     def open(self, loop: Loop, emit: Emit) -> None:
         """Start; nodes are announced with ``NodeJoined`` events. Called once, first."""
@@ -54,6 +73,9 @@ class Backend(Protocol):
 
     def nodes(self) -> Mapping[str, NodeInfo]:
         """The nodes that are there now, by name."""
+
+    def features_of(self, node: str) -> frozenset[Feature]:
+        """What this node can do."""
 
     def add_node(self, name: str, capabilities: Mapping[str, float], labels: Mapping[str, str]) -> None:
         """Begin to start a node; ``NodeJoined`` or ``NodeLost`` follows."""
@@ -71,7 +93,7 @@ class Backend(Protocol):
         """Take attempts in; each names its node."""
 
     def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
-        """End an attempt, queued or running."""
+        """End an attempt, queued or running. Without ``Feature.INTERRUPT`` one that runs goes on to its end."""
 
     def put(self, key: AttemptId, value: Payload) -> None:
         """Hold a value in the coordinator's own process, for attempts to use."""

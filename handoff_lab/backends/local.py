@@ -9,16 +9,18 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
+import pickle
+import queue
 import socket
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from handoff_lab._errors import BackendError
-from handoff_lab.backends.base import Code, Emit, Feature, Reply
+from handoff_lab.backends.base import Code, Emit, Feature, Reply, refusal
 from handoff_lab.messages import (
     Attempt,
     AttemptId,
@@ -33,24 +35,54 @@ from handoff_lab.messages import (
     NodeJoined,
     NodeLost,
     Started,
+    Wrote,
 )
-from handoff_lab.node.execution import execute
+from handoff_lab.node.execution import Outcome, execute
+from handoff_lab.node.failures import code_failure, input_failure
+from handoff_lab.node.report import slots_of
+from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Live, Payload
 from handoff_lab.transport.loop import Loop
 
+_UNSTOPPABLE = "It was cancelled, but a thread can't be interrupted: it runs to its end.\n"
 
-@dataclass(slots=True)
+
+class _Worker:
+    """The thread of a slot: does one thing after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def do(self, task: Callable[[], None]) -> None:
+        self._tasks.put(task)
+
+    def end(self) -> None:
+        self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+            del task  # its values can go while the thread waits
+
+
+@dataclass(slots=True, eq=False)
 class _Node:
     info: NodeInfo
-    queue: list[tuple[float, int, Attempt]] = field(default_factory=list)
-    running: dict[AttemptId, Attempt] = field(default_factory=dict)
-    idle: list[int] = field(default_factory=list)  # numbers of free slots, smallest first
-    lost: bool = False
+    queue: list[tuple[float, int, _Job]] = field(default_factory=list)  # heap: all inputs are there
+    busy: set[int] = field(default_factory=set)  # numbers of slots; some may be of more slots than there are now
+    workers: dict[int, _Worker] = field(default_factory=dict)  # by slot
+    made: set[AttemptId] = field(default_factory=set)  # results
 
 
-def slots_of(capabilities: Mapping[str, float]) -> int:
-    """Functions that a node with these capabilities runs at the same time: its whole cpus, at least one."""
-    return max(1, int(capabilities.get("cpu", 1)))
+@dataclass(slots=True, eq=False)
+class _Job:
+    """An attempt that has not ended."""
+
+    attempt: Attempt
+    node: _Node
+    missing: int  # inputs that are still to come
+    slot: int | None = None  # where it runs
 
 
 class LocalBackend:
@@ -62,10 +94,11 @@ class LocalBackend:
         self._wanted = dict(nodes)
         self._nodes: dict[str, _Node] = {}
         self._codes: dict[str, Code] = {}
-        self._values: dict[AttemptId, Payload] = {}
-        self._blocked: dict[AttemptId, list[Attempt]] = defaultdict(list)  # by an input that isn't there yet
-        self._seen: set[AttemptId] = set()
+        self._jobs: dict[AttemptId, _Job] = {}
+        self._store: MemoryStore[Payload] = MemoryStore()
+        self._reasons: dict[AttemptId, str] = {}  # why values are given up
         self._order = itertools.count()
+        self._told: list[BackendEvent] = []  # handed over together, when a call is done
         self._loop: Loop
         self._emit: Emit
 
@@ -78,146 +111,214 @@ class LocalBackend:
     def close(self) -> None:
         """Forget everything; threads that still run a function end after it."""
         for node in self._nodes.values():
-            node.lost = True
+            _end_workers(node, 0)
         self._nodes.clear()
-        self._values.clear()
+        self._jobs.clear()
         self._codes.clear()
+        self._store = MemoryStore()
+
+    # -- nodes ---------------------------------------------------------------
 
     def nodes(self) -> Mapping[str, NodeInfo]:
         """The nodes that are there now."""
         return {name: node.info for name, node in self._nodes.items()}
 
+    def features_of(self, node: str) -> frozenset[Feature]:
+        """The same for every node."""
+        return self.features
+
     def add_node(self, name: str, capabilities: Mapping[str, float], labels: Mapping[str, str]) -> None:
         """Announce one more node."""
         if name in self._nodes:
             raise BackendError(f"there is a node {name!r} already; choose another name")
-        slots = slots_of(capabilities)
-        info = NodeInfo(name, capabilities, slots, socket.gethostname(), os.getpid(), {}, labels)
-        self._nodes[name] = _Node(info, idle=list(range(slots)))
-        self._emit([NodeJoined(info)])
+        info = NodeInfo(name, capabilities, slots_of(capabilities), socket.gethostname(), os.getpid(), {}, labels)
+        self._nodes[name] = _Node(info)
+        self._tell(NodeJoined(info))
+        self._flush()
 
     def remove_node(self, name: str) -> None:
-        """Let a node go; what runs there goes on unheard."""
+        """Let a node go with its results; what runs there goes on unheard."""
         node = self._nodes.pop(name)
-        node.lost = True
-        self._emit([NodeLost(name, "removed", expected=True)])
+        _end_workers(node, 0)
+        ended = [id for id, job in self._jobs.items() if job.node is node]
+        for id in ended:
+            del self._jobs[id]
+        self._tell(NodeLost(name, "it was removed", expected=True))
+        self._store.free([*ended, *node.made])
+        self._flush()
 
     def set_capabilities(self, name: str, capabilities: Mapping[str, float]) -> None:
         """Change what a node has."""
         node = self._nodes[name]
-        old, slots = node.info.slots, slots_of(capabilities)
-        node.info = NodeInfo(name, capabilities, slots, node.info.host, node.info.pid, {}, node.info.labels)
-        node.idle = [slot for slot in (*node.idle, *range(old, slots)) if slot < slots]
-        heapq.heapify(node.idle)
-        self._emit([NodeChanged(name, capabilities, slots)])
+        node.info = replace(node.info, capabilities=capabilities, slots=slots_of(capabilities))
+        _end_workers(node, node.info.slots)
+        self._tell(NodeChanged(name, capabilities, node.info.slots))
         self._fill(node)
+        self._flush()
+
+    # -- attempts --------------------------------------------------------------
 
     def load(self, codes: Mapping[str, Code]) -> None:
         """Keep code under its keys."""
         self._codes.update(codes)
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
-        """Queue attempts whose inputs are there; keep the others until they are."""
+        """Take attempts in; those for a node that is gone ended with it."""
         for attempt in attempts:
-            if attempt.id not in self._seen:
-                self._seen.add(attempt.id)
-                self._place(attempt)
+            node = self._nodes.get(attempt.node)
+            if node is not None and attempt.id not in self._jobs and not self._store.knows(attempt.id):
+                self._take_in(attempt, node)
+        self._flush()
 
     def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
-        """Take a queued attempt back. One that runs is a thread: it can only be waited for."""
-        for node in self._nodes.values():
-            kept = [entry for entry in node.queue if entry[2].id != id]
-            if len(kept) < len(node.queue):
-                node.queue = kept
-                heapq.heapify(kept)
-                self._emit([Cancelled(id)])
-        if self.withdraw(id):
-            self._emit([Cancelled(id)])
+        """Take an attempt back that has not started. One that runs is a thread: it can only be waited for."""
+        job = self._jobs.get(id)
+        if job is None:
+            return
+        if job.slot is not None:
+            self._tell(Wrote(id, _UNSTOPPABLE))
+        else:
+            self._end(job, Cancelled(id))
+        self._flush()
 
-    def withdraw(self, id: AttemptId) -> bool:
-        """Take an attempt back that waits for an input; whether there was one."""
-        for waiting in self._blocked.values():
-            for attempt in waiting:
-                if attempt.id == id:
-                    waiting.remove(attempt)
-                    return True
-        return False
+    # -- values ----------------------------------------------------------------
 
-    def value(self, key: AttemptId) -> Payload:
-        """A value that was made here; ``KeyError`` when it isn't there."""
-        return self._values[key]
+    def __contains__(self, key: AttemptId) -> bool:
+        return key in self._store
 
     def put(self, key: AttemptId, value: Payload) -> None:
         """Hold a value; attempts that wait for it may start."""
-        self._values[key] = value
-        for attempt in self._blocked.pop(key, ()):
-            self._place(attempt)
+        self._store.put(key, value)
+        self._flush()
+
+    def give_up(self, key: AttemptId, reason: str) -> None:
+        """Fail the attempts that wait for a value which will not come."""
+        self._reasons[key] = reason
+        self._store.give_up(key)
+        del self._reasons[key]
+        self._flush()
+
+    def want(self, key: AttemptId, take: Callable[[Payload | None], None]) -> None:
+        """Call ``take`` with a value when it is made, or with None if it will not be."""
+        self._store.want(key, take)
 
     def get(self, key: AttemptId, node: str, reply: Reply) -> None:
         """Hand out a value."""
-        value = self._values.get(key)
+        value = self._store.get(key)
         reply(value if value is not None else Failure(FailureKind.INPUT, f"the result {key} is not there any more"))
 
     def free(self, keys: Iterable[AttemptId]) -> None:
-        """Forget values, and that their attempts were ever seen."""
-        for key in keys:
-            self._values.pop(key, None)
-            self._seen.discard(key)
+        """Forget values."""
+        keys = list(keys)
+        for node in self._nodes.values():
+            node.made.difference_update(keys)
+        self._store.free(keys)
+        self._flush()
 
-    # -- running -------------------------------------------------------------
+    # -- inside ----------------------------------------------------------------
 
-    def _place(self, attempt: Attempt) -> None:
-        missing = next((s.key for s in attempt.inputs if s.key not in self._values), None)
-        if missing is not None:
-            self._blocked[missing].append(attempt)
+    def _tell(self, event: BackendEvent) -> None:
+        self._told.append(event)
+
+    def _flush(self) -> None:
+        if self._told:
+            events, self._told = self._told, []
+            self._emit(events)
+
+    def _take_in(self, attempt: Attempt, node: _Node) -> None:
+        job = self._jobs[attempt.id] = _Job(attempt, node, len(attempt.inputs) + 1)
+        refused = refusal(attempt.runs_in, attempt.timeout_s, attempt.node, self.features)
+        if refused is not None:
+            self._end(job, Failed(attempt.id, Failure(FailureKind.UNSUPPORTED, refused, retryable=False)))
             return
-        node = self._nodes.get(attempt.node)
-        if node is not None:
-            heapq.heappush(node.queue, (attempt.priority, next(self._order), attempt))
-            self._fill(node)
+        for source in attempt.inputs:
+            self._store.want(source.key, partial(self._came, job, source.key))
+        self._count_down(job)
+
+    def _came(self, job: _Job, key: AttemptId, value: Payload | None) -> None:
+        if self._jobs.get(job.attempt.id) is not job:
+            return  # it ended before
+        if value is not None:
+            self._count_down(job)
+        else:
+            reason = self._reasons.get(key, "it was not made, or is not there any more")
+            self._end(job, _input_missing(job, f"(made by {key}) could not be had: {reason}"))
+
+    def _count_down(self, job: _Job) -> None:
+        job.missing -= 1
+        if not job.missing:
+            heapq.heappush(job.node.queue, (job.attempt.priority, next(self._order), job))
+            self._fill(job.node)
+
+    def _end(self, job: _Job, event: Failed | Cancelled) -> None:
+        """Nothing comes of the attempt, and nobody waits for its result."""
+        del self._jobs[job.attempt.id]
+        self._tell(event)
+        self._store.free([job.attempt.id])
 
     def _fill(self, node: _Node) -> None:
-        while node.queue and node.idle:
-            attempt = heapq.heappop(node.queue)[2]
-            slot = heapq.heappop(node.idle)
-            node.running[attempt.id] = attempt
-            inputs = [self._values[source.key].load() for source in attempt.inputs]
+        while node.queue and len(node.busy) < node.info.slots:
+            job = heapq.heappop(node.queue)[2]
+            if self._jobs.get(job.attempt.id) is job:  # else it was cancelled
+                self._start(job, node)
+
+    def _start(self, job: _Job, node: _Node) -> None:
+        inputs = [value for source in job.attempt.inputs if (value := self._store.get(source.key)) is not None]
+        if len(inputs) < len(job.attempt.inputs):
+            self._end(job, _input_missing(job, "was freed before the attempt could start"))
+            return
+        slot = job.slot = next(slot for slot in range(node.info.slots) if slot not in node.busy)
+        node.busy.add(slot)
+        if slot not in node.workers:
+            node.workers[slot] = _Worker(f"handoff-lab {job.attempt.node}/{slot}")
+        self._tell(Started(job.attempt.id, time.time(), slot))
+        node.workers[slot].do(partial(self._work, job, slot, inputs))
+
+    def _finish(self, job: _Job, slot: int, outcome: Outcome | Failure, started: float, ended: float) -> None:
+        id, node = job.attempt.id, job.node
+        node.busy.discard(slot)
+        if self._jobs.get(id) is not job:
+            return  # its node is gone
+        if isinstance(outcome, Failure):
+            self._end(job, Failed(id, outcome, started, ended, slot))
+        else:
+            del self._jobs[id]
+            node.made.add(id)
+            self._tell(Finished(id, started, ended, slot=slot))
+            self._store.put(id, Live(outcome.value))
+        self._fill(node)
+        self._flush()
+
+    # -- on the slot's thread ----------------------------------------------------
+
+    def _work(self, job: _Job, slot: int, inputs: Sequence[Payload]) -> None:
+        started = time.time()
+        outcome = self._execute(job.attempt, inputs)
+        self._loop.call_soon_threadsafe(partial(self._finish, job, slot, outcome, started, time.time()))
+
+    def _execute(self, attempt: Attempt, inputs: Sequence[Payload]) -> Outcome | Failure:
+        """The function's outcome. ``SystemExit`` may come from anything that is unpickled."""
+        try:
             codes = [self._codes[key].value for key in attempt.codes]
             retry_on = self._codes[attempt.retry_on].value if attempt.retry_on else Exception
-            self._emit([Started(attempt.id, time.time(), slot)])
-            threading.Thread(
-                target=self._work,
-                args=(node, attempt, slot, codes, inputs, retry_on),
-                name=f"handoff-lab {attempt.node}/{slot} {attempt.label}",
-                daemon=True,
-            ).start()
+            if isinstance(attempt.recipe, bytes):
+                attempt = replace(attempt, recipe=pickle.loads(attempt.recipe))
+        except BaseException as error:
+            return code_failure(f"the code of {attempt.label!r}", error)
+        values: list[Any] = []
+        for position, payload in enumerate(inputs):
+            try:
+                values.append(payload.load())
+            except BaseException as error:
+                return input_failure(position, error)
+        return execute(attempt, codes, values, retry_on)
 
-    def _work(
-        self,
-        node: _Node,
-        attempt: Attempt,
-        slot: int,
-        codes: Sequence[Any],
-        inputs: Sequence[Any],
-        retry_on: Any,
-    ) -> None:
-        started = time.time()
-        outcome = execute(attempt, codes, inputs, retry_on)
-        ended = time.time()
 
-        def report() -> None:
-            node.running.pop(attempt.id, None)
-            if node.lost:
-                return
-            event: BackendEvent
-            if isinstance(outcome, Failure):
-                event = Failed(attempt.id, outcome, started, ended, slot)
-            else:
-                self.put(attempt.id, Live(outcome.value))
-                event = Finished(attempt.id, started, ended, slot=slot)
-            if slot < node.info.slots:
-                heapq.heappush(node.idle, slot)
-            self._emit([event])
-            self._fill(node)
+def _input_missing(job: _Job, story: str) -> Failed:
+    return Failed(job.attempt.id, Failure(FailureKind.INPUT, f"an input {story}"))
 
-        self._loop.call_soon_threadsafe(report)
+
+def _end_workers(node: _Node, slots: int) -> None:
+    """Let the threads of slots beyond these end, when they have done what they are at."""
+    for slot in [slot for slot in node.workers if slot >= slots]:
+        node.workers.pop(slot).end()

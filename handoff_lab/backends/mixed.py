@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from handoff_lab.backends.base import Code, Emit, Reply
+from handoff_lab._errors import BackendError
+from handoff_lab.backends.base import Code, Emit, Feature, Reply
 from handoff_lab.backends.kernels import KernelBackend
 from handoff_lab.backends.local import LocalBackend
-from handoff_lab.messages import HERE, Attempt, AttemptId, Failed, Failure, FailureKind, NodeInfo, Source
-from handoff_lab.store.payload import Frames, Payload
+from handoff_lab.messages import HERE, Attempt, AttemptId, Failure, NodeInfo, ResultLost, Source
+from handoff_lab.store.payload import Frames, Payload, Unpicklable
 from handoff_lab.transport.loop import Loop
 
 LOCAL = "local"
@@ -24,12 +26,13 @@ class MixedBackend:
     local node makes counts as held HERE by the kernels, and what it needs is fetched before its attempt is queued.
     """
 
-    features = KernelBackend.features
+    features = KernelBackend.features | LocalBackend.features
 
     def __init__(self, nodes: Mapping[str, Mapping[str, float]], *, name: str, host: str = "127.0.0.1") -> None:
         self._kernels = KernelBackend({n: c for n, c in nodes.items() if n != LOCAL}, name=name, host=host)
         self._local = LocalBackend({n: c for n, c in nodes.items() if n == LOCAL})
-        self._shared: set[AttemptId] = set()  # results of the local node that the kernels can have
+        self._shared: set[AttemptId] = set()  # results of the local node that the kernels have, or will
+        self._fetching: set[AttemptId] = set()  # values on their way to the local node
         self._emit: Emit
 
     @property
@@ -55,6 +58,10 @@ class MixedBackend:
     def _of(self, node: str) -> KernelBackend | LocalBackend:
         return self._local if node == LOCAL else self._kernels
 
+    def features_of(self, node: str) -> frozenset[Feature]:
+        """The local node can do less than the others."""
+        return self._of(node).features
+
     def add_node(self, name: str, capabilities: Mapping[str, float], labels: Mapping[str, str]) -> None:
         """Start a kernel, or make this process a node when it is named ``"local"``."""
         self._of(name).add_node(name, capabilities, labels)
@@ -74,22 +81,12 @@ class MixedBackend:
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Hand each attempt to the backend of its node, with what it needs from the other side."""
-        here: list[Attempt] = []
-        away: list[Attempt] = []
-        for attempt in attempts:
-            if attempt.node == LOCAL:
-                here.append(attempt)
-                for source in attempt.inputs:
-                    self._bring(source, attempt)
-            elif all(source.node != LOCAL for source in attempt.inputs):
-                away.append(attempt)
-            elif self._share(attempt):
-                moved = tuple(replace(s, node=HERE) if s.node == LOCAL else s for s in attempt.inputs)
-                away.append(replace(attempt, inputs=moved))
-        if here:
-            self._local.submit(here)
-        if away:
-            self._kernels.submit(away)
+        here = [attempt for attempt in attempts if attempt.node == LOCAL]
+        self._local.submit(here)  # first: fetching may fail at once
+        for attempt in here:
+            for source in attempt.inputs:
+                self._bring(source)
+        self._kernels.submit([self._share(attempt) for attempt in attempts if attempt.node != LOCAL])
 
     def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
         """Cancel on whichever has it."""
@@ -116,6 +113,8 @@ class MixedBackend:
 
     def run_cell(self, node: str, source: str, on_message: Any, on_done: Any) -> None:
         """Run a cell in a node's kernel."""
+        if node == LOCAL:
+            raise BackendError(f"node {LOCAL!r} is this process and has no kernel of its own; run the cell right here")
         self._kernels.run_cell(node, source, on_message, on_done)
 
     def interrupt_cell(self, node: str) -> None:
@@ -124,35 +123,47 @@ class MixedBackend:
 
     # -- between the two -----------------------------------------------------
 
-    def _bring(self, source: Source, attempt: Attempt) -> None:
-        """Give the local node a value that lies elsewhere; its attempt waits for it."""
-        if source.node == LOCAL:
+    def _bring(self, source: Source) -> None:
+        """Give the local node a value that lies elsewhere."""
+        key = source.key
+        if source.node == LOCAL or key in self._local or key in self._fetching:
             return
         if source.inline is not None:
-            self._local.put(source.key, Frames(source.inline))
+            self._local.put(key, Frames(source.inline))
+        else:
+            self._fetching.add(key)
+            self._kernels.get(key, source.node, partial(self._brought, source))
+
+    def _brought(self, source: Source, value: Payload | Failure) -> None:
+        self._fetching.discard(source.key)
+        if not isinstance(value, Failure):
+            self._local.put(source.key, value)
             return
+        if source.node != HERE:
+            self._emit([ResultLost(source.key, source.node)])
+        self._local.give_up(source.key, value.message)
 
-        def arrived(value: Payload | Failure) -> None:
-            if isinstance(value, Failure):
-                self._local.withdraw(attempt.id)
-                self._emit([Failed(attempt.id, value)])
-            else:
-                self._local.put(source.key, value)
-
-        self._kernels.get(source.key, source.node, arrived)
-
-    def _share(self, attempt: Attempt) -> bool:
-        """Give the kernels the values of the local node that ``attempt`` needs; False if one can't be pickled."""
+    def _share(self, attempt: Attempt) -> Attempt:
+        """The attempt, reading HERE what the local node makes; the kernels get that when it is made."""
+        if all(source.node != LOCAL for source in attempt.inputs):
+            return attempt
         for source in attempt.inputs:
-            if source.node != LOCAL or source.key in self._shared:
-                continue
-            try:
-                frames = Frames.dump(self._local.value(source.key).load())
-            except Exception as error:
-                message = f"an input from node {LOCAL!r} cannot be pickled: {error}"
-                failure = Failure(FailureKind.INPUT, message, type(error).__name__, retryable=False)
-                self._emit([Failed(attempt.id, failure)])
-                return False
-            self._shared.add(source.key)
-            self._kernels.put(source.key, frames)
-        return True
+            if source.node == LOCAL and source.key not in self._shared:
+                self._shared.add(source.key)
+                self._local.want(source.key, partial(self._hand_on, source.key))
+        return replace(attempt, inputs=tuple(replace(s, node=HERE) if s.node == LOCAL else s for s in attempt.inputs))
+
+    def _hand_on(self, key: AttemptId, value: Payload | None) -> None:
+        if value is None:
+            self._kernels.free([key])  # who waits for it hears that it will not come
+        else:
+            self._kernels.put(key, _pickled(value))
+
+
+def _pickled(value: Payload) -> Frames:
+    """The value for other processes; one that can't be pickled fails those who load it, with the reason."""
+    try:
+        return Frames.dump(value.load())
+    except Exception as error:
+        message = f"what node {LOCAL!r} made cannot be pickled: {error}; pin its consumers to {LOCAL!r} too"
+        return Frames.dump(Unpicklable(message))

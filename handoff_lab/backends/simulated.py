@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from handoff_lab._errors import BackendError
 from handoff_lab.allocation.loads import slots
 from handoff_lab.allocation.problem import Link
 from handoff_lab.backends.base import Code, Emit, Feature, Reply
@@ -130,8 +131,14 @@ class SimulatedBackend:
         """The nodes that are there now."""
         return {name: node.info for name, node in self._nodes.items()}
 
+    def features_of(self, node: str) -> frozenset[Feature]:
+        """Everything, for every node."""
+        return self.features
+
     def add_node(self, name: str, capabilities: Mapping[str, float], labels: Mapping[str, str]) -> None:
         """Add a node; it is there at once."""
+        if name in self._nodes:
+            raise BackendError(f"there is a node {name!r} already; choose another name")
         parsed = parse_capabilities(capabilities)
         self._nodes[name] = _Node(NodeInfo(name, parsed, slots(parsed), labels=labels), delivered=self.now)
         self._tell(name, NodeJoined(self._nodes[name].info))

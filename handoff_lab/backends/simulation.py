@@ -35,6 +35,8 @@ class Simulation:
         Its nodes are there when the simulation is made.
     tracker, prefetch
         As `Scheduler` takes them.
+    timeouts
+        Whether attempts end when their functions' timeouts are up.
     watch
         Called after each answer of the scheduler, with the events that it was told and its commands.
     """
@@ -45,6 +47,7 @@ class Simulation:
         *,
         tracker: ResourceTracker | None = None,
         prefetch: int = 32,
+        timeouts: bool = True,
         watch: Watch | None = None,
     ) -> None:
         self.backend = backend
@@ -52,6 +55,7 @@ class Simulation:
         self.finished: dict[AttemptId, Finished] = {}
         self.ended: dict[str, Ended] = {}
         self.reports: list[tuple[float, Report]] = []
+        self._timeouts = timeouts
         self._watch = watch
         self._programs: dict[str, Program] = {}
         backend.open(None, self._hear)
@@ -117,5 +121,5 @@ class Simulation:
             tuple(Source(key, node) for key, node in start.sources),
             cost=scheduled.cost,
             priority=start.priority,
-            timeout_s=scheduled.function.timeout if scheduled.function is not None else None,
+            timeout_s=scheduled.function.timeout if self._timeouts and scheduled.function is not None else None,
         )

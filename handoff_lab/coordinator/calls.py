@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from handoff_lab.coordinator.codes import CodeBook
 from handoff_lab.graph import Argument, Function
@@ -19,6 +20,15 @@ from handoff_lab.messages import (
     Use,
 )
 from handoff_lab.scheduler import Program
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """How one function is called: keys of its code and the recipe, live and pickled."""
+
+    codes: tuple[str, ...]
+    recipe: Recipe | None = None
+    packed: bytes | Failure | None = None
 
 
 class Calls:
@@ -41,28 +51,36 @@ class Calls:
         self._setup = tuple(codes.key(source) for source in setup)
         self._inline = inline
         # all code is pickled now: a later edit of a notebook cell doesn't reach this run
-        self._described = [self._describe(index) for index in range(len(program.functions))]
+        self._calls = [self._describe(index) for index in range(len(program.functions))]
 
-    def attempt(self, start: Start, target_node: str) -> Attempt | Failure:
+    def attempt(self, start: Start, target_node: str, elsewhere: bool) -> Attempt | Failure:
         """The attempt that ``start`` asks for, or why it can't be made.
 
-        ``target_node`` is the node of the consumer when it is a serializer that starts.
+        Parameters
+        ----------
+        target_node
+            The node of the consumer when it is a serializer that starts.
+        elsewhere
+            Whether the node is another process, to which code and constants go pickled.
         """
         index = start.id.function
         scheduled = self._program.functions[index]
         function = scheduled.function
-        keys, recipe = self._described[index]
+        call = self._calls[index]
+        recipe = call.packed if elsewhere else call.recipe
+        if isinstance(recipe, Failure):
+            return recipe
         if function is None:
             recipe = Recipe((Use(0), Constant(start.node), Constant(target_node)))
         retry_on = self._retry_on(function)
-        for key in (*keys, *((retry_on,) if retry_on else ())):
-            if key in self._codes.broken:
+        for key in (*call.codes, *((retry_on,) if retry_on else ())):
+            if elsewhere and key in self._codes.broken:
                 return self._codes.broken[key]
         return Attempt(
             start.id,
             start.node,
             str(scheduled.id),
-            keys,
+            call.codes,
             tuple(Source(key, node, self._inline.get(key)) for key, node in start.sources),
             recipe,
             scheduled.cost,
@@ -78,20 +96,20 @@ class Calls:
             return None
         return self._codes.key(function.retry_on)
 
-    def _describe(self, index: int) -> tuple[tuple[str, ...], Recipe | None]:
+    def _describe(self, index: int) -> _Call:
         scheduled = self._program.functions[index]
-        if scheduled.given is not None:
-            return (), None
-        if scheduled.function is None:
-            return (self._codes.key(self._program.serializers[index]),), None
+        if scheduled.beside is not None:
+            return _Call((self._codes.key(self._program.serializers[index]),))
+        if scheduled.function is None:  # an input
+            return _Call(())
         function = scheduled.function
         keys = [self._codes.key(function.code)]
         if function.retry_on is not Exception:
             self._codes.key(function.retry_on)
         if self._is_plain(function):
-            return tuple(keys), None
+            return _Call(tuple(keys))
         recipe = _RecipeWriter(self._program, self._functions, self._codes, function, keys).write(function)
-        return tuple(keys), recipe
+        return _Call(tuple(keys), recipe, self._codes.packed(recipe))
 
     def _is_plain(self, function: Function) -> bool:
         return (

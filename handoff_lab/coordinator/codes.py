@@ -10,7 +10,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from handoff_lab._units import format_bytes
-from handoff_lab.messages import Failure, FailureKind
+from handoff_lab.messages import Failure, FailureKind, Recipe
 from handoff_lab.node.execution import Sourced
 
 CODE_LIMIT = 64 * 10**6  # bytes of one pickled function, with the globals that it names
@@ -62,6 +62,15 @@ class CodeBook:
             self._kept.append(value)
         return key
 
+    def packed(self, recipe: Recipe) -> bytes | Failure | None:
+        """A recipe as it is now, constants and all, where code is pickled."""
+        if not self._pickle:
+            return None
+        try:
+            return dump(recipe)
+        except Exception as error:
+            return _unpicklable("its arguments", error)
+
     def _enter(self, value: Any) -> str:
         if not self._pickle:
             key = f"{self._run}/{len(self._kept)}"
@@ -71,7 +80,9 @@ class CodeBook:
             data = dump(_with_source(value))
         except Exception as error:
             key = f"{self._run}/broken/{len(self._kept)}"
-            self.broken[key] = _unpicklable(value, error)
+            self.codes[key] = LiveCode(value)  # nodes in this process can still run it
+            name = getattr(value, "__qualname__", repr(value))
+            self.broken[key] = _unpicklable(f"the code of {name}", error)
             return key
         key = hashlib.sha256(data).hexdigest()[:32]
         if len(data) > CODE_LIMIT:
@@ -96,11 +107,10 @@ def _with_source(value: Any) -> Any:
     return Sourced(value, code.co_filename, "".join(lines)) if lines else value
 
 
-def _unpicklable(value: Any, error: Exception) -> Failure:
-    name = getattr(value, "__qualname__", repr(value))
+def _unpicklable(what: str, error: Exception) -> Failure:
     return Failure(
         FailureKind.CODE,
-        f"the code of {name} cannot be pickled: {error}; build such objects inside the function instead",
+        f"{what} cannot be pickled: {error}; build such objects inside the function instead",
         type_name=type(error).__name__,
         retryable=False,
     )

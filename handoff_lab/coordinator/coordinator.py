@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any
 
 from handoff_lab._errors import BackendError
 from handoff_lab.backends.base import Backend, Code, Feature
 from handoff_lab.coordinator.delivery import Delivery
 from handoff_lab.coordinator.state import RunState
+from handoff_lab.coordinator.thread import LoopThread
 from handoff_lab.messages import (
     Attempt,
     AttemptId,
     BackendEvent,
+    Cancelled,
     Command,
     Ended,
     Failed,
@@ -26,7 +27,9 @@ from handoff_lab.messages import (
     FailureKind,
     Finished,
     Free,
+    NodeChanged,
     NodeJoined,
+    NodeLoad,
     NodeLost,
     Report,
     Start,
@@ -37,10 +40,8 @@ from handoff_lab.resources import ResourceTracker
 from handoff_lab.scheduler import RunOptions, Scheduler
 from handoff_lab.store.payload import Payload
 from handoff_lab.telemetry.events import Event
-from handoff_lab.transport.loop import Loop
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class Coordinator:
@@ -50,110 +51,110 @@ class Coordinator:
         self.backend = backend
         self.scheduler = Scheduler(tracker)
         self.inline: dict[AttemptId, tuple[bytes, ...]] = {}  # small results, kept here too
-        self._loop = Loop()
+        self.last_seen: dict[str, float] = {}  # wall-clock time at which a node last said anything, by name
+        self._thread = LoopThread(f"{name} coordinator", self._shut)
         self._delivery = Delivery(name)
         self._runs: dict[str, RunState] = {}
         self._inbox: deque[BackendEvent] = deque()
         self._outbox: list[Attempt] = []
+        self._starting: set[str] = set()  # nodes that were asked for and are not there yet
         self._lost: dict[str, str] = {}  # why nodes went, by name
-        self._waiters: list[tuple[Callable[[], bool], Future[None]]] = []
-        self._promises: set[Future[Any]] | None = set()
-        self._promises_lock = threading.Lock()
+        self._changes: Counter[str] = Counter()  # changes of capabilities that nodes were asked for
+        self._changed: Counter[str] = Counter()  # and those that they made
         self._pumping = False
-        self._closed = False
-        self._thread = threading.Thread(target=self._work, name=f"{name} coordinator", daemon=True)
+        self.call, self.wait_until = self._thread.call, self._thread.wait_until
 
-    def open(self) -> None:
-        """Start the thread and the backend."""
+    def open(self, nodes: Iterable[str]) -> None:
+        """Start the thread and the backend, which begins to start ``nodes``."""
+        self._starting.update(nodes)
         self._thread.start()
         try:
-            self.call(lambda: self.backend.open(self._loop, self._take))
+            self.call(lambda: self.backend.open(self._thread.loop, self._take))
         except BaseException:
             self.close()
             raise
 
-    def close(self) -> None:
-        """Cancel what runs, end the backend's nodes and the thread. Does nothing the second time."""
-        if self._closed:
-            return
-        self._closed = True
-        self._loop.call_soon_threadsafe(self._shut)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-            self._delivery.close()
-
-    def call(self, function: Callable[[], T]) -> T:
-        """What ``function`` returns or raises, called on the coordinator's thread."""
-        if threading.current_thread() is self._thread:
-            return function()
-        future: Future[T] = self._promise()
-
-        def call() -> None:
-            try:
-                future.set_result(function())
-            except BaseException as error:
-                future.set_exception(error)
-
-        self._loop.call_soon_threadsafe(call)
-        return future.result()
-
-    def _promise(self) -> Future[Any]:
-        """A future that fails when the cluster is closed before it is kept."""
-        future: Future[Any] = Future()
-        with self._promises_lock:
-            if self._promises is None:
-                raise _closed_error()
-            self._promises.add(future)
-        future.add_done_callback(self._kept)
-        return future
-
-    def _kept(self, future: Future[Any]) -> None:
-        with self._promises_lock:
-            if self._promises is not None:
-                self._promises.discard(future)
+    def close(self, wait: bool = True) -> None:
+        """Cancel what runs, end the backend's nodes and the thread. Closing twice does no harm."""
+        self._thread.close(wait)
+        self._delivery.close(wait)
 
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
-        return self._closed
-
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until ``condition``, looked at on the coordinator's thread after each event, is true."""
-        future = self._promise()
-        self.call(lambda: self._waiters.append((condition, future)))
-        self.call(self._tell_waiters)
-        future.result()
+        return self._thread.closing
 
     # -- nodes ---------------------------------------------------------------
 
-    def wait_for_nodes(self, names: Iterable[str]) -> dict[str, str]:
-        """Wait until these nodes are there or failed to come; why each of the latter did."""
+    def add_node(self, name: str | None, capabilities: Mapping[str, float]) -> str:
+        """Start a node, and wait until it is there; its name."""
+
+        def add() -> str:
+            taken = self.backend.nodes().keys() | self._starting
+            chosen = name or next(f"node-{i}" for i in range(1, len(taken) + 2) if f"node-{i}" not in taken)
+            if chosen in taken:
+                raise BackendError(f"there is a node {chosen!r} already; choose another name")
+            self._starting.add(chosen)
+            self._lost.pop(chosen, None)
+            self.backend.add_node(chosen, capabilities, {})
+            return chosen
+
+        chosen = self.call(add)
+        self.wait_for_nodes([chosen])
+        return chosen
+
+    def wait_for_nodes(self, names: Iterable[str]) -> None:
+        """Wait until these nodes are there; raises why one could not be started."""
         wanted = set(names)
-        self.wait_until(lambda: wanted <= self.scheduler.nodes | self._lost.keys())
-        return {name: self._lost[name] for name in wanted & self._lost.keys()}
+        self.wait_until(lambda: not wanted & self._starting)
+        lost = self.call(lambda: {name: self._lost[name] for name in sorted(wanted) if name in self._lost})
+        if lost:
+            reasons = "; ".join(f"{name!r}: {reason}" for name, reason in lost.items())
+            raise BackendError(f"nodes could not be started: {reasons}")
 
-    def drain(self, name: str) -> None:
-        """Start nothing more on a node, and wait until nothing runs there."""
-        self.call(lambda: self._carry_out(self.scheduler.drain(name, time.monotonic())))
-        self.wait_until(lambda: self.scheduler.in_flight(name) == 0)
+    def remove_node(self, name: str, drain: bool) -> None:
+        """Let a node go, after what runs there if ``drain``, and wait until it is gone."""
+        if drain:
+            self._drain(name)
 
-    def remove_node(self, name: str) -> None:
-        """Let a node go, and wait until it is gone."""
-        self.call(lambda: self.backend.remove_node(name))
+        def remove() -> None:
+            if name in self.backend.nodes():
+                self.backend.remove_node(name)
+
+        self.call(remove)
         self.wait_until(lambda: name not in self.scheduler.nodes)
+
+    def _drain(self, name: str) -> None:
+        """Start nothing more on a node, and wait until nothing runs there; an interrupt takes it back."""
+        self.call(lambda: self._carry_out(self.scheduler.drain(name, time.monotonic())))
+        try:
+            self.wait_until(lambda: name not in self.scheduler.nodes or self.scheduler.in_flight(name) == 0)
+        except BaseException:
+            self.call(lambda: self._carry_out(self.scheduler.undrain(name, time.monotonic())))
+            raise
+
+    def set_capabilities(self, name: str, capabilities: Mapping[str, float]) -> None:
+        """Change what a node has, and wait until it says so."""
+
+        def change() -> int:
+            self._changes[name] += 1
+            self.backend.set_capabilities(name, capabilities)
+            return self._changes[name]
+
+        number = self.call(change)
+        self.wait_until(lambda: self._changed[name] >= number or name not in self.scheduler.nodes)
 
     def run_cell(self, node: str, source: str, on_message: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Run a cell in a node's kernel; messages are handed over on the caller's thread."""
-        messages: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
+        messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        reply = self._thread.promise()
+        reply.add_done_callback(lambda _: messages.put(None))
         run = self._kernel_verb("run_cell")
-        self.call(
-            lambda: run(node, source, lambda m: messages.put(("message", m)), lambda r: messages.put(("reply", r)))
-        )
-        while True:
-            kind, content = messages.get()
-            if kind == "reply":
-                return content
-            on_message(content)
+        self.call(lambda: run(node, source, messages.put, reply.set_result))
+        while (message := messages.get()) is not None:
+            on_message(message)
+        content: dict[str, Any] = reply.result()
+        return content
 
     def interrupt_cell(self, node: str) -> None:
         """Interrupt what ``run_cell`` runs."""
@@ -184,6 +185,7 @@ class Coordinator:
             except BaseException:
                 del self._runs[state.id]
                 raise
+            state.failures = self.scheduler.progress(state.id).failures
             self.backend.load(codes)
             for key, value in inputs.items():
                 self.backend.put(key, value)
@@ -197,7 +199,7 @@ class Coordinator:
 
     def fetch(self, run: str, function: int) -> Future[Payload | Failure]:
         """A result, wherever it lies."""
-        future: Future[Payload | Failure] = self._promise()
+        future: Future[Payload | Failure] = self._thread.promise()
 
         def fetch() -> None:
             holder = self.scheduler.holder(run, function)
@@ -223,44 +225,36 @@ class Coordinator:
         return self.call(look)
 
     def forget(self, run: str) -> None:
-        """Free everything that a run left behind; a run that still goes on is cancelled first."""
+        """Free everything that a run left behind, once it is over. Called from finalizers: never waits."""
 
         def forget() -> None:
             state = self._runs.get(run)
             if state is None:
                 return
-            if self.scheduler.is_over(run):
-                del self._runs[run]
-                self._carry_out(self.scheduler.forget(run))
-            else:
-                state.when_over(lambda: self._loop.call_soon_threadsafe(forget))
-                self._carry_out(self.scheduler.cancel(run, time.monotonic()))
+            if not self.scheduler.is_over(run):
+                state.when_over(lambda: self._thread.loop.call_soon_threadsafe(forget))
+                return
+            del self._runs[run]
+            self._delivery.withdraw(state)
+            self._carry_out(self.scheduler.forget(run))
 
-        if not self._closed:
-            self._loop.call_soon_threadsafe(forget)
+        if not self.closed:
+            self._thread.loop.call_soon_threadsafe(forget)
 
     # -- on the coordinator's thread -----------------------------------------
 
-    def _work(self) -> None:
-        self._loop.run()
-        self._loop.close()
-        with self._promises_lock:
-            broken, self._promises = self._promises or set(), None
-        for future in broken:
-            future.set_exception(_closed_error())
-
     def _shut(self) -> None:
         now = time.monotonic()
-        for run, state in self._runs.items():
-            if not self.scheduler.is_over(run):
-                self._carry_out(self.scheduler.cancel(run, now))
-                if not self.scheduler.is_over(run):
-                    self._delivery.end(state, Ended(run, "cancelled"))
-        self._inbox.clear()
         try:
-            self.backend.close()
+            for run, state in self._runs.items():
+                if state.end is None and not self.scheduler.is_over(run):
+                    self._carry_out(self.scheduler.cancel(run, now))
+                    if not self.scheduler.is_over(run):
+                        self._delivery.end(state, Ended(run, "cancelled"))
         finally:
-            self._loop.stop()
+            self._inbox.clear()
+            self.backend.close()
+            self._delivery.close(wait=False)
 
     def _take(self, events: Sequence[BackendEvent]) -> None:
         """Take events from the backend; those it emits while commands are carried out wait their turn."""
@@ -277,27 +271,40 @@ class Coordinator:
                 self._inbox.clear()
                 for event in events:
                     self._note(event)
-                self._obey(self.scheduler.handle(events, time.monotonic()))
+                self._obey(self._decide(events))
         finally:
             self._pumping = False
-        self._tell_waiters()
+        self._thread.look()
+
+    def _decide(self, events: Sequence[BackendEvent]) -> Sequence[Command]:
+        """What follows from ``events``; runs about which the scheduler fails end, so that no one waits for ever."""
+        try:
+            return self.scheduler.handle(events, time.monotonic())
+        except Exception as error:
+            log.exception("the scheduler failed; this is a bug of handoff_lab")
+            for run in {event.id.run for event in events if isinstance(event, Finished | Failed | Cancelled)}:
+                if run in self._runs and not self.scheduler.is_over(run):
+                    failure = Failure(FailureKind.NODE, f"the scheduler failed: {error!r}", retryable=False)
+                    self._delivery.end(self._runs[run], Ended(run, "failed", failure=failure))
+            return ()
 
     def _note(self, event: BackendEvent) -> None:
         """Keep what the scheduler has no use for."""
         match event:
             case Finished(inline=inline) if inline is not None:
                 self.inline[event.id] = inline
-            case Failed() if event.id.run in self._runs:
-                self._runs[event.id.run].failures[event.id.function] = event.failure
+            case NodeLoad():
+                self.last_seen[event.name] = time.time()
+            case NodeChanged():
+                self._changed[event.name] += 1
             case NodeJoined():
+                self.last_seen[event.info.name] = time.time()
+                self._starting.discard(event.info.name)
                 self._lost.pop(event.info.name, None)
             case NodeLost():
+                self.last_seen.pop(event.name, None)
+                self._starting.discard(event.name)
                 self._lost[event.name] = event.reason
-
-    def _tell_waiters(self) -> None:
-        for waiter in [w for w in self._waiters if w[0]()]:
-            self._waiters.remove(waiter)
-            waiter[1].set_result(None)
 
     def _carry_out(self, commands: Iterable[Command]) -> None:
         self._pumping, before = True, self._pumping
@@ -321,7 +328,7 @@ class Coordinator:
                     self.backend.cancel(command.id, command.how)
                 case Wake():
                     delay = max(0.0, command.at - time.monotonic())
-                    self._loop.call_later(delay, self._wake)
+                    self._thread.loop.call_later(delay, self._wake)
                 case Free():
                     for key in command.keys:
                         self.inline.pop(key, None)
@@ -344,7 +351,8 @@ class Coordinator:
 
     def _start(self, start: Start) -> None:
         state = self._runs[start.id.run]
-        attempt = state.calls.attempt(start, self.scheduler.target_node(start.id))
+        elsewhere = Feature.PROCESSES in self.backend.features
+        attempt = state.calls.attempt(start, self.scheduler.target_node(start.id), elsewhere)
         if isinstance(attempt, Failure):
             self._inbox.append(Failed(start.id, attempt))
         else:
@@ -352,7 +360,3 @@ class Coordinator:
 
     def _wake(self) -> None:
         self._carry_out(self.scheduler.wake(time.monotonic()))
-
-
-def _closed_error() -> BackendError:
-    return BackendError("the cluster is closed; make a new one")

@@ -1,6 +1,7 @@
 """The thread that tells the outside what happened: records, telemetry handlers, the run's log, the user's result store.
 
-What a handler does takes no time from the coordinator. Events of a run arrive in order, its end last.
+What a handler does takes no time from the coordinator. Events of a run arrive in order, its end last, whatever
+handlers and stores raise.
 """
 
 from __future__ import annotations
@@ -36,29 +37,43 @@ class Delivery:
         """Deliver the end of a run, after all its events."""
         self._queue.put(lambda: run.finish(end))
 
-    def close(self) -> None:
+    def withdraw(self, run: RunState) -> None:
+        """Take the results of a run that nobody holds any more out of the user's store."""
+        run.publish = None
+        if run.withdraw is not None:
+            self._queue.put(run.withdraw)
+
+    def close(self, wait: bool = True) -> None:
         """Deliver what is left, then end the thread."""
         self._queue.put(None)
-        if threading.current_thread() is not self._thread:
+        if wait and threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _work(self) -> None:
         while (call := self._queue.get()) is not None:
-            try:
-                call()
-            except Exception:
-                log.exception("an event could not be delivered")
+            _guarded(call)
 
     def _tell(self, batch: Sequence[tuple[Sequence[RunState], Event]]) -> None:
         for runs, event in batch:
             for run in runs:
-                run.apply(event)
+                _guarded(run.apply, event)
                 if run.publish is not None and event.name == FUNCTION_STOP:
-                    self._publish(run.publish, event)
-            dispatch(event)
+                    _publish(run.publish, event)
+            _guarded(dispatch, event)
+        for run in {id(run): run for runs, _ in batch for run in runs}.values():
+            _guarded(run.flush)
 
-    def _publish(self, publish: Callable[[Hashable], None], event: Event) -> None:
-        try:
-            publish(event.metadata["function"])
-        except Exception:
-            log.exception("the result store did not take the result of %r", event.metadata["function"])
+
+def _guarded(call: Callable[..., None], *args: object) -> None:
+    """What one listener raises, a cancellation among it, must not keep the rest from those who wait."""
+    try:
+        call(*args)
+    except BaseException:
+        log.exception("an event could not be delivered")
+
+
+def _publish(publish: Callable[[Hashable], None], event: Event) -> None:
+    try:
+        publish(event.metadata["function"])
+    except BaseException:
+        log.exception("the result store did not take the result of %r", event.metadata["function"])

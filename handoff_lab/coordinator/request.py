@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, TypeAlias, TypedDict
@@ -22,6 +25,7 @@ from handoff_lab.scheduler import RunOptions, compile_program
 from handoff_lab.store.payload import Frames, Live, Payload
 from handoff_lab.telemetry.record import RunRecord
 
+_registry_lock = threading.RLock()
 Given: TypeAlias = Mapping[Hashable, tuple[AttemptId, str]]
 
 
@@ -66,9 +70,11 @@ class Request:
         """Check everything that can be known to be wrong before a node is asked."""
         if on_error not in ("stop", "continue"):
             raise ValueError(f"on_error is {on_error!r}; it must be 'stop' or 'continue'")
-        _require_number("max_retries", max_retries, 0)
-        _require_number("max_concurrency", max_concurrency, 1)
-        _require_number("timeout", timeout, 0)
+        _require_whole("max_retries", max_retries, 0)
+        if max_concurrency is not None:
+            _require_whole("max_concurrency", max_concurrency, 1)
+        if timeout is not None:
+            _require_seconds("timeout", timeout)
         strategy = allocation_strategy or "first_available"
         options = RunOptions(
             allocator=resolve_allocator(strategy),
@@ -121,19 +127,13 @@ def prepare(
     run = secrets.token_hex(4)
     program = compile_program(request.dag, request.targets, run=run, given=given)
     codes = CodeBook(run, pickle)
-    fresh = [module for module in by_value if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
-    for module in fresh:
-        cloudpickle.register_pickle_by_value(module)
-    try:
+    with _by_value(by_value):
         calls = Calls(program, request.dag.functions, codes, request.setup, inline)
         values = {
             AttemptId(run, program.index[id], 0): _pack(id, value, pickle)
             for id, value in request.inputs.items()
             if id in program.index and id not in given
         }
-    finally:
-        for module in fresh:
-            cloudpickle.unregister_pickle_by_value(module)
     return Prepared(RunState(run, request.dag, program, calls, RunRecord()), codes, values)
 
 
@@ -154,8 +154,25 @@ def _as_ids(targets: Hashable | Iterable[Hashable], dag: DAG) -> tuple[Hashable,
     return (targets,)
 
 
-def _require_number(name: str, value: object, least: float) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-        raise ValueError(f"{name} is {value!r}; it must be a number of at least {least}")
+@contextmanager
+def _by_value(modules: Sequence[ModuleType]) -> Iterator[None]:
+    """Let code of these modules travel by value; the registry is the whole process's, so one at a time."""
+    with _registry_lock:
+        fresh = [module for module in modules if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
+        for module in fresh:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in fresh:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def _require_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+
+
+def _require_seconds(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value!r}; it must be a number of seconds")

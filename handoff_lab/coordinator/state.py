@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 
 from handoff_lab.coordinator.calls import Calls
 from handoff_lab.graph import DAG
-from handoff_lab.messages import Ended, Failure
+from handoff_lab.messages import Ended
 from handoff_lab.scheduler import Program
+from handoff_lab.scheduler.state import FinalFailure
 from handoff_lab.telemetry.events import RUN_START, Event
 from handoff_lab.telemetry.log import RunLog
 from handoff_lab.telemetry.record import RunRecord
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -29,8 +33,9 @@ class RunState:
     log: RunLog | None = None  # open while the run goes on
     end: Ended | None = None
     over: threading.Event = field(default_factory=threading.Event)
-    failures: dict[int, Failure] = field(default_factory=dict)  # the last one of each function that failed
+    failures: Mapping[int, FinalFailure] = field(default_factory=dict)  # the scheduler's own, which grows
     publish: Callable[[Hashable], None] | None = None  # takes each finished function's id, for a result store
+    withdraw: Callable[[], None] | None = None  # takes everything out of the store again
     _callbacks: list[Callable[[], object]] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _watchers: int = 0
@@ -61,6 +66,11 @@ class RunState:
             with self._changed:
                 self._changed.notify_all()
 
+    def flush(self) -> None:
+        """See that the log outlives this process as far as it was told."""
+        if self.log is not None:
+            self.log.flush()
+
     def finish(self, end: Ended) -> None:
         """The run is over; everyone who waits hears of it."""
         if self.log is not None:
@@ -72,4 +82,7 @@ class RunState:
             callbacks, self._callbacks = self._callbacks, []
             self._changed.notify_all()
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except BaseException:  # the others wait, too
+                _log.exception("run %s could not tell that it is over", self.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Hashable, Mapping
 from collections.abc import Set as AbstractSet
@@ -149,6 +150,8 @@ def shape(function: Function) -> None:
         raise InvalidFunctionError(function.id, "batch_timeout says nothing without batch_size; give both")
     if function.parameters is not None:
         _named_once(function)
+    if function.inferred is None and (function.parameters or function.kwargs):
+        _filled_once(function)
 
 
 def _only_an_id(function: Function) -> None:
@@ -175,3 +178,28 @@ def _named_once(function: Function) -> None:
         raise InvalidFunctionError(
             function.id, "as_list makes one list of many, so args cannot name parameters; give ids"
         )
+
+
+def _filled_once(function: Function) -> None:
+    """Refuse a parameter that is filled by name and by position, where the signature is known."""
+    assert function.code is not None
+    before = 0 if function.init is None else 1  # the state that ``init`` made
+    count = before + len(function.extra_args) + (0 if function.parameters else _positions(function))
+    try:
+        parameters = list(inspect.signature(function.code).parameters.values())[:count]
+    except (TypeError, ValueError):
+        return
+    named = {*(function.parameters or ()), *function.kwargs}
+    for parameter in parameters:
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.name in named:
+            option = "kwargs" if parameter.name in function.kwargs else "args"
+            reason = f"{option} gives the parameter {parameter.name!r}, which another value fills by position"
+            raise InvalidFunctionError(function.id, f"{reason}; give that one by name, too")
+
+
+def _positions(function: Function) -> int:
+    """How many positions the results fill; those gathered into a list fill one."""
+    if function.argument_inclusion == "as_list":
+        return 1
+    gathered = sum(argument.argument_inclusion == "as_list" for argument in function.arguments)
+    return len(function.args) - gathered + bool(gathered)

@@ -202,7 +202,8 @@ class DAG:
         CyclicDependencyError
             When functions wait for each other.
         InvalidFunctionError
-            When collocation goes in a circle, or ends at an inline function or an input.
+            When collocation goes in a circle, or ends at an inline function or an input; when the
+            value of an inline function is to be serialized.
         """
         self._resolved.validate()
         return self

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
+from handoff_lab._errors import InvalidFunctionError
 from handoff_lab.graph.functions import ExceptionTypes, Function
 from handoff_lab.graph.references import Collocated, Inclusion
 
@@ -69,6 +70,8 @@ def function(code: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
 def make_function(code: Callable[..., Any], options: Mapping[str, Any]) -> Function:
     """The function that a decorator with these options makes of ``code``."""
+    if "id" not in options and not hasattr(code, "__name__"):
+        raise InvalidFunctionError(repr(code), "it has no name to go by; give it one with id=...")
     return Function(**{"id": getattr(code, "__name__", None), "args": None, **options, "code": code})
 
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from handoff_lab._errors import CyclicDependencyError, InvalidFunctionError, MissingFunctionError
 from handoff_lab.graph.closest import closest
 from handoff_lab.graph.functions import Function
-from handoff_lab.graph.references import Collocated
+from handoff_lab.graph.references import Argument, Collocated
 
 
 class Resolution:
@@ -56,10 +56,19 @@ class Resolution:
         for id, needed in self.dependencies.items():
             for dependency in needed:
                 self.require(dependency, needed_by=id)
+            self._check_edges(self.functions[id])
         if self.waiting:
             raise CyclicDependencyError(self._cycle())
         self.collocation_groups()
         self._valid = True
+
+    def _check_edges(self, function: Function) -> None:
+        for arg in function.args:
+            if not isinstance(arg, Argument) or self.functions[arg.id].type != "inline":
+                continue
+            if arg.serialize or arg.deserialize:
+                reason = f"it serializes {arg.id!r}, which is inline and never sent; put it on the args of {arg.id!r}"
+                raise InvalidFunctionError(function.id, reason)
 
     def require(self, id: Hashable, needed_by: Hashable) -> Function:
         """The function ``id``, or an error that says who wants it and what was probably meant."""

@@ -50,7 +50,7 @@ def from_wfformat(trace: str | PathLike[str] | Mapping[str, Any], *, name: str |
     """
     where, content = _load(trace)
     tasks = read_tasks(content, where)
-    dag = DAG(name or content.get("name") or "workflow")
+    dag = DAG(name or str(content.get("name") or "workflow"))
     dag.add(*(_function(task, tasks) for task in tasks.values()))
     return dag.validate()
 

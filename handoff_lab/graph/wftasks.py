@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from handoff_lab.graph.closest import closest
 
 _SERIAL_NUMBER = re.compile(r"_(ID)?\d+$")
 
-Files = dict[Hashable, float | None]
+Files = dict[str, float | None]
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Task:
 
 def read_tasks(content: Mapping[str, Any], where: str) -> dict[str, Task]:
     """The tasks by id, every dependency listed with the child."""
-    workflow = _need(content, "workflow", where)
+    workflow = _object(_need(content, "workflow", where), f"{where}: workflow")
     where = f"{where}: workflow"
     read = _split_form if "specification" in workflow else _flat_form
     tasks: dict[str, Task] = {}
@@ -54,13 +54,14 @@ def _split_form(workflow: Mapping[str, Any], where: str) -> Iterator[Task]:
     specification = workflow["specification"]
     tasks = _records(_need(specification, "tasks", f"{where}.specification"), f"{where}.specification.tasks")
     files = _records(specification.get("files", ()), f"{where}.specification.files")
-    sizes: Files = {_need(file, "id", place): _number(file, "sizeInBytes", place) for place, file in files}
-    executed = _records(workflow.get("execution", {}).get("tasks", ()), f"{where}.execution.tasks")
-    measured = {_need(task, "id", place): (place, task) for place, task in executed}
+    sizes: Files = {_name(file, "id", place): _number(file, "sizeInBytes", place) for place, file in files}
+    execution = _object(workflow.get("execution", {}), f"{where}.execution")
+    executed = _records(execution.get("tasks", ()), f"{where}.execution.tasks")
+    measured = {_name(task, "id", place): (place, task) for place, task in executed}
     for place, task in tasks:
-        id = _need(task, "id", place)
+        id = _name(task, "id", place)
         reads, writes = (
-            {file: sizes.get(file) for file in task[key]} if key in task else None
+            {file: sizes.get(file) for file in _names(task, key, place)} if key in task else None
             for key in ("inputFiles", "outputFiles")
         )
         yield _task(id, task, place, reads, writes, *measured.get(id, (place, {})))
@@ -69,10 +70,10 @@ def _split_form(workflow: Mapping[str, Any], where: str) -> Iterator[Task]:
 def _flat_form(workflow: Mapping[str, Any], where: str) -> Iterator[Task]:
     """Up to 1.4: one list of tasks that hold everything, and name each other by name or by id."""
     listed = list(_records(_need(workflow, "tasks", where), f"{where}.tasks"))
-    names = [_need(task, "name", place) for place, task in listed]
-    ids = names if len(set(names)) == len(names) else [_need(task, "id", place) for place, task in listed]
+    names = [_name(task, "name", place) for place, task in listed]
+    ids = names if len(set(names)) == len(names) else [_name(task, "id", place) for place, task in listed]
     id_of = dict(zip(names, ids, strict=True))
-    id_of |= {task["id"]: id for (_, task), id in zip(listed, ids, strict=True) if "id" in task}
+    id_of |= {_name(task, "id", place): id for (place, task), id in zip(listed, ids, strict=True) if "id" in task}
     for (place, task), id in zip(listed, ids, strict=True):
         made = _task(id, task, place, *_linked_files(task, place), place, task)
         made.parents = [id_of.get(parent, parent) for parent in made.parents]
@@ -85,10 +86,10 @@ def _linked_files(task: Mapping[str, Any], where: str) -> tuple[Files | None, Fi
         return None, None
     linked: dict[str, Files] = {"input": {}, "output": {}}
     for place, file in _records(task["files"], f"{where}.files"):
-        link = _need(file, "link", place)
+        link = _name(file, "link", place)
         if link not in linked:
             raise InvalidDAGError(f"{place} has the link {link!r}; it is 'input' or 'output'")
-        linked[link][_need(file, "name", place)] = _number(file, "sizeInBytes", place, older="size")
+        linked[link][_name(file, "name", place)] = _number(file, "sizeInBytes", place, older="size")
     return linked["input"], linked["output"]
 
 
@@ -106,8 +107,8 @@ def _task(
     return Task(
         id=id,
         group=_program(task, measured, where),
-        parents=list(task.get("parents", ())),
-        children=list(task.get("children", ())),
+        parents=_names(task, "parents", where),
+        children=_names(task, "children", where),
         reads=reads,
         writes=writes,
         duration=_number(measured, "runtimeInSeconds", where_measured, older="runtime"),
@@ -118,10 +119,11 @@ def _task(
 
 def _program(task: Mapping[str, Any], measured: Mapping[str, Any], where: str) -> str:
     """The category, or the program where that is one word and no script, or the name without its number."""
-    program = task.get("category") or measured.get("command", {}).get("program")
+    command = _object(measured.get("command", {}), f"{where}.command")
+    program = str(task.get("category") or command.get("program") or "")
     if program and not any(character.isspace() for character in program):
-        return str(program)
-    return _SERIAL_NUMBER.sub("", str(_need(task, "name", where)))
+        return program
+    return _SERIAL_NUMBER.sub("", _name(task, "name", where))
 
 
 def _records(values: Iterable[Any], where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -129,15 +131,33 @@ def _records(values: Iterable[Any], where: str) -> Iterator[tuple[str, Mapping[s
     if not isinstance(values, (list, tuple)):
         raise InvalidDAGError(f"{where} is not a list; WfFormat demands one")
     for number, value in enumerate(values):
-        if not isinstance(value, Mapping):
-            raise InvalidDAGError(f"{where}[{number}] is {value!r}, not an object")
-        yield f"{where}[{number}]", value
+        yield f"{where}[{number}]", _object(value, f"{where}[{number}]")
+
+
+def _object(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidDAGError(f"{where} is {value!r}, not an object")
+    return value
 
 
 def _need(record: Any, key: str, where: str) -> Any:
     if not isinstance(record, Mapping) or key not in record:
         raise InvalidDAGError(f"{where} has no {key!r}; WfFormat demands it")
     return record[key]
+
+
+def _name(record: Any, key: str, where: str) -> str:
+    value = _need(record, key, where)
+    if not isinstance(value, str):
+        raise InvalidDAGError(f"{where} has the {key} {value!r}; it is a string")
+    return value
+
+
+def _names(record: Mapping[str, Any], key: str, where: str) -> list[str]:
+    values = record.get(key, ())
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) for value in values):
+        raise InvalidDAGError(f"{where} has the {key} {values!r}; it is a list of strings")
+    return list(values)
 
 
 def _number(record: Mapping[str, Any], key: str, where: str, *, older: str = "") -> float | None:

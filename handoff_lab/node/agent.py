@@ -14,6 +14,7 @@ from handoff_lab.messages import Attempt, BackendEvent, NodeChanged, NodeLoad
 from handoff_lab.node.control import Control
 from handoff_lab.node.joining import join
 from handoff_lab.node.kernel import KernelProcess
+from handoff_lab.node.lifeline import end_descendants
 from handoff_lab.node.load import Meter
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.node.pool import SlotPool
@@ -21,17 +22,18 @@ from handoff_lab.node.report import report
 from handoff_lab.node.work import Work
 from handoff_lab.node.zygote import Zygote
 from handoff_lab.store.memory import MemoryStore
+from handoff_lab.store.payload import Frames
 from handoff_lab.transport.hello import Hello
 from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.peers import Member, Peers
 from handoff_lab.transport.rows import read_amounts, read_attempts, read_id
 from handoff_lab.transport.sockets import own_address
-from handoff_lab.transport.wire import FROM_NODE_LIMIT
+from handoff_lab.transport.wire import FROM_NODE_LIMIT, TEXT_LIMIT
 from handoff_lab.transport.zap import Admission
 
 LOAD_S = 1.0
-OUTPUT_LIMIT = FROM_NODE_LIMIT // 2  # bytes of one output of a cell
+OUTPUT_LIMIT = FROM_NODE_LIMIT // 2  # bytes of one output of a cell, or of its reply
 
 
 class Agent:
@@ -42,13 +44,13 @@ class Agent:
         self._lifeline = options.lifeline
         self._loop = loop = Loop()
         self._keys = KeyPair.generate()
-        self._store = MemoryStore()
+        self._store: MemoryStore[Frames] = MemoryStore()
         host = options.host or own_address(self._join_file.endpoint)
         self._peers = Peers(loop, self._keys, Admission(loop), self._store, host)
-        self._kernel = KernelProcess(loop, private)
+        self._kernel = KernelProcess(loop, private, lambda: end_descendants(keep=[zygote.pid]))
         self._info = info = report(options, str(self._kernel.connection_file))
         self._work = Work(info.name, self._store, self._peers, self._runner, self._tell)
-        self._pool = SlotPool(loop, zygote, self._work, info.slots, self._leave)
+        self._pool = SlotPool(loop, zygote, self._work, info.slots, self._on_zygote_lost)
         self._meter = Meter()
         self._control: Control | None = None
         self._commands: dict[str, Callable[..., None]] = {
@@ -91,6 +93,10 @@ class Agent:
         reason = f"it was told to end by {signal.Signals(number).name}"
         self._loop.call_soon_threadsafe(lambda: self._leave(reason))
 
+    def _on_zygote_lost(self, reason: str) -> None:
+        end_descendants()  # before anything else: there is nobody any more who would do it if this process were killed
+        self._leave(reason)
+
     def _leave(self, reason: str) -> None:
         if self._control is not None:
             self._control.leave(reason)
@@ -124,7 +130,7 @@ class Agent:
         self._kernel.run_cell(
             source,
             lambda message: self._send("cell_output", number, _output(message)),
-            lambda reply: self._send("cell_done", number, _json(reply)),
+            lambda reply: self._send("cell_done", number, _reply(reply)),
         )
 
     # -- what it tells -----------------------------------------------------------
@@ -154,6 +160,17 @@ def _output(message: dict[str, Any]) -> bytes:
         f"an output of {format_bytes(len(data))} was left out: more than {format_bytes(OUTPUT_LIMIT)} are not shown\n"
     )
     return _json({"type": "stream", "content": {"name": "stderr", "text": text}, "metadata": {}})
+
+
+def _reply(content: dict[str, Any]) -> bytes:
+    data = _json(content)
+    if len(data) <= OUTPUT_LIMIT:
+        return data
+    texts: dict[str, Any] = {
+        name: str(content[name])[:TEXT_LIMIT] for name in ("status", "ename", "evalue") if name in content
+    }
+    texts["traceback"] = ["\n".join(content.get("traceback", ()))[-TEXT_LIMIT:]]
+    return _json(texts)
 
 
 def _json(content: dict[str, Any]) -> bytes:

@@ -27,6 +27,11 @@ class _Cell:
     idle: bool = False
 
 
+def dead_kernel(reason: str) -> dict[str, Any]:
+    """The reply to a cell whose kernel died."""
+    return {"status": "error", "ename": "DeadKernelError", "evalue": reason, "traceback": []}
+
+
 class Cells:
     """A client of the kernel behind ``connection_file``; cells wait until it answers."""
 
@@ -62,10 +67,12 @@ class Cells:
             self._waiting.append((source, cell))
 
     def kernel_died(self, reason: str) -> None:
-        """End all cells that were running, and wait for the next kernel."""
-        cells, self._cells = list(self._cells.values()), {}
+        """End all cells, those that waited for this kernel too, and wait for the next kernel."""
+        cells = [*self._cells.values(), *(cell for _, cell in self._waiting)]
+        self._cells.clear()
+        self._waiting.clear()
         for cell in cells:
-            cell.on_done({"status": "error", "ename": "DeadKernelError", "evalue": reason, "traceback": []})
+            cell.on_done(dead_kernel(reason))
         if self.ready:
             self._heard.clear()
             self._knock()

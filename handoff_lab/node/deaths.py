@@ -8,8 +8,10 @@ from handoff_lab.messages import Failure, FailureKind
 from handoff_lab.node.slot import CONNECTION_LOST
 
 
-def death_of(status: int, began: bool = True) -> Failure:
-    """The failure of what ran when a process ended with this exit code, or by this signal when it is negative.
+def death_of(status: int, began: bool = True, log: str = "") -> Failure:
+    r"""The failure of what ran when a process ended with this exit code, or by this signal when it is negative.
+
+    ``log`` tells why it was never ready, when it was not.
 
     Examples
     --------
@@ -17,18 +19,24 @@ def death_of(status: int, began: bool = True) -> Failure:
     'its process was killed by SIGSEGV'
     >>> death_of(3).message
     'its process ended with exit code 3, as by os._exit(3)'
+    >>> death_of(1, began=False, log="Traceback ...\nImportError: no\n").message
+    'its process ended with exit code 1, before it was ready: ImportError: no'
     """
-    return Failure(FailureKind.DIED, f"its process {_how(status)}{'' if began else ', before it was ready'}")
+    message = f"its process {_how(status, began)}"
+    if not began:
+        reason = log.strip().rpartition("\n")[2]
+        message += f", before it was ready: {reason}" if reason else ", before it was ready"
+    return Failure(FailureKind.DIED, message)
 
 
-def _how(status: int) -> str:
+def _how(status: int, began: bool) -> str:
     if status == -signal.SIGKILL:
         return "was killed by SIGKILL, as when memory runs out"
     if status < 0:
         return f"was killed by {_name(-status)}"
     if status == CONNECTION_LOST:
         return "lost its connection: did it close file descriptors that are not its own?"
-    return f"ended with exit code {status}, as by os._exit({status})"
+    return f"ended with exit code {status}" + (f", as by os._exit({status})" if began else "")
 
 
 def _name(number: int) -> str:

@@ -97,6 +97,7 @@ def execute(
     kwargs: dict[str, Any] = {}
     try:
         if attempt.recipe is not None:
+            assert isinstance(attempt.recipe, Recipe), "whoever received it has unpickled it"
             sources = [source.node for source in attempt.inputs]
             args, kwargs = _arguments(attempt.recipe, _Kitchen(codes, inputs, sources, attempt.node))
         return Outcome(codes[0](*args, **kwargs))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from handoff_lab.messages import Attempt, AttemptId
-from handoff_lab.node.cells import Cells, OnDone, OnMessage
+from handoff_lab.node.cells import Cells, OnDone, OnMessage, dead_kernel
 from handoff_lab.node.channel import close_fds
 from handoff_lab.node.deaths import death_of
 from handoff_lab.node.kernel_side import DESCRIPTORS
 from handoff_lab.node.lifeline import Lifeline
 from handoff_lab.node.listener import Listener
+from handoff_lab.node.output import read_log
 from handoff_lab.node.pool import SlotPool
 from handoff_lab.store.payload import Buffer, Frames
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHUTDOWN_S = 10.0  # jupyter_client gives up after 5
+GUARD_S = 1.0  # for the guard to end what the kernel started
 
 
 class KernelProcess:
@@ -40,12 +43,15 @@ class KernelProcess:
     ----------
     directory
         A directory of mode 0700 for the connection file and the channels. Its path must be short enough for the name
-        of a Unix socket: at most 85 bytes.
+        of a Unix socket: at most 93 bytes.
+    end_orphans
+        Called when the kernel has ended, for what it left to this process because its guard was killed too.
     """
 
-    def __init__(self, loop: Loop, directory: Path) -> None:
+    def __init__(self, loop: Loop, directory: Path, end_orphans: Callable[[], None] = lambda: None) -> None:
         self.connection_file = directory / "kernel.json"
         self._loop = loop
+        self._end_orphans = end_orphans
         self._launcher = _KernelLauncher(loop, self.connection_file, self._on_up, self._on_down)
         self._pool: SlotPool | None = None
         self._codes: dict[str, Buffer] = {}
@@ -117,16 +123,21 @@ class KernelProcess:
                 self._cells.run(source, on_message, on_done)
             self._early.clear()
 
-    def _on_down(self, status: int) -> None:
+    def _on_down(self, status: int, log: str) -> None:
+        self._end_orphans()
+        reason = death_of(status, self.ready, log).message.replace("its process", "the kernel")
         if self._cells is not None:
-            self._cells.kernel_died(death_of(status).message.replace("its process", "the kernel"))
+            self._cells.kernel_died(reason)
+        early, self._early = self._early, []
+        for _, _, on_done in early:
+            on_done(dead_kernel(reason))
 
 
 class _KernelLauncher:
     """A ``Launcher`` whose one slot is the kernel."""
 
     def __init__(
-        self, loop: Loop, connection_file: Path, on_up: Callable[[], None], on_down: Callable[[int], None]
+        self, loop: Loop, connection_file: Path, on_up: Callable[[], None], on_down: Callable[[int, str], None]
     ) -> None:
         self._loop = loop
         self._connection_file = connection_file
@@ -136,6 +147,7 @@ class _KernelLauncher:
         self._lifeline = Lifeline()
         self._manager: Any = None
         self._handle: int | None = None  # pidfd of the guard
+        self._log = -1  # what the kernel wrote before it was up, or while an attempt ran
         self._closed = False
         self._turn = asyncio.Lock()  # the manager does not bear two things at once
         self._asyncio = asyncio.new_event_loop()
@@ -149,7 +161,9 @@ class _KernelLauncher:
     def launch(self, slot: int, fds: Sequence[int]) -> None:
         """Start the kernel with these descriptors."""
         own = [os.dup(fd) for fd in (self._lifeline.read_fd, *fds)]
-        self._submit(self._start(slot, own), lambda: self._died(slot, 1))
+        self._forget_log()
+        self._log = os.dup(fds[-1])
+        self._submit(self._start(slot, own), lambda: self._down(slot, 1))
 
     def interrupt(self) -> None:
         """Send SIGINT to the kernel's process group."""
@@ -159,8 +173,11 @@ class _KernelLauncher:
     def close(self) -> None:
         """End the kernel through its guard, and what jupyter_client keeps of it."""
         self._closed = True
-        self._unwatch()
         self._lifeline.cut()
+        if self._handle is not None:  # jupyter_client would kill the guard while it ends what the kernel started
+            _wait(self._handle, GUARD_S)
+        self._unwatch()
+        self._forget_log()
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._shut_down(), self._asyncio).result(SHUTDOWN_S)
             self._asyncio.call_soon_threadsafe(self._asyncio.stop)
@@ -187,9 +204,12 @@ class _KernelLauncher:
                 return
             if self._manager is None:
                 self._manager = _new_manager(self._connection_file)
-                await self._manager.start_kernel(pass_fds=fds, env=environment)
+                await self._manager.start_kernel(pass_fds=fds, env=environment, stderr=fds[-1])
             else:
-                await self._manager.restart_kernel(now=True, pass_fds=fds, env=environment)
+                await self._manager.restart_kernel(now=True, pass_fds=fds, env=environment, stderr=fds[-1])
+        except Exception as error:
+            os.write(fds[-1], f"{type(error).__name__}: {error}".encode())
+            raise
         finally:
             close_fds(fds)
         pid = self._manager.provisioner.pid
@@ -217,14 +237,28 @@ class _KernelLauncher:
         result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # the manager reaps it
         assert result is not None
         status = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
-        self._on_down(status)
+        self._down(slot, status)
+
+    def _down(self, slot: int, status: int) -> None:
+        self._on_down(status, read_log(self._log))
         self._died(slot, status)
+
+    def _forget_log(self) -> None:
+        if self._log >= 0:
+            os.close(self._log)
+            self._log = -1
 
     def _unwatch(self) -> None:
         if self._handle is not None:
             self._loop.remove_reader(self._handle)
             os.close(self._handle)
             self._handle = None
+
+
+def _wait(pidfd: int, seconds: float) -> None:
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    poller.poll(seconds * 1000)
 
 
 def _new_manager(connection_file: Path) -> Any:

@@ -29,7 +29,6 @@ def main() -> NoReturn:
     guard = Lifeline()
     pid = os.fork()
     if pid == 0:
-        guard.leave()
         arm(guard.read_fd)
         arm(agent)
         os.close(agent)
@@ -77,6 +76,7 @@ def _be_kernel(connection: int, fence: int, log: int) -> None:
     slot = Slot(sock, Fenced(fence), capture, Codes(app.shell.user_ns, shared=True))
 
     def serve(*_: object) -> None:
+        capture.take()  # what was written since the last attempt is none's
         before = signal.getsignal(signal.SIGINT)
         slot.handle_sigint()
         try:

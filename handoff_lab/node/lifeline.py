@@ -13,6 +13,7 @@ import select
 import signal
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from typing import ClassVar
 
 _F_SETSIG = 10  # not in fcntl before Python 3.13
 _PR_SET_CHILD_SUBREAPER = 36
@@ -21,21 +22,31 @@ _PR_SET_CHILD_SUBREAPER = 36
 class Lifeline:
     """A pipe that nothing is ever written to; children die when its write end closes.
 
-    The parent keeps the object. A child gets the number ``read_fd`` (by fork or ``pass_fds``) and calls ``arm``; no one
-    but the parent may hold the write end.
+    The parent keeps the object. A child gets the number ``read_fd`` (by fork or ``pass_fds``) and calls ``arm``. No one
+    but the parent holds the write end: forked children let go of it, whoever forks them.
     """
+
+    _held: ClassVar[set[Lifeline]] = set()
 
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
-
-    def leave(self) -> None:
-        """In a forked child: let go of the parent's end."""
-        os.close(self._write_fd)
+        self._held.add(self)
 
     def cut(self) -> None:
         """In the parent: end all children."""
+        self._held.discard(self)
         os.close(self._write_fd)
         os.close(self.read_fd)
+
+    @classmethod
+    def let_go(cls) -> None:
+        """In a child that was just forked: only the parent's end counts."""
+        for lifeline in cls._held:
+            os.close(lifeline._write_fd)
+        cls._held.clear()
+
+
+os.register_at_fork(after_in_child=Lifeline.let_go)
 
 
 def arm(read_fd: int) -> None:

@@ -320,7 +320,7 @@ class SlotPool:
             if task is blamed:
                 self._announce(task, time.time())
                 self._forget(task)
-                failure = death_of(CONNECTION_LOST if worker.hung_up else status, began=worker.pid is not None)
+                failure = death_of(CONNECTION_LOST if worker.hung_up else status, worker.pid is not None, log)
                 self._end(task, worker, failure, task.started, time.time(), None, log)
             else:
                 self._give_back(task)

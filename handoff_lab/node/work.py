@@ -29,9 +29,7 @@ from handoff_lab.messages import (
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames, join
 from handoff_lab.transport.peers import Peers
-from handoff_lab.transport.wire import INLINE_LIMIT
-
-TEXT_LIMIT = 200_000  # characters of an error's message or traceback
+from handoff_lab.transport.wire import INLINE_LIMIT, TEXT_LIMIT
 
 
 class Runner(Protocol):
@@ -51,7 +49,7 @@ class Work:
     """Takes attempts in, listens to those who run them, and tells what happened."""
 
     def __init__(
-        self, name: str, store: MemoryStore, peers: Peers, runner: Callable[[Attempt], Runner],
+        self, name: str, store: MemoryStore[Frames], peers: Peers, runner: Callable[[Attempt], Runner],
         tell: Callable[[BackendEvent], None],
     ) -> None:  # fmt: skip
         self._name = name
@@ -170,7 +168,8 @@ class Work:
 
 
 def _clipped(failure: Failure) -> Failure:
-    """The failure with a message and a traceback that fit into a message."""
-    if len(failure.message) <= TEXT_LIMIT and len(failure.traceback) <= TEXT_LIMIT:
+    """The failure with texts that fit into a message."""
+    if max(len(failure.message), len(failure.type_name), len(failure.traceback)) <= TEXT_LIMIT:
         return failure
-    return replace(failure, message=failure.message[:TEXT_LIMIT], traceback=failure.traceback[-TEXT_LIMIT:])
+    message, type_name = failure.message[:TEXT_LIMIT], failure.type_name[:TEXT_LIMIT]
+    return replace(failure, message=message, type_name=type_name, traceback=failure.traceback[-TEXT_LIMIT:])

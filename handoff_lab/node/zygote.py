@@ -69,7 +69,6 @@ class Zygote:
         pid = os.fork()
         if pid == 0:
             ours.close()
-            lifeline.leave()
             _Nursery(theirs, lifeline.read_fd).run(remove)
         theirs.close()
         return cls(pid, ours, lifeline)

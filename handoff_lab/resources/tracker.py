@@ -17,13 +17,21 @@ class ResourceTracker(Protocol):
     """What keeps the ledger; hand a cluster your own to change when a function may start."""
 
     def register(self, node: str, capabilities: Resources) -> None:
-        """A node joined, or told anew what it has."""
+        """A node joined, or has other capabilities than before; nothing when it left.
+
+        A node may be registered many times; its claims stay until they are released.
+        """
 
     def available(self, node: str, cost: Resources) -> bool:
         """Whether ``cost`` could be claimed on ``node`` now."""
 
     def request(self, node: str, cost: Resources) -> bool:
-        """Claim ``cost`` on ``node``: all of it and True, or nothing and False."""
+        """Claim ``cost`` on ``node``: all of it and True, or nothing and False.
+
+        False may have any reason: a licence, a quota, the time of day. What was refused is asked for again when
+        a claim is released or a node changes, and besides from time to time: after 0.5 s, then after twice as
+        long each time, up to 30 s.
+        """
 
     def release(self, node: str, cost: Resources) -> None:
         """Give back what was claimed."""

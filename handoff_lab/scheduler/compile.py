@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from handoff_lab.graph import DAG, Argument, Function
+from handoff_lab.graph import DAG, Argument, Collocated, Function
 from handoff_lab.graph.references import Serializer
 from handoff_lab.messages import HERE, AttemptId
-from handoff_lab.scheduler.program import Crossing, Program, ScheduledFunction, crossing
+from handoff_lab.scheduler.program import Crossing, Program, ScheduledFunction, crossing, seen_as
 
 _NOTHING_GIVEN: Mapping[Hashable, tuple[AttemptId, str]] = MappingProxyType({})
 
@@ -32,7 +32,8 @@ def compile_program(
         The run's id.
     given
         Id to key and node of results that are there already, from an earlier run: they and
-        what only they need are not run again. Inputs are given here, under the number 0.
+        what only they need are not run again, unless they are lost. Inputs are given here,
+        under the number 0.
 
     Raises
     ------
@@ -47,14 +48,11 @@ def compile_program(
     >>> [(f.id, f.inputs) for f in compile_program(dag, run="r").functions]
     [('xs', ()), ('total', (0,))]
     """
-    if targets is None:
-        wanted = _sinks(dag)
-    else:
-        wanted = list(dict.fromkeys(targets))
-        dag.subgraph(wanted)  # refuses what can't be a target
-    compiler = _Compiler(dag, run, given)
-    for id in compiler.needed(wanted):
-        compiler.add(dag.functions[id])
+    wanted = _sinks(dag) if targets is None else list(dict.fromkeys(targets))
+    needed = dag.subgraph(wanted)  # refuses what can't be a target
+    compiler = _Compiler(dag, run, given, _to_run(dag, wanted, given))
+    for function in needed.values():
+        compiler.add(function)
     return compiler.program(wanted)
 
 
@@ -75,45 +73,54 @@ def _sinks(dag: DAG) -> list[Hashable]:
     return sinks
 
 
+def _to_run(dag: DAG, wanted: Iterable[Hashable], given: Container[Hashable]) -> set[Hashable]:
+    """What has to run so that ``wanted`` is there."""
+    found: set[Hashable] = set()
+    stack: list[Hashable] = list(wanted)
+    while stack:
+        id = stack.pop()
+        if id not in found and id not in given:
+            found.add(id)
+            stack.extend(dag.dependencies(id))
+    return found
+
+
 class _Compiler:
-    def __init__(self, dag: DAG, run: str, given: Mapping[Hashable, tuple[AttemptId, str]]) -> None:
+    def __init__(
+        self, dag: DAG, run: str, given: Mapping[Hashable, tuple[AttemptId, str]], to_run: set[Hashable]
+    ) -> None:
         self._dag = dag
         self._run = run
         self._given = given
+        self._to_run = to_run
+        self._groups = dag.collocation_groups()
+        self._homes = {self._groups[id]: node for id, (_, node) in given.items() if id in self._groups and node != HERE}
         self._inlined: dict[Hashable, list[Hashable]] = {}  # inline function to the args that it brings along
         self._functions: list[ScheduledFunction] = []
         self._index: dict[Hashable, int] = {}
         self._serializers: dict[int, Serializer] = {}
         self._crossings: dict[Crossing, int] = {}
 
-    def needed(self, wanted: Iterable[Hashable]) -> list[Hashable]:
-        """What has to be there for ``wanted``, in topological order."""
-        found: set[Hashable] = set()
-        stack: list[Hashable] = list(wanted)
-        while stack:
-            id = stack.pop()
-            if id not in found:
-                found.add(id)
-                if id not in self._given:
-                    stack.extend(self._dag.dependencies(id))
-        return [id for id in self._dag.functions if id in found]
-
     def add(self, function: Function) -> None:
-        if function.id in self._given:
-            self._append(ScheduledFunction(function.id, given=self._given[function.id]))
-        elif function.type == "inline":
+        if function.type == "inline":
             self._inlined[function.id] = self._flattened(function)
         elif function.type == "input":
             key = AttemptId(self._run, len(self._functions), 0)
             self._append(ScheduledFunction(function.id, given=(key, HERE)))
         else:
             args = self._flattened(function)
-            seen = function.replace(args=args) if self._takes_inlined(function) else function
-            inputs = self._inputs(args, function)
-            retries, delay = function.max_retries, function.retry_delay
             self._append(
                 ScheduledFunction(
-                    function.id, inputs, function.cost, function, seen, max_retries=retries, retry_delay=delay
+                    function.id,
+                    self._inputs(args, function),
+                    function.cost,
+                    function,
+                    self._allocated(args, function),
+                    given=self._given.get(function.id),
+                    dormant=self._is_dormant(function),
+                    home=self._homes.get(self._groups[function.id]) if function.id in self._groups else None,
+                    max_retries=function.max_retries,
+                    retry_delay=function.retry_delay,
                 )
             )
 
@@ -133,8 +140,23 @@ class _Compiler:
                 brought.update(dict.fromkeys(inlined))
         return list(own | brought)
 
-    def _takes_inlined(self, function: Function) -> bool:
-        return bool(self._inlined) and not self._inlined.keys().isdisjoint(function.dependencies)
+    def _is_dormant(self, function: Function) -> bool:
+        return function.id not in self._to_run and function.id not in self._given
+
+    def _allocated(self, args: Sequence[Hashable], function: Function) -> Function:
+        node = self._bound_to(function)
+        inlined = bool(self._inlined) and not self._inlined.keys().isdisjoint(function.dependencies)
+        if inlined:
+            return seen_as(function, args=tuple(args), parameters=None, node=node)
+        return function if node == function.node else seen_as(function, node=node)
+
+    def _bound_to(self, function: Function) -> str | Collocated | None:
+        """What a chain of collocations comes to, whether those in it run or not: its root, or the root's pin."""
+        if not isinstance(function.node, Collocated):
+            return function.node
+        root = self._groups[function.id]
+        pin = self._dag.functions[root].node
+        return Collocated(root) if pin is None else pin
 
     def _inputs(self, args: Sequence[Hashable], function: Function) -> tuple[int, ...]:
         serialized = {crossing(arg, function): arg for arg in args if isinstance(arg, Argument) and arg.serialize}
@@ -152,6 +174,7 @@ class _Compiler:
             ScheduledFunction(
                 f"{argument.id} for {consumer.id}",
                 (producer,),
+                dormant=consumer.id not in self._to_run,
                 beside=producer,
                 toward=toward,
                 max_retries=consumer.max_retries,

@@ -11,23 +11,30 @@ from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.lanes import Lane
 from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.state import READY, SUBMITTED, Progress
+from handoff_lab.scheduler.timers import Timers
 
 # Lanes that may be refused on a busy node before it is left alone until something changes there:
 # what bounds the work per event where every function has a cost of its own.
 _BACKFILL = 32
 
+# Seconds until a tracker that refused for a reason of its own is asked again: at first, and at most.
+_SOON, _LATE = 0.5, 30.0
+
 
 class Dispatcher:
     """Queues of the nodes. What became startable is started by `dispatch`, once for a whole batch of events."""
 
-    def __init__(self, ledger: Ledger, prefetch: int, emit: Callable[[Command], None]) -> None:
+    def __init__(self, ledger: Ledger, timers: Timers, prefetch: int, emit: Callable[[Command], None]) -> None:
         self._ledger = ledger
+        self._timers = timers
         self._prefetch = prefetch
         self._emit = emit
         self._orders = count()
         self.fail: Callable[[Progress, int, Failure], None]  # what becomes of a function that the tracker broke on
         self._dirty: dict[NodeState, None] = {}
         self._below_limit: dict[Progress, None] = {}
+        self._patience = _SOON
+        self._is_to_ask = False  # whether a timer is set
 
     def enqueue(self, run: Progress, i: int) -> None:
         """Function ``i`` has all its inputs and waits on its node from now on."""
@@ -62,16 +69,21 @@ class Dispatcher:
         if cost:
             self._ledger.release(node, cost)
             self._emit(reports.released(run, i, cost, node))
-            for other in self._ledger.nodes.values() if self._ledger.custom else (node,):
-                self._readmit(other)
+            self._readmit_beside(node)
 
     def changed(self, node: NodeState) -> None:
         """The node has other capabilities than before."""
         node.refused += node.misfits
         node.misfits = []
-        for other in self._ledger.nodes.values() if self._ledger.custom else (node,):
-            self._readmit(other)
+        self._readmit_beside(node)
         self._dirty[node] = None
+
+    def ask_again(self) -> None:
+        """The tracker may have changed its mind about what it refused."""
+        self._is_to_ask = False
+        self._patience = min(2 * self._patience, _LATE)
+        for node in self._ledger.nodes.values():
+            self._readmit(node)
 
     def dispatch(self) -> None:
         """Start all that can start."""
@@ -119,6 +131,11 @@ class Dispatcher:
         lane.entry = (lane.heap[0][0], lane.order, lane)
         heappush(lane.node.lanes, lane.entry)
 
+    def _readmit_beside(self, node: NodeState) -> None:
+        """Something changed on the node, which a tracker of the user's may take into account for others too."""
+        for other in self._ledger.nodes.values() if self._ledger.custom else (node,):
+            self._readmit(other)
+
     def _readmit(self, node: NodeState) -> None:
         if not node.refused:
             return
@@ -165,11 +182,17 @@ class Dispatcher:
     def _claim(self, lane: Lane, i: int) -> bool:
         assert lane.cost is not None
         try:
-            return self._ledger.claim(lane.node, lane.cost)
+            granted = self._ledger.claim(lane.node, lane.cost)
         except Exception as error:  # a tracker of the user's
             message = f"the resource tracker raised {type(error).__name__}: {error}"
             self.fail(lane.run, i, Failure(FailureKind.EXCEPTION, message, type(error).__name__, retryable=False))
             return False
+        if granted:
+            self._patience = _SOON
+        elif not self._is_to_ask and lane.cost.fits_beside(lane.node.claimed, lane.node.capabilities):
+            self._is_to_ask = True
+            self._timers.set(self._patience, None)
+        return granted
 
     def _set_aside(self, lane: Lane) -> None:
         heappop(lane.node.lanes)

@@ -47,22 +47,32 @@ class Ledger:
 
     def join(self, info: NodeInfo) -> NodeState:
         capabilities = parse_capabilities(info.capabilities)
-        self.tracker.register(info.name, capabilities)
         node = self.nodes[info.name] = self.open[info.name] = NodeState(info.name, capabilities, info.slots)
+        self._register(info.name, capabilities)
         return node
 
     def change(self, name: str, capabilities: Mapping[str, float], slots: int) -> NodeState:
         node = self.nodes[name]
         node.capabilities = parse_capabilities(capabilities)
         node.slots = slots
-        self.tracker.register(name, node.capabilities)
+        self._register(name, node.capabilities)
         return node
+
+    def reopen(self, name: str) -> None:
+        self.open[name] = self.nodes[name]
 
     def leave(self, name: str) -> NodeState:
         """Take a node out; its claims are released by those who hold them."""
-        self.tracker.register(name, _NOTHING)
         self.open.pop(name, None)
-        return self.nodes.pop(name)
+        node = self.nodes.pop(name)
+        self._register(name, _NOTHING)
+        return node
+
+    def _register(self, name: str, capabilities: Resources) -> None:
+        try:
+            self.tracker.register(name, capabilities)
+        except Exception:  # a tracker of the user's; the node is as it is
+            log.exception("the resource tracker could not register node %r with %s", name, capabilities)
 
     def claim(self, node: NodeState, cost: Resources) -> bool:
         if not self.tracker.request(node.name, cost):
@@ -78,5 +88,5 @@ class Ledger:
             log.exception("the resource tracker could not release %s on node %r", cost, node.name)
 
     def capabilities(self, names: tuple[str, ...] | None = None) -> dict[str, Resources]:
-        """What each node has that takes functions, of ``names`` or of all."""
-        return {name: node.capabilities for name, node in self.open.items() if names is None or name in names}
+        """What each node has that takes functions, of ``names`` or of all, by name."""
+        return {name: self.open[name].capabilities for name in sorted(self.open) if names is None or name in names}

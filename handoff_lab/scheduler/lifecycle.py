@@ -22,24 +22,9 @@ from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.dispatch import Dispatcher
 from handoff_lab.scheduler.ledger import Ledger
 from handoff_lab.scheduler.state import (
-    CANCELLED,
-    DEAD,
-    DELAYED,
-    DONE,
-    FAILED,
-    IN_FLIGHT,
-    PENDING,
-    READY,
-    REVOKED,
-    SKIPPED,
-    STOPPING,
-    SUBMITTED,
-    WAITING,
-    Ending,
-    FirstFailure,
-    Progress,
-    State,
-)
+    CANCELLED, DEAD, DELAYED, DONE, FAILED, IN_FLIGHT, PENDING, READY, REVOKED,
+    RUNNING, SKIPPED, STOPPING, SUBMITTED, WAITING, Ending, FinalFailure, Progress, State,
+)  # fmt: skip
 from handoff_lab.scheduler.timers import Timers
 
 _POISON = 3  # deaths of slots or nodes under one function
@@ -65,11 +50,13 @@ class Lifecycle:
         for i, function in enumerate(functions):
             if function.toward is not None:
                 run.priority[i] = run.priority[function.toward]
-            if function.given is not None:
-                run.given[i], run.holder[i] = function.given
+            if function.given is not None or function.dormant:
                 run.state[i] = DONE
                 run.unfinished -= 1
-                if run.given[i].number:
+            if function.given is not None:
+                run.given[i], run.holder[i] = function.given
+                if function.function is not None:
+                    run.node[i] = run.holder[i]
                     self._emit(reports.cached(run, i))
                 for dependent in run.dependents[i]:
                     run.missing[dependent] -= 1
@@ -124,6 +111,7 @@ class Lifecycle:
 
     def _revive(self, run: Progress, i: int) -> None:
         run.move(i, WAITING)
+        run.given.pop(i, None)
         run.unfinished += 1
         run.recomputed += not run.is_hidden(i)
 
@@ -133,6 +121,11 @@ class Lifecycle:
             i = stack.pop()
             if run.state[i] != WAITING:
                 continue  # skipped meanwhile
+            consumer = run.program.functions[i].toward
+            if consumer is not None and run.state[consumer] in DEAD:
+                self._skip(run, i, consumer)
+                self._settle(run)
+                continue
             if run.node[i] not in self._ledger.open and not run.is_hidden(i):
                 self.need_node(run, i)
             if not run.missing[i]:
@@ -154,8 +147,8 @@ class Lifecycle:
 
     # -- failure -----------------------------------------------------------------
 
-    def attempt_failed(self, run: Progress, i: int, event: Failed) -> None:
-        """The attempt at ``i`` failed: try again, or not."""
+    def attempt_failed(self, run: Progress, i: int, event: Failed, *, expected: bool = False) -> None:
+        """The attempt at ``i`` failed: try again, or not. ``expected``: its node was asked to go."""
         before = run.state[i]
         failure = event.failure
         died = failure.kind in (FailureKind.DIED, FailureKind.NODE)
@@ -164,7 +157,7 @@ class Lifecycle:
             return
         if run.cost_class[i]:
             self._emit(reports.exception(run, i, event))
-        if died:
+        if failure.kind is FailureKind.DIED or (died and before == RUNNING and not expected):
             failure = self._count_death(run, i, failure)
         if before == STOPPING or not self._may_retry(run, i, failure, before == REVOKED):
             self.fail(run, i, failure)
@@ -210,11 +203,11 @@ class Lifecycle:
         if consumer is not None:
             if run.state[consumer] in PENDING:
                 self.fail_unstarted(run, consumer, failure)
-        elif run.failure is None:
-            run.failure = FirstFailure(i, run.number[i], run.node[i], failure)
+        else:
+            run.failures[i] = FinalFailure(run.number[i], run.deaths.get(i, 0), run.node[i], failure)
         if run.ending is None:
             self._skip_dependents(run, i, i)
-            if run.failure is not None and run.options.on_error == "stop":
+            if run.failures and run.options.on_error == "stop":
                 self.stop(run, "failed")
         self._settle(run)
 
@@ -329,9 +322,20 @@ class Lifecycle:
                 self._emit(_ended(run))
 
     def _verdict(self, run: Progress) -> Ending:
-        if run.failure is not None:
+        if run.failures:
             return "failed"
         return "cancelled" if CANCELLED in run.state else "done"
+
+    def abandon(self, run: Progress) -> None:
+        """Nothing of the run was ever told to anyone: it holds nothing and waits for nothing any more."""
+        for i, state in enumerate(run.state):
+            if state in IN_FLIGHT:
+                node = run.node[i]
+                assert node is not None
+                self._dispatcher.leave(run, i, self._ledger.nodes[node])
+        self._dispatcher.drop_run(run)
+        self.finished.pop(run, None)
+        self.unplaced.pop(run, None)
 
     def _settle(self, run: Progress) -> None:
         if not run.unfinished:
@@ -344,6 +348,5 @@ def _ended(run: Progress) -> Ended:
         return Ended(run.id, run.status)
     if run.overtime:
         return Ended(run.id, "failed", timeout_s=run.options.timeout_s)
-    assert run.failure is not None
-    function, attempts, node, failure = run.failure
-    return Ended(run.id, "failed", function, attempts, node, failure)
+    function, (attempts, deaths, node, failure) = next(iter(run.failures.items()))
+    return Ended(run.id, "failed", function, attempts, node, failure, deaths)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 
 from handoff_lab._errors import AllocationError
-from handoff_lab.allocation import Allocation, allocate
+from handoff_lab.allocation import allocate
 from handoff_lab.graph import Collocated, Function
 from handoff_lab.messages import Command, Failure, FailureKind, Free
 from handoff_lab.resources import Resources
 from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.ledger import Ledger
 from handoff_lab.scheduler.lifecycle import Lifecycle
-from handoff_lab.scheduler.program import Program, RunOptions
+from handoff_lab.scheduler.program import Program, ScheduledFunction, seen_as
 from handoff_lab.scheduler.state import DONE, PENDING, Progress
 
 
 class Placement:
     """Gives functions their nodes."""
 
-    def __init__(self, ledger: Ledger, lifecycle: Lifecycle, this_node: str, emit: Callable[[Command], None]) -> None:
+    def __init__(self, ledger: Ledger, lifecycle: Lifecycle, emit: Callable[[Command], None]) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle
-        self._this_node = this_node
         self._emit = emit
         self._reasons: dict[str, str] = {}  # why nodes are gone
 
@@ -30,16 +29,21 @@ class Placement:
         """The node is gone, for this reason."""
         self._reasons[node] = reason
 
-    def allocate(self, program: Program, options: RunOptions) -> Allocation:
-        """Where the functions of a new run go; nothing is changed."""
-        functions = [f.allocated for f in program.functions if f.allocated is not None]
+    def allocate(self, run: Progress) -> None:
+        """Give the functions of a new run their nodes."""
         known = self._ledger.open
-        for name in options.nodes or ():
+        capabilities = self._ledger.capabilities(run.options.nodes)
+        to_run = [i for i, function in enumerate(run.program.functions) if function.is_to_run]
+        functions = [_at_home(run.program.functions[i], capabilities) for i in to_run]
+        for name in run.options.nodes or ():
             if name not in known and functions:
                 there = ", ".join(map(repr, sorted(known))) or "none"
                 reason = f"is to run on {name!r}, which is not there (nodes: {there})"
                 raise AllocationError(functions[0].id, functions[0].cost, reason=reason)
-        return self._ask(options, functions, self._ledger.capabilities(options.nodes))
+        answer = allocate(run.options.allocator, functions, capabilities)
+        run.priority = [answer.priority.get(f.id, float(i)) for i, f in enumerate(run.program.functions)]
+        for i, function in zip(to_run, functions, strict=True):
+            run.node[i] = answer[function.id]
 
     def place_again(self) -> None:
         """Give the functions whose node is gone another one; those that fit on none fail."""
@@ -59,18 +63,19 @@ class Placement:
         targets = self._neighbours(run, homeless)
         asked: dict[Hashable, int] = {}
         for i in homeless:
-            function = run.program.functions[i].function
-            if function is None or not _fits(function, targets.get(i), capabilities):
-                self._fail(run, i)
+            function = run.program.functions[i].allocated
+            assert function is not None
+            if not _fits(function, targets.get(i), capabilities):
+                self._fail(run, i, _why_not(function, capabilities))
             elif i not in targets:
                 asked[function.id] = i
         while asked and run.ending is None:
             functions = [f for i in asked.values() if (f := run.program.functions[i].allocated) is not None]
             try:
-                answer = self._ask(run.options, functions, capabilities)
+                answer = allocate(run.options.allocator, functions, capabilities)
             except AllocationError as error:
                 culprit = error.function if error.function in asked else next(iter(asked))
-                self._fail(run, asked.pop(culprit), str(error))
+                self._fail(run, asked.pop(culprit), f"and it has no other: {error}")
             else:
                 targets.update((i, answer[id]) for id, i in asked.items())
                 break
@@ -88,16 +93,10 @@ class Placement:
         }
         return {i: home for i in homeless if (home := homes.get(_root(run.program, i))) is not None}
 
-    def _ask(
-        self, options: RunOptions, functions: Sequence[Function], capabilities: Mapping[str, Resources]
-    ) -> Allocation:
-        return allocate(options.allocator, functions, capabilities, this_node=self._this_node)
-
     def _move(self, run: Progress, i: int, target: str) -> None:
-        source = run.node[i]
-        assert source is not None
-        run.node[i] = target
-        self._emit(reports.move(run, i, source, target, self._reasons.get(source, "")))
+        source, run.node[i] = run.node[i], target
+        if source is not None:  # it was given a node before
+            self._emit(reports.move(run, i, source, target, self._reasons.get(source, "")))
         for producer in run.program.functions[i].inputs:
             if run.is_hidden(producer) and run.state[producer] == DONE:
                 self._serialize_again(run, producer)
@@ -119,31 +118,28 @@ class Placement:
             self._lifecycle.lose(run, hidden)
         self._lifecycle.recompute(run, hidden)
 
-    def _fail(self, run: Progress, i: int, why: str = "") -> None:
+    def _fail(self, run: Progress, i: int, why: str) -> None:
         if run.state[i] not in PENDING:
             return  # skipped since, or the run stops
-        node = run.node[i] or run.given[i]
-        reason = self._reasons.get(str(node), "")
-        if run.program.functions[i].function is None:
-            what = "the result that it kept from an earlier run was there"
-        elif why:
-            what = why
-        else:
-            what = "no node that is left can take its function"
-        message = f"node {node!r} is gone ({reason}), and {what}"
-        failure = Failure(FailureKind.NODE, message, retryable=False)
-        self._lifecycle.fail_unstarted(run, i, failure)
+        reason = self._reasons.get(run.node[i] or "")
+        gone = f"node {run.node[i]!r} is gone{f' ({reason})' if reason else ''}"
+        self._lifecycle.fail_unstarted(run, i, Failure(FailureKind.NODE, f"{gone}, {why}", retryable=False))
 
 
 def _root(program: Program, i: int) -> Hashable:
-    """What the function's chain of collocations ends at; itself, as a rule."""
-    id = program.functions[i].id
-    function = program.functions[i].function
-    while function is not None and isinstance(function.node, Collocated):
-        id = function.node.id
-        index = program.index.get(id)
-        function = None if index is None else program.functions[index].function
-    return id
+    """What the function is collocated with; itself, as a rule."""
+    function = program.functions[i]
+    node = None if function.allocated is None else function.allocated.node
+    return node.id if isinstance(node, Collocated) else function.id
+
+
+def _at_home(scheduled: ScheduledFunction, capabilities: Container[str]) -> Function:
+    """The function as allocators see it, bound to the node of a kept result with which it is collocated."""
+    function = scheduled.allocated
+    assert function is not None
+    if scheduled.home not in capabilities or isinstance(function.node, str):
+        return function
+    return seen_as(function, node=scheduled.home)
 
 
 def _fits(function: Function, home: str | None, capabilities: Mapping[str, Resources]) -> bool:
@@ -152,3 +148,11 @@ def _fits(function: Function, home: str | None, capabilities: Mapping[str, Resou
     if bound is not None:
         return bound in capabilities and function.cost.fits_in(capabilities[bound])
     return any(function.cost.fits_in(has) for has in capabilities.values())
+
+
+def _why_not(function: Function, capabilities: Mapping[str, Resources]) -> str:
+    if isinstance(function.node, str):
+        return "to which it is pinned; start the node again or remove the pin"
+    if not capabilities:
+        return "and no other is left; add a node"
+    return f"and no node that is left can take what costs {function.cost}; add one that can"

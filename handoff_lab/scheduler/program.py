@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -27,13 +28,20 @@ class ScheduledFunction:
     id: Hashable
     inputs: tuple[int, ...] = ()  # the functions whose results it takes, in order, each once
     cost: Resources = _NOTHING
-    function: Function | None = None  # None for given values and hidden serializers
-    allocated: Function | None = None  # as allocators see it: its args are those of its inline functions too
+    function: Function | None = None  # None for inputs and hidden serializers
+    allocated: Function | None = None  # as allocators see it: inline functions and absent partners are worked in
     given: tuple[AttemptId, str] | None = None  # the value is there from the start, under this key on this node
+    dormant: bool = False  # only what is given was made from its result: it runs if that is lost
+    home: str | None = None  # node of a given result with which it is collocated
     beside: int | None = None  # hidden: the producer
     toward: int | None = None  # hidden: the consumer
     max_retries: int | None = None  # None: as the run says
     retry_delay: float = 0.0  # seconds
+
+    @property
+    def is_to_run(self) -> bool:
+        """Whether it is a function of the user's that runs even if nothing is lost."""
+        return self.function is not None and self.given is None and not self.dormant
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,14 @@ class Program:
         if argument.serialize is None:
             return self.index[argument.id]
         return self._crossings[crossing(argument, consumer)]
+
+
+def seen_as(function: Function, **facts: object) -> Function:
+    """The function with other facts, for allocators to see: unchecked, as it is never called so."""
+    seen = copy(function)
+    for name, value in facts.items():
+        object.__setattr__(seen, name, value)
+    return seen
 
 
 def crossing(argument: Argument, consumer: Function) -> Crossing:

@@ -44,7 +44,8 @@ class Recovery:
         self._emit(reports.node("down", node, reason=event.reason, lost=results))
         for run, i in ended:
             failure = Failure(FailureKind.NODE, f"node {name!r} was lost: {event.reason}")
-            self._lifecycle.attempt_failed(run, i, Failed(AttemptId(run.id, i, run.number[i]), failure))
+            failed = Failed(AttemptId(run.id, i, run.number[i]), failure)
+            self._lifecycle.attempt_failed(run, i, failed, expected=event.expected)
         for run in affected:
             self._evacuate(run, name)
             self._lose(run, [i for i, holder in enumerate(run.holder) if holder == name])

@@ -38,8 +38,8 @@ class _Timed(Protocol):
 
 def run_start(run: Progress, capabilities: Mapping[str, Resources]) -> Report:
     functions = run.program.functions
-    placed = [i for i, function in enumerate(functions) if function.function is not None and i not in run.given]
-    cached = sum(key.number > 0 for key in run.given.values())
+    placed = [i for i, function in enumerate(functions) if function.is_to_run]
+    cached = sum(function.given is not None and function.function is not None for function in functions)
     metadata = {
         "run": run.id,
         "dag": run.program.dag,

@@ -58,19 +58,17 @@ class Scheduler:
         The ledger of claims; None: one of its own.
     prefetch
         Functions without cost that may wait in a node's own queue beyond its slots.
-    this_node
-        The node that ``first_available`` tries first.
     """
 
-    def __init__(self, tracker: ResourceTracker | None = None, *, prefetch: int = 32, this_node: str = "local") -> None:
+    def __init__(self, tracker: ResourceTracker | None = None, *, prefetch: int = 32) -> None:
         self._commands: list[Command] = []
         emit = self._commands.append
         self._emit = emit
         self._ledger = Ledger(tracker)
         self._timers = Timers(emit)
-        self._dispatcher = Dispatcher(self._ledger, prefetch, emit)
+        self._dispatcher = Dispatcher(self._ledger, self._timers, prefetch, emit)
         self._lifecycle = Lifecycle(self._ledger, self._dispatcher, self._timers, emit)
-        self._placement = Placement(self._ledger, self._lifecycle, this_node, emit)
+        self._placement = Placement(self._ledger, self._lifecycle, emit)
         self._recovery = Recovery(self._ledger, self._dispatcher, self._lifecycle, self._placement, emit)
         self._runs: dict[str, Progress] = {}
         self._steps: deque[tuple[object, ...]] = deque(maxlen=_REMEMBERED_STEPS)
@@ -100,43 +98,54 @@ class Scheduler:
         """
         if program.run in self._runs:
             raise ValueError(f"there is a run {program.run!r} already")
-        self._timers.now = now
-        allocation = self._placement.allocate(program, options)
         run = Progress(program, options, now, self._steps)
+        self._placement.allocate(run)
         self._runs[run.id] = run
-        for i, function in enumerate(program.functions):
-            if function.given is None and function.beside is None:
-                run.node[i] = allocation[function.id]
-                run.priority[i] = allocation.priority.get(function.id, float(i))
-        self._emit(reports.run_start(run, self._ledger.capabilities(options.nodes)))
+        try:
+            return self._decide(now, lambda: self._begin_run(run))
+        except BaseException:
+            self._withdraw(run)
+            raise
+
+    def _begin_run(self, run: Progress) -> None:
+        self._emit(reports.run_start(run, self._ledger.capabilities(run.options.nodes)))
         self._lifecycle.begin(run)
-        if options.timeout_s is not None:
-            self._timers.set(options.timeout_s, run.id)
-        return self._done(now)
+        if run.options.timeout_s is not None:
+            self._timers.set(run.options.timeout_s, run.id)
+
+    def _withdraw(self, run: Progress) -> None:
+        """Take back a run that could not begin: none of its commands was handed out."""
+        del self._runs[run.id]
+        self._lifecycle.abandon(run)
+        self._commands.clear()
 
     def cancel(self, run: str, now: float, function: int | None = None) -> list[Command]:
         """Cancel a run, or one function of it and what needs that; what is over stays as it is."""
-        self._timers.now = now
         progress = self._runs[run]
-        if progress.status == "running" and progress.ending is None:
-            if function is None:
-                self._lifecycle.stop(progress, "cancelled")
-            else:
-                self._lifecycle.cancel(progress, function)
-        return self._done(now)
+        if progress.status != "running" or progress.ending is not None:
+            return []
+        if function is None:
+            return self._decide(now, lambda: self._lifecycle.stop(progress, "cancelled"))
+        return self._decide(now, lambda: self._lifecycle.cancel(progress, function))
 
     def handle(self, events: Sequence[BackendEvent], now: float) -> list[Command]:
         """Take in what the backend says; what follows from all of it is decided together."""
-        self._timers.now = now
+        return self._decide(now, lambda: self._take_in(events))
+
+    def _take_in(self, events: Sequence[BackendEvent]) -> None:
         handlers = self._handlers
         for event in events:
             handlers[type(event)](event)
-        return self._done(now)
 
     def wake(self, now: float) -> list[Command]:
         """Do what was due until now."""
-        self._timers.now = now
+        return self._decide(now, self._do_what_is_due)
+
+    def _do_what_is_due(self) -> None:
         for timer in self._timers.due():
+            if timer.run is None:
+                self._dispatcher.ask_again()
+                continue
             run = self._runs.get(timer.run)
             if run is None or run.status != "running" or run.ending is not None:
                 continue
@@ -145,14 +154,22 @@ class Scheduler:
                 self._lifecycle.stop(run, "failed")
             elif run.state[timer.function] == DELAYED:
                 self._lifecycle.restart(run, timer.function)
-        return self._done(now)
 
     def drain(self, node: str, now: float) -> list[Command]:
         """Let a node finish what runs there and take nothing new: what waits for it goes elsewhere, as after a loss."""
-        self._timers.now = now
-        if node in self._ledger.open:
-            self._recovery.drain(self._runs.values(), node)
-        return self._done(now)
+        if node not in self._ledger.open:
+            return []
+        return self._decide(now, lambda: self._recovery.drain(self._runs.values(), node))
+
+    def undrain(self, node: str, now: float) -> list[Command]:
+        """Let a node that was drained take functions again."""
+        if node not in self._ledger.nodes:
+            return []
+        return self._decide(now, lambda: self._ledger.reopen(node))
+
+    def is_draining(self, node: str) -> bool:
+        """Whether a node takes nothing new."""
+        return node not in self._ledger.open
 
     def forget(self, run: str) -> list[Command]:
         """Drop a run that is over, and free its results."""
@@ -164,13 +181,18 @@ class Scheduler:
         keys = tuple(source[0] for source in sources if source is not None and source[0].run == run)
         return [Free(keys)] if keys else []
 
-    def _done(self, now: float) -> list[Command]:
-        self._placement.place_again()
-        self._dispatcher.dispatch()
-        self._lifecycle.end(now)
-        commands = self._commands.copy()
-        self._commands.clear()
-        return commands
+    def _decide(self, now: float, change: Callable[[], None]) -> list[Command]:
+        """The commands that follow from a change; when it fails, none is left behind for the next one."""
+        self._timers.now = now
+        try:
+            change()
+            self._placement.place_again()
+            self._dispatcher.dispatch()
+            self._timers.ask()
+            self._lifecycle.end(now)
+            return self._commands.copy()
+        finally:
+            self._commands.clear()
 
     # -- views ---------------------------------------------------------------------
 

@@ -39,8 +39,8 @@ _NEXT = {
     WAITING: (READY, FAILED, SKIPPED, CANCELLED),
     READY: (SUBMITTED, WAITING, FAILED, SKIPPED, CANCELLED),
     DELAYED: (WAITING, FAILED, SKIPPED, CANCELLED),
-    SUBMITTED: (RUNNING, STOPPING, REVOKED, DONE, FAILED, DELAYED, WAITING),
-    RUNNING: (STOPPING, DONE, FAILED, DELAYED, WAITING),
+    SUBMITTED: (RUNNING, STOPPING, REVOKED, DONE, FAILED, DELAYED, WAITING, CANCELLED),
+    RUNNING: (STOPPING, DONE, FAILED, DELAYED, WAITING, CANCELLED),
     STOPPING: (DONE, FAILED, CANCELLED),
     REVOKED: (STOPPING, DONE, FAILED, DELAYED, WAITING),
     DONE: (WAITING,),  # its result was lost
@@ -80,11 +80,11 @@ class InvalidTransition(HandoffError):
         )
 
 
-class FirstFailure(NamedTuple):
-    """What made a run fail."""
+class FinalFailure(NamedTuple):
+    """Why a function failed for good."""
 
-    function: int
     attempts: int
+    deaths: int  # of slots and nodes under it
     node: str | None
     failure: Failure
 
@@ -93,7 +93,7 @@ class Progress:
     """State of one run. Only `move` changes a function's state."""
 
     __slots__ = (
-        "_steps", "cancelled", "capped", "cost_class", "deaths", "dependents", "ending", "failure", "given",
+        "_steps", "cancelled", "capped", "cost_class", "deaths", "dependents", "ending", "failures", "given",
         "holder", "id", "in_flight", "inline", "lanes", "missing", "node", "number", "options", "overtime",
         "priority", "program", "recomputed", "retried", "retries", "started", "state", "status",
         "unfinished", "unplaced", "wanted",
@@ -118,17 +118,17 @@ class Progress:
         self.priority: list[float] = [0.0] * count
         self.dependents = _dependents(program)
         self.cost_class = _cost_classes(program)
-        self.given: dict[int, AttemptId] = {}  # keys of the results that were given
+        self.given: dict[int, AttemptId] = {}  # keys of the results that were given and not lost
         self.wanted = frozenset(program.targets)
         self.cancelled: set[int] = set()  # functions that the user cancelled
         self.retried: dict[int, int] = {}  # retries used up
-        self.deaths: dict[int, int] = {}
+        self.deaths: dict[int, int] = {}  # of slots and nodes, under each function
         self.unplaced: set[int] = set()  # functions whose node is gone
         self.unfinished = count
         self.in_flight = 0  # without hidden ones
         self.retries = 0
         self.recomputed = 0
-        self.failure: FirstFailure | None = None
+        self.failures: dict[int, FinalFailure] = {}  # in the order in which they happened
         self.lanes: dict[tuple[str, int], Lane] = {}
         self.capped: list[tuple[float, int, Lane]] = []  # heap: lanes that wait for max_concurrency
         self._steps = steps
@@ -164,10 +164,13 @@ class Progress:
         return self.program.functions[i].beside is not None
 
     def count(self, state: State) -> int:
-        """Functions of the user's that are in ``state``; inputs are not counted."""
-        hidden = sum(self.state[i] == state for i in self.program.serializers)
-        inputs = sum(key.number == 0 and self.state[i] == state for i, key in self.given.items())
-        return self.state.count(state) - hidden - inputs
+        """Functions of the user's that are in ``state``; inputs and dormant ones are not counted."""
+        functions = self.program.functions
+        return sum(
+            self.state[i] == state
+            for i in self.program.index.values()
+            if functions[i].function is not None and not (functions[i].dormant and self.is_lost(i))
+        )
 
 
 def _dependents(program: Program) -> list[Sequence[int]]:

@@ -1,4 +1,4 @@
-"""What is due later: delayed attempts and the runs' own timeouts."""
+"""What is due later: delayed attempts, the runs' own timeouts, and asking a tracker again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Timer(NamedTuple):
 
     at: float
     order: int
-    run: str
+    run: str | None  # None: ask the tracker again
     function: int | None  # None: the run's own timeout
 
 
@@ -29,18 +29,17 @@ class Timers:
         self._asked: float | None = None  # the wake that was asked for
         self.now = 0.0  # told by the scheduler's caller
 
-    def set(self, delay: float, run: str, function: int | None = None) -> None:
+    def set(self, delay: float, run: str | None, function: int | None = None) -> None:
         heappush(self._heap, Timer(self.now + delay, next(self._orders), run, function))
-        self._ask()
 
     def due(self) -> Iterator[Timer]:
         """Timers whose time has come, the earliest first."""
         self._asked = None
         while self._heap and self._heap[0].at <= self.now:
             yield heappop(self._heap)
-        self._ask()
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Ask to be woken for the earliest, if that was not done yet."""
         if self._heap and (self._asked is None or self._heap[0].at < self._asked):
             self._asked = self._heap[0].at
             self._emit(Wake(self._asked))

@@ -11,18 +11,29 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
+
+from handoff_lab._errors import BackendError
 
 _PREFIX = "handoff-lab-"
 _LOOK_S = 0.005
+# In bytes. The deepest that is made below is the Unix socket ``handoff-lab-12345678/node-12345678/kernel-ipc-99``, and
+# the whole path of one has at most 107.
+_BASE_LIMIT = 58
 
 
 class SharedDirectory:
-    """A directory with mode 0700, in use as long as this object is open."""
+    """A directory with mode 0700, in use as long as this object is open.
+
+    It is this process that uses it: children forked from here do not, unless they ``enter``.
+    """
+
+    _open: ClassVar[set[SharedDirectory]] = set()
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._open.add(self)
 
     @classmethod
     def create(cls) -> Self:
@@ -62,13 +73,29 @@ class SharedDirectory:
         end = time.monotonic() + patience_s
         while not _remove_unused(self.path, self._descriptor) and time.monotonic() < end:
             time.sleep(_LOOK_S)
+        self._let_go()
+
+    @classmethod
+    def let_all_go(cls) -> None:
+        """In a child that was just forked: the locks are the parent's."""
+        for directory in list(cls._open):
+            directory._let_go()
+
+    def _let_go(self) -> None:
+        self._open.discard(self)
         os.close(self._descriptor)
         self._descriptor = -1
 
 
+os.register_at_fork(after_in_child=SharedDirectory.let_all_go)
+
+
 def _base() -> Path:
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    return Path(runtime if runtime and os.access(runtime, os.W_OK) else tempfile.gettempdir())
+    places = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp")  # noqa: S108 - a private one below
+    for place in places:
+        if place and len(os.fsencode(place)) <= _BASE_LIMIT and os.access(place, os.W_OK):
+            return Path(place)
+    raise BackendError(f"no directory for sockets: set TMPDIR to one with a path of at most {_BASE_LIMIT} bytes")
 
 
 def _reap(base: Path) -> None:

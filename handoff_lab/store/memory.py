@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import Generic, TypeVar
 
 from handoff_lab.messages import AttemptId
-from handoff_lab.store.payload import Frames
+from handoff_lab.store.payload import Payload
 
-Taker: TypeAlias = Callable[[Frames | None], None]  # None: the value will not come
+P = TypeVar("P", bound=Payload)
 
 _REMEMBERED = 10_000  # freed keys
 
 
-class MemoryStore:
-    """Pickled values by key, in this process's memory.
+class MemoryStore(Generic[P]):
+    """Values by key, in this process's memory.
 
     A key that was freed is remembered for a while, so that a value that comes late is not kept for ever and one who
     asks late does not wait for ever.
@@ -22,8 +22,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.nbytes = 0
-        self._values: dict[AttemptId, Frames] = {}
-        self._takers: dict[AttemptId, list[Taker]] = {}
+        self._values: dict[AttemptId, P] = {}
+        self._takers: dict[AttemptId, list[Callable[[P | None], None]]] = {}
         self._freed: dict[AttemptId, None] = {}
 
     def __contains__(self, key: AttemptId) -> bool:
@@ -32,7 +32,7 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self._values)
 
-    def put(self, key: AttemptId, value: Frames) -> None:
+    def put(self, key: AttemptId, value: P) -> None:
         """Hold ``value``, and give it to those who wait for it. The first value of a key stays."""
         if key in self._freed or key in self._values:
             return
@@ -41,7 +41,7 @@ class MemoryStore:
         for take in self._takers.pop(key, ()):
             take(value)
 
-    def get(self, key: AttemptId) -> Frames | None:
+    def get(self, key: AttemptId) -> P | None:
         """The value, if it is here."""
         return self._values.get(key)
 
@@ -49,8 +49,8 @@ class MemoryStore:
         """Whether the value is here, or was."""
         return key in self._values or key in self._freed
 
-    def want(self, key: AttemptId, take: Taker) -> None:
-        """Call ``take`` once: now if the value is here or was freed, else when it comes or is given up."""
+    def want(self, key: AttemptId, take: Callable[[P | None], None]) -> None:
+        """Call ``take`` once: now if the value is here or was freed, else when it comes or (None) is given up."""
         value = self._values.get(key)
         if value is not None or key in self._freed:
             take(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -64,6 +64,20 @@ class Live:
     def load(self) -> Any:
         """The value itself."""
         return self.value
+
+
+class Unpicklable:
+    """Stands for a value that could not be pickled: loading it raises the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return _refuse, (self.reason,)
+
+
+def _refuse(reason: str) -> None:
+    raise pickle.PicklingError(reason)
 
 
 def join(parts: Sequence[Buffer]) -> tuple[bytes, ...]:

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from handoff_lab.telemetry.encoding import described
 from handoff_lab.telemetry.events import Event, EventName
 
 Handler: TypeAlias = Callable[[EventName, dict[str, float], dict[str, Any], Any], object]
@@ -149,7 +150,9 @@ class Bus:
         measurements = {"time": event.time, **event.measurements}
         try:
             attached.handler(event.name, measurements, dict(event.metadata), attached.config)
-        except (Exception, SystemExit) as error:  # whatever it is, it ends here
+        except KeyboardInterrupt:  # the user's own, in a span
+            raise
+        except BaseException as error:  # whatever it is, it ends here
             self._drop(attached, event, error)
 
     def _drop(self, attached: _Attached, event: Event, error: BaseException) -> None:
@@ -157,7 +160,10 @@ class Bus:
             if self._attached.get(attached.id) is attached:
                 del self._attached[attached.id]
                 self._routes = {}
-        told = f"telemetry handler {attached.id!r} raised {error!r} at {'.'.join(event.name)} and was detached"
+        told = (
+            f"telemetry handler {described(attached.id)} raised {described(error)} "
+            f"at {'.'.join(event.name)} and was detached"
+        )
         _log.warning(told, exc_info=error)
         with contextlib.suppress(RuntimeWarning):  # where warnings are errors, this one must not be
             warnings.warn(told, RuntimeWarning, stacklevel=4)

@@ -87,7 +87,7 @@ class Encoder:
         return self._opaque(value)
 
     def _opaque(self, value: object) -> object:
-        return {"$opaque": [_described(value), self._number(value)]}
+        return {"$opaque": [described(value), self._number(value)]}
 
     def _number(self, value: object) -> int:
         try:
@@ -103,10 +103,11 @@ def parse_line(line: str) -> Event:
     return Event(tuple(name), time, measurements, metadata)
 
 
-def _described(value: object) -> str:
+def described(value: object) -> str:
+    """``repr(value)``, whatever a user's class does there."""
     try:
         return repr(value)
-    except Exception:  # a user's class may raise anything; a log must not end a run
+    except BaseException:
         return object.__repr__(value)
 
 

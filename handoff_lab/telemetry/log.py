@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -14,13 +15,12 @@ from typing import Self, TextIO
 from urllib.parse import quote
 
 from handoff_lab.telemetry.encoding import Encoder, parse_line
-from handoff_lab.telemetry.events import RUN_STOP, Event
+from handoff_lab.telemetry.events import Event
 
 _log = logging.getLogger(__name__)
 
 _SUFFIX = ".jsonl"
 _HEAD = {"handoff_lab_log": 1}  # the version of the format
-_FLUSH_EVERY_S = 0.5
 
 
 def log_directory() -> Path:
@@ -31,7 +31,7 @@ def log_directory() -> Path:
 
 
 class RunLog:
-    """Writes the log of one run; the newest ``keep`` logs of the directory stay, older ones are deleted.
+    """Writes the log of one run; the newest ``keep`` logs of the directory stay, older ones that nobody writes go.
 
     A disk that is full or not writable ends the log with a warning, never the run.
 
@@ -46,7 +46,6 @@ class RunLog:
     def __init__(self, run: str, directory: str | PathLike[str] | None = None, keep: int = 50) -> None:
         self.path = Path(directory or log_directory()) / (quote(run, safe=" ") + _SUFFIX)
         self._encoder = Encoder()
-        self._flushed = 0.0
         self._file: TextIO | None = None
         try:
             self._file = _create(self.path)
@@ -56,16 +55,20 @@ class RunLog:
             self._give_up(error)
 
     def write(self, event: Event) -> None:
-        """Add ``event``; after ``close`` nothing happens. It is on the disk within half a second of events."""
-        if self._file is None:
-            return
-        try:
-            self._file.write(self._encoder.line(event) + "\n")
-            if event.time - self._flushed >= _FLUSH_EVERY_S or event.name == RUN_STOP:
+        """Add ``event``; after ``close`` nothing happens."""
+        if self._file is not None:
+            try:
+                self._file.write(self._encoder.line(event) + "\n")
+            except OSError as error:
+                self._give_up(error)
+
+    def flush(self) -> None:
+        """Hand what was written to the system, so that it outlives this process."""
+        if self._file is not None:
+            try:
                 self._file.flush()
-                self._flushed = event.time
-        except OSError as error:
-            self._give_up(error)
+            except OSError as error:
+                self._give_up(error)
 
     def close(self) -> None:
         """Finish the file."""
@@ -121,10 +124,19 @@ def _check_head(line: str, path: str | PathLike[str]) -> None:
 def _create(path: Path) -> TextIO:
     # What functions print may be private: only the user may read it.
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii")
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii")
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
 
 
 def _prune(directory: Path, keep: int) -> None:
-    logs = [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(directory) if entry.name.endswith(_SUFFIX)]
+    logs: list[tuple[int, str]] = []
+    for entry in os.scandir(directory):
+        if entry.name.endswith(_SUFFIX):
+            with contextlib.suppress(FileNotFoundError):  # another process prunes, too
+                logs.append((entry.stat().st_mtime_ns, entry.path))
     for _, path in sorted(logs, reverse=True)[keep:]:
-        Path(path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError), open(path, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while a run still writes it
+            Path(path).unlink()

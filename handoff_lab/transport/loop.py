@@ -6,6 +6,7 @@ import heapq
 import itertools
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import zmq
 log = logging.getLogger(__name__)
 
 Callback: TypeAlias = Callable[[], None]
+LONGEST_S = 3600.0  # of one wait: zmq takes no more milliseconds than an int holds
 
 
 class Timer:
@@ -47,6 +49,7 @@ class Loop:
         self._sequence = itertools.count()
         self._calls: deque[Callback] = deque()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_lock = threading.RLock()  # an RLock: finalizers call too, wherever they come
         self._running = False
         self._on_error = on_error or _log_error
         self.add_reader(self._wake_read, self._drain_wake)
@@ -87,12 +90,13 @@ class Loop:
     def call_soon_threadsafe(self, callback: Callback) -> None:
         """Call back on the loop's thread; from any thread."""
         self._calls.append(callback)
-        try:
-            os.write(self._wake_write, b"\0")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups already
-        except OSError:
-            log.debug("call to a closed loop dropped")
+        with self._wake_lock:  # the number of a closed descriptor may be another file's by now
+            if self._wake_write < 0:
+                return
+            try:
+                os.write(self._wake_write, b"\0")
+            except BlockingIOError:
+                pass  # the pipe is full of wake-ups already
 
     def stop(self) -> None:
         """Let ``run`` return after the present callback; only from the loop's thread."""
@@ -125,8 +129,10 @@ class Loop:
     def close(self) -> None:
         """Free the loop's own descriptors and its zmq context; sockets must be closed before."""
         self.remove_reader(self._wake_read)
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        with self._wake_lock:
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_write = -1
         self.context.destroy(linger=0)
 
     def _patience_ms(self) -> int | None:
@@ -136,7 +142,8 @@ class Loop:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return max(0, int((self._timers[0][0] - time.monotonic()) * 1000) + 1)
+        seconds = min(self._timers[0][0] - time.monotonic(), LONGEST_S)
+        return max(0, int(seconds * 1000) + 1)
 
     def _watch(self, source: Any) -> None:
         flags = (zmq.POLLIN if source in self._readers else 0) | (zmq.POLLOUT if source in self._writers else 0)

@@ -49,7 +49,7 @@ class Member:
 class Peers:
     """Serves this process's values to the other members, and reads theirs."""
 
-    def __init__(self, loop: Loop, keys: KeyPair, admission: Admission, store: MemoryStore, host: str) -> None:
+    def __init__(self, loop: Loop, keys: KeyPair, admission: Admission, store: MemoryStore[Frames], host: str) -> None:
         self._loop = loop
         self._keys = keys
         self._admission = admission

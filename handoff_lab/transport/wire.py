@@ -20,6 +20,7 @@ PROTOCOL = 1
 FROM_NODE_LIMIT = 64 * 2**20  # bytes of one message; libzmq ends a connection that sends more
 BATCH = 512  # attempts, events or keys in one message
 BATCH_BYTES = 2**20  # a batch with more than this is sent as it is
+TEXT_LIMIT = 200_000  # characters of an error's message or traceback
 INLINE_LIMIT = 16 * 1024  # bytes of a value that travels within messages
 
 Schema: TypeAlias = Mapping[str, tuple[type, ...]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from handoff_lab._units import format_amount
 from handoff_lab.allocation import Plan
 from handoff_lab.visualization.data import plan_bars, resource_utilization, run_bars
 from handoff_lab.visualization.palette import BLANK, INK, QUIET, NodeMark, NodeMarks, mix
@@ -123,7 +124,8 @@ def _draw_resource(axes: Axes, mark: NodeMark, resource: str, data: dict[str, An
     axes.locator_params(axis="y", nbins=3)
     title = f"{mark.letter} {shortened(mark.name, 24)} · {shortened(resource, 20)}{unit}"
     axes.set_title(title, fontsize=8.5, color=INK, loc="left", parse_math=False)
-    told = f"mean {data['busy']:.0%} · peak {data['peak']:g} of {data['capability']:g}"
+    peak, capability = (format_amount(resource, data[name]) for name in ("peak", "capability"))
+    told = f"mean {data['busy']:.0%} · peak {peak} of {capability}"
     axes.set_title(told, fontsize=7.5, color=QUIET, loc="right")
 
 

@@ -39,7 +39,7 @@ def sketch_dag(dag: DAG, placement: Placement = None, stale: Collection[Hashable
     """What `dag` draws; the results of functions in ``stale`` are out of date."""
     allocations = allocations_of(placement)
     pins = {id: function.node for id, function in dag.functions.items() if isinstance(function.node, str)}
-    marks = NodeMarks([*nodes_of(placement), *sorted(set(pins.values()))])
+    marks = NodeMarks([*nodes_of(placement), *pins.values()])
     places = pins | allocations
 
     def mark_of(id: Hashable) -> NodeMark | None:

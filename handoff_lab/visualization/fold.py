@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from handoff_lab.visualization.sketch import title_of
@@ -12,7 +13,7 @@ from handoff_lab.visualization.sketch import title_of
 _Id = TypeVar("_Id", bound=Hashable)
 
 MOST_BOXES = 300
-MOST_ARROWS = 1200
+MOST_CROSSED = 1500  # levels that the arrows cross together; dot takes half a second for them, 15 s for 5000
 _MOST_BANDS = 60
 
 _NUMBERED = re.compile(r"[\W_]*\d+$")
@@ -34,9 +35,9 @@ class Folded:
     edges: Mapping[tuple[int, int], int]
 
 
-def is_big(edges: Mapping[Hashable, Iterable[Hashable]]) -> bool:
+def is_big(edges: Mapping[_Id, Iterable[_Id]]) -> bool:
     """Whether a graph, each id with those that it depends on, is better folded."""
-    return len(edges) > MOST_BOXES or sum(len(tuple(needs)) for needs in edges.values()) > MOST_ARROWS
+    return len(edges) > MOST_BOXES or _crossed(edges) > MOST_CROSSED
 
 
 def fold(edges: Mapping[Hashable, Iterable[Hashable]], groups: Mapping[Hashable, str | None]) -> Folded:
@@ -48,10 +49,11 @@ def fold(edges: Mapping[Hashable, Iterable[Hashable]], groups: Mapping[Hashable,
     folded = _gather(
         edges, lambda vertex: _family(groups.get(vertex) or vertex, 0 if groups.get(vertex) else depth[vertex])
     )
-    if len(folded.folds) <= MOST_BOXES and len(folded.edges) <= MOST_ARROWS:
-        return folded
     height = max(depth.values()) // _MOST_BANDS + 1
-    return _gather(edges, lambda vertex: _band(depth[vertex] // height, height))
+    while is_big(_needs(folded)):
+        folded = _gather(edges, partial(_band, depth, height))
+        height *= 2
+    return folded
 
 
 def depths(edges: Mapping[_Id, Iterable[_Id]]) -> dict[_Id, int]:
@@ -62,13 +64,28 @@ def depths(edges: Mapping[_Id, Iterable[_Id]]) -> dict[_Id, int]:
     return depth
 
 
+def _crossed(edges: Mapping[_Id, Iterable[_Id]]) -> int:
+    """How many levels the arrows cross together, which decides how long dot takes."""
+    depth = depths(edges)
+    return sum(max(1, depth[id] - depth.get(need, depth[id])) for id, needs in edges.items() for need in needs)
+
+
+def _needs(folded: Folded) -> dict[int, list[int]]:
+    """Each fold with those that it depends on."""
+    needs: dict[int, list[int]] = {number: [] for number in range(len(folded.folds))}
+    for tail, head in folded.edges:
+        needs[head].append(tail)
+    return needs
+
+
 def _family(id: Hashable, depth: int) -> tuple[str, int]:
     first = id[0] if isinstance(id, tuple) and id else id
     name = title_of(first)
     return _NUMBERED.sub("", name) or name, depth
 
 
-def _band(band: int, height: int) -> tuple[str, int]:
+def _band(depth: Mapping[Hashable, int], height: int, id: Hashable) -> tuple[str, int]:
+    band = depth[id] // height
     first = band * height
     return f"level {first}" if height == 1 else f"levels {first} to {first + height - 1}", band
 

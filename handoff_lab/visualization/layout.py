@@ -20,7 +20,7 @@ from handoff_lab.visualization.sketch import Sketch, printable
 HINT = "Install Graphviz for better pictures: apt install graphviz, brew install graphviz, or pip install pygraphviz."
 
 _log = logging.getLogger(__name__)
-_TIMEOUT_S = 15
+_TIMEOUT_S = 3  # a notebook waits for it; graphs that are not folded take dot a fifth of that
 # pygraphviz holds the GIL while it lays out, and a crash in its C code must not reach this process.
 _PYGRAPHVIZ = """
 import sys, pygraphviz
@@ -53,8 +53,12 @@ class Drawing:
 def draw(source: str, sketch: Sketch) -> Drawing:
     """Draw Graphviz ``source``, or the ``sketch`` that it was made of where there is no Graphviz."""
     for command in _commands():
-        output = _run(tuple(command), source)
-        if output is not None:
+        try:
+            output = _run(tuple(command), source)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = getattr(error, "stderr", None) or b""
+            _log.warning("%s could not draw a graph: %s %s", command[0], error, said.decode(errors="replace").strip())
+        else:
             svg, _, image_map = output.partition("</svg>")
             return Drawing(_tidied(svg + "</svg>", sketch.name), _areas(image_map))
     drawn = plain.draw(sketch, "" if shutil.which("dot") else HINT)
@@ -71,13 +75,8 @@ def _commands() -> list[Sequence[str]]:
 
 
 @lru_cache(maxsize=16)
-def _run(command: tuple[str, ...], source: str) -> str | None:
-    try:
-        done = subprocess.run(command, input=source.encode(), capture_output=True, timeout=_TIMEOUT_S, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or b""
-        _log.warning("%s could not draw a graph: %s %s", command[0], error, said.decode(errors="replace").strip())
-        return None
+def _run(command: tuple[str, ...], source: str) -> str:
+    done = subprocess.run(command, input=source.encode(), capture_output=True, timeout=_TIMEOUT_S, check=True)
     return done.stdout.decode()
 
 

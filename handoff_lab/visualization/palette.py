@@ -5,6 +5,7 @@ The colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/) withou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from string import ascii_uppercase
@@ -64,9 +65,9 @@ STATUS: Final[Mapping[FunctionStatus, StatusMark]] = {
 
 
 class NodeMarks(Mapping[str, NodeMark]):
-    """The marks of nodes, in the order in which they are given; colours come round again after seven.
+    """The marks of nodes, in the order of their names, so that all pictures agree; colours come round after seven.
 
-    >>> marks = NodeMarks(["alpha", "beta"])
+    >>> marks = NodeMarks(["beta", "alpha"])
     >>> marks["beta"].letter, marks["beta"].colour
     ('B', '#E69F00')
     """
@@ -74,7 +75,7 @@ class NodeMarks(Mapping[str, NodeMark]):
     def __init__(self, nodes: Iterable[str]) -> None:
         self._marks = {
             name: NodeMark(name, letters(index), OKABE_ITO[index % len(OKABE_ITO)])
-            for index, name in enumerate(dict.fromkeys(nodes))
+            for index, name in enumerate(sorted(set(nodes), key=_by_number))
         }
 
     def __getitem__(self, name: str) -> NodeMark:
@@ -85,6 +86,11 @@ class NodeMarks(Mapping[str, NodeMark]):
 
     def __len__(self) -> int:
         return len(self._marks)
+
+
+def _by_number(name: str) -> list[str | int]:
+    """What sorts ``n2`` before ``n10``."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def letters(index: int) -> str:

@@ -54,11 +54,11 @@ def allocations_of(placement: Placement) -> dict[Hashable, str]:
     return {function.id: function.node for function in functions if function.node is not None}
 
 
-def nodes_of(placement: Placement) -> list[str]:
+def nodes_of(placement: Placement) -> set[str]:
     """Names of all nodes there are, those without a function among them."""
-    known: list[str] = []
+    nodes = set(allocations_of(placement).values())
     if isinstance(placement, Plan):
-        known = list(placement.capabilities)
+        nodes.update(placement.capabilities)
     elif placement is not None and not isinstance(placement, Mapping):
-        known = list(record_of(placement).capabilities)
-    return list(dict.fromkeys([*known, *sorted(set(allocations_of(placement).values()))]))
+        nodes.update(record_of(placement).capabilities)
+    return nodes

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
 
-from handoff_lab._units import format_bytes, format_cost, format_seconds
+from handoff_lab._units import format_amount, format_bytes, format_cost, format_seconds
 from handoff_lab.telemetry import FunctionRecord, FunctionStatus, RunRecord
 from handoff_lab.visualization.palette import STATUS, NodeMark, NodeMarks
 from handoff_lab.visualization.sketch import joined, printable, shortened, title_of
@@ -56,7 +56,13 @@ def nodes_table(nodes: Iterable[NodeLike]) -> str:
 def utilization_table(data: Mapping[str, Any], marks: NodeMarks) -> str:
     """How full each resource of each node was, of what `resource_utilization` says."""
     rows = (
-        [node_cell(node, marks), text(resource), f"{of_it['capability']:g}", f"{of_it['peak']:g}", meter(of_it["busy"])]
+        [
+            node_cell(node, marks),
+            text(resource),
+            format_amount(resource, of_it["capability"]),
+            format_amount(resource, of_it["peak"]),
+            meter(of_it["busy"]),
+        ]
         for node, resources in data["nodes"].items()
         for resource, of_it in resources.items()
     )
@@ -110,7 +116,7 @@ def _function_row(function: FunctionRecord, record: RunRecord, marks: NodeMarks)
 
 def _node_facts(node: NodeLike) -> tuple[str, ...]:
     claimed = ", ".join(
-        f"{name} {node.used.get(name, 0.0):g} of {amount:g}{' MB' if name == 'memory' else ''}"
+        f"{name} {format_amount(name, node.used.get(name, 0.0))} of {format_amount(name, amount)}"
         for name, amount in node.capabilities.items()
     )
     return "● up" if node.status == "up" else "✗ down", claimed or format_cost({}), node.host, str(node.pid or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -95,6 +95,14 @@ def test_priority_is_the_place_in_the_dag_unless_the_allocator_says() -> None:
     assert allocate(mine, functions, NODES).priority == {"a": 0.0, "b": -1.0, "c": 2.0}
 
 
+@pytest.mark.parametrize("priority", [None, "1", float("nan"), float("inf"), pytest.param(10**400, id="huge")])
+def test_a_priority_is_a_finite_number(priority: Any) -> None:
+    functions = [Function("a", max), Function("b", max)]
+    answer = Allocation(dict.fromkeys("ab", "alpha"), {"b": priority})
+    with pytest.raises(AllocationError, match=r"'b': was given the priority .* finite number"):
+        allocate(lambda functions, capabilities: answer, functions, NODES)
+
+
 class TestWhatFitsNowhere:
     def test_names_the_cost_and_what_the_best_node_lacks(self) -> None:
         functions = [Function("small", max, cost={"cpu": 1}), Function("big", max, cost={"cpu": 6, "memory": 900})]
@@ -172,6 +180,29 @@ class TestAnswersThatBreakARule:
         with pytest.raises(AllocationError, match=why) as caught:
             allocate(lambda functions, nodes: {**self.GOOD, **change}, self.FUNCTIONS, NODES)
         assert caught.value.function == named
+
+    def test_a_node_that_the_allocator_made_up_is_not_there(self) -> None:
+        def ghost(functions: Sequence[Function], capabilities: Any) -> dict[object, str]:
+            capabilities["ghost"] = Resources({"cpu": 9})
+            return {function.id: "ghost" for function in functions}
+
+        with pytest.raises(AllocationError, match="'ghost', which is not there"):
+            allocate(ghost, [Function("f", max)], dict(NODES))
+
+    def test_an_allocator_may_use_up_what_it_was_given(self) -> None:
+        def greedy(functions: Any, capabilities: Any) -> dict[object, str]:
+            answer: dict[object, str] = {}
+            while functions:
+                function = functions.pop()
+                node = next(node for node in capabilities if function.cost.fits_in(capabilities[node]))
+                capabilities[node] -= function.cost
+                answer[function.id] = node
+            return answer
+
+        functions = [Function("f", max, cost={"cpu": 2}), Function("g", max, cost={"cpu": 2})]
+        nodes = {"n": Resources({"cpu": 4})}
+        assert dict(allocate(greedy, functions, nodes)) == {"f": "n", "g": "n"}
+        assert (len(functions), nodes) == (2, {"n": Resources({"cpu": 4})})
 
     def test_what_an_allocator_raises_is_the_cause(self) -> None:
         def broken(functions: object, capabilities: object) -> dict[object, str]:

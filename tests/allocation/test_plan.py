@@ -65,6 +65,12 @@ def test_functions_that_take_no_time_end_the_walk_all_the_same() -> None:
     assert made.critical_path[-1] in {"y", "z"}
 
 
+def test_functions_that_take_no_time_are_part_of_the_path() -> None:
+    dag = DAG().add(Function("b", max, ["a"]), Function("a", lambda: 1), Function("c", max, ["a", "b"]))
+    assert plan(dag, dict.fromkeys("abc", ("a", 0, 0))).critical_path == ("a", "b", "c")
+    assert plan(dag, {"a": ("a", 0, 2), "b": ("a", 2, 2), "c": ("b", 2, 2)}).critical_path == ("a", "b", "c")
+
+
 def test_utilization_is_the_share_that_is_claimed_on_average() -> None:
     dag = DAG().add(
         Function("half", lambda: 1, cost={"cpu": 1, "memory": 500}), Function("full", lambda: 1, cost={"cpu": 2})
@@ -76,6 +82,11 @@ def test_utilization_is_the_share_that_is_claimed_on_average() -> None:
 def test_nothing_ran() -> None:
     made = plan(DAG(), {})
     assert (made.makespan, made.critical_path) == (0.0, ())
+
+
+def test_its_text_is_one_short_line() -> None:
+    dag = DAG("one").add(Function("x", lambda: 1))
+    assert repr(plan(dag, {"x": ("a", 0, 2.5)})) == "<Plan of 'one': 2.50 s; 1 function on 2 nodes>"
 
 
 def test_it_survives_pickling() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from handoff_lab.allocation import STRATEGIES, Allocation, allocate
+from handoff_lab.allocation.first_available import FirstAvailable
 from handoff_lab.graph import Argument, Function, collocated
 from handoff_lab.resources import Resources
 
@@ -56,7 +57,7 @@ class TestFirstAvailable:
     def test_this_node_comes_first(self) -> None:
         here = {**self.NODES, "zeta": Resources({"cpu": 1})}
         assert allocate("first_available", fan(1), here)["f000"] == "node1"
-        assert allocate("first_available", fan(1), here, this_node="zeta")["f000"] == "zeta"
+        assert allocate(FirstAvailable("zeta"), fan(1), here)["f000"] == "zeta"
         local = {"alpha": Resources({"cpu": 1}), "local": Resources({"cpu": 1})}
         assert allocate("first_available", fan(1), local)["f000"] == "local"
 
@@ -81,6 +82,21 @@ class TestFirstAvailable:
         allocation = allocate("first_available", functions, nodes(a={"cpu": 2}, b={"cpu": 4}))
         assert allocation["late"] == "b"
         assert allocation["last"] == "b"
+
+    def test_a_full_node_is_looked_at_once_in_a_round(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        looks = 0
+        fits_in = Resources.fits_in
+
+        def counted(self: Resources, other: Resources) -> bool:
+            nonlocal looks
+            looks += 1
+            return fits_in(self, other)
+
+        monkeypatch.setattr(Resources, "fits_in", counted)
+        there = nodes(**{f"n{place:03}": {"cpu": 1} for place in range(100)})
+        allocation = FirstAvailable().allocate(fan(200, {"cpu": 1}), there)
+        assert set(per_node(allocation).values()) == {2}
+        assert looks < 1000
 
 
 class TestLoadBalanced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -132,15 +133,52 @@ def test_the_slowest_way_goes_first() -> None:
     assert schedule.start["long"] == 0
 
 
-@pytest.mark.parametrize("options", [{"bandwidth": 0}, {"bandwidth": -1}, {"latency": -1}, {"latency": float("nan")}])
-def test_links_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"bandwidth": 0}, {"bandwidth": -1}, {"bandwidth": "1MB"}, {"latency": -1}, {"latency": float("nan")}]
+)
+def test_links_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        TimeOptimized(**options)  # type: ignore[arg-type]
+        TimeOptimized(**options)
 
 
-def test_durations_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="duration of 'f' is -1"):
-        TimeOptimized(durations={"f": -1}).schedule([Function("f", max)], NODES)
+@pytest.mark.parametrize("duration", [-1, float("nan"), "3", {"a": -1}])
+def test_durations_that_make_no_sense_are_refused(duration: Any) -> None:
+    with pytest.raises(ValueError, match=r"'f': duration.* must be a finite number"):
+        TimeOptimized(durations={"f": duration})
+    with pytest.raises(TypeError, match="mapping of function id to seconds"):
+        TimeOptimized(durations=3)  # type: ignore[arg-type]
+
+
+class TestGroups:
+    """Collocated functions go where all of them end earliest, not where the first of them does."""
+
+    THREE = (
+        Function("first", max, cost={"cpu": 2}),
+        *(Function(i, max, cost={"cpu": 2}, node=collocated("first")) for i in range(2)),
+    )
+
+    def test_a_node_that_holds_all_at_once_is_better(self) -> None:
+        schedule = TimeOptimized().schedule(self.THREE, {"a": Resources({"cpu": 2}), "b": Resources({"cpu": 8})})
+        assert (schedule.makespan, set(schedule.nodes.values())) == (1.0, {"b"})
+
+    def test_unless_it_is_full_already(self) -> None:
+        others = [Function("other", max, cost={"cpu": 4}, node="a")]
+        schedule = TimeOptimized().schedule([*others, *self.THREE], dict.fromkeys("ab", Resources({"cpu": 6})))
+        assert (schedule.makespan, schedule.nodes["first"]) == (1.0, "b")
+
+    def test_all_of_the_work_counts_on_nodes_of_different_speed(self) -> None:
+        slow = Function("slow", max, ["quick"], node=collocated("quick"), duration={"a": 9, "b": 2})
+        quick = Function("quick", max, duration={"a": 1, "b": 2})
+        heft = TimeOptimized(search=False)
+        assert heft.schedule([quick, slow], dict.fromkeys("ab", Resources({"cpu": 2}))).makespan == 4
+
+    def test_they_may_take_no_time(self) -> None:
+        pair = [Function("x", max, duration=0), Function("y", max, duration=0, node=collocated("x"))]
+        assert TimeOptimized().schedule(pair, NODES).makespan == 0
+
+    def test_nodes_that_cannot_hold_them_do_not_count(self) -> None:
+        pair = [Function("x", max, cost={"gpu": 1}), Function("y", max, cost={"gpu": 1}, node=collocated("x"))]
+        assert TimeOptimized().schedule(pair, {"a": Resources({"cpu": 9}), "b": Resources({"gpu": 1})}).makespan == 2
 
 
 class TestTimeline:
@@ -168,6 +206,28 @@ class TestTimeline:
             for at in range(expected, expected + duration):
                 used[at][0] += 1
                 used[at][1] += amount
+
+
+def test_search_compares_fewer_nodes_per_function_where_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts the looks at timelines, which bound the time that it takes."""
+    looks = 0
+    earliest = Timeline.earliest
+
+    def counted(self: Timeline, ready: float, duration: float, need: Sequence[tuple[int, float]]) -> float:
+        nonlocal looks
+        looks += 1
+        return earliest(self, ready, duration, need)
+
+    monkeypatch.setattr(Timeline, "earliest", counted)
+    nodes = {f"n{i:03}": Resources({"cpu": 1}) for i in range(100)}
+    functions = [
+        Function(
+            i, max, [i - 10] if i >= 10 else [], duration={node: 5 + (3 * i + j) % 7 for j, node in enumerate(nodes)}
+        )
+        for i in range(500)
+    ]
+    TimeOptimized(bandwidth=1.0, latency=0.1).schedule(functions, nodes)
+    assert looks < 200_000
 
 
 def test_ten_thousand_functions_are_scheduled_in_near_linear_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import pickle
 
 import cloudpickle
@@ -17,6 +18,7 @@ from handoff_lab._errors import (
     MissingFunctionError,
 )
 from handoff_lab.graph import DAG, Argument, Function, collocated
+from handoff_lab.graph.closest import closest
 
 
 def one(*_: object) -> int:
@@ -75,6 +77,13 @@ class TestHandoff:
         assert list(dag) == ["producer", "consumer"]
         assert dag["consumer"].arguments == (crossing,)
 
+    @pytest.mark.parametrize("option", ["serialize", "deserialize"])
+    def test_an_inline_value_is_never_sent_so_nothing_serializes_it(self, option: str) -> None:
+        crossing = Argument("inl", **{option: lambda v, s, t: v})  # type: ignore[arg-type]
+        dag = DAG().add(f("inl", type="inline"), f("use", crossing))
+        with pytest.raises(InvalidFunctionError, match="'use': it serializes 'inl', which is inline"):
+            dag.validate()
+
     def test_collocation_with_an_argument_that_is_serialized(self) -> None:
         crossing = Argument("producer", serialize=lambda v, s, t: v)
         dag = DAG().add(f("producer"), f("consumer", crossing, node=collocated("producer"))).validate()
@@ -132,6 +141,20 @@ def test_a_missing_function_suggests_what_was_meant() -> None:
     assert caught.value.suggestions == ("input_data",)
     assert caught.value.needed_by == "late"
     assert pickle.loads(pickle.dumps(caught.value)).suggestions == ("input_data",)
+
+
+def test_a_suggestion_among_very_many_is_still_found() -> None:
+    names = [f"function_{i}" for i in range(3000)]
+    with pytest.raises(MissingFunctionError) as caught:
+        DAG().add(*map(f, names), f("z", "functoin_2987")).validate()
+    assert caught.value.suggestions[0] == "function_2987"
+
+
+def test_among_very_many_few_are_compared_thoroughly(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    monkeypatch.setattr(difflib, "get_close_matches", lambda wanted, known: compared.append(len(list(known))) or [])
+    closest("functoin", (f"function_{i}" for i in range(3000)))
+    assert compared == [500]
 
 
 def test_replace_keeps_the_place() -> None:

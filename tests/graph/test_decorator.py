@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -44,6 +45,18 @@ def test_options_are_those_of_function() -> None:
     assert (dict(made.cost), made.max_retries, made.timeout) == ({"cpu": 1, "memory": 500}, 2, 30)
     assert (made.args, made.inferred) == (("a", "b"), None)
     assert "report" not in dag
+
+
+@pytest.mark.parametrize("decorate", [DAG().function, function])
+def test_what_has_no_name_asks_for_an_id(decorate: Any) -> None:
+    with pytest.raises(InvalidFunctionError, match=r"it has no name to go by; give it one with id=\.\.\."):
+        decorate(partial(max, 1))
+
+
+def test_what_has_no_name_goes_by_the_id_given() -> None:
+    dag = DAG()
+    dag.function(id="most", args=["a"])(partial(max, 1))
+    assert "most" in dag
 
 
 def test_an_unknown_option_is_a_type_error_and_adds_nothing() -> None:

@@ -76,6 +76,45 @@ def test_helpers_and_constants_of_the_module_count() -> None:
     assert of(source, K=2) != of(source.replace("x * K", "K * x"), K=2)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class C:\n def go(self): return 2\ndef f(): return C().go()\n",
+        "class B:\n def go(self): return 2\nclass C(B): pass\ndef f(): return C().go()\n",
+        "class C:\n K = [2]\n def go(self): return self.K\ndef f(): return C().go()\n",
+        "class C:\n @staticmethod\n def go(): return 2\ndef f(): return C.go()\n",
+        "class C:\n @property\n def go(self): return 2\ndef f(): return C().go\n",
+        "class C:\n def go(self): return 2\nc = C()\ndef f(): return c.go()\n",
+        "class C:\n def go(self): return 2\ndef f(c=C()): return c.go()\n",
+        "import functools\n@functools.cache\ndef h(): return 2\ndef f(): return h()\n",
+        "import functools\n@functools.cache\ndef f(): return 2\n",
+        "import functools\ndef h(x): return x\ng = functools.partial(h, 2)\ndef f(): return g()\n",
+        "K = [1, [2]]\ndef f(): return K\n",
+        "K = {'a': {2}}\ndef f(): return K['a']\n",
+        "class C:\n def __call__(self): return 2\nf = C()\n",
+        "class C:\n def __call__(self): return self.go()\n def go(self): return 2\nf = C()\n",
+    ],
+)
+def test_an_edit_of_what_it_uses_counts(source: str) -> None:
+    assert of(source) == of("\n" + source)
+    assert of(source) != of(source.replace("2", "3"))
+
+
+def test_classes_that_use_each_other_end() -> None:
+    source = "class A:\n def go(self): return B()\nclass B(A):\n def go(self): return A(), B\ndef f(): return A()\n"
+    assert of(source) == of(source)
+
+
+def test_a_constant_that_holds_itself_ends() -> None:
+    def knot(*rest: object) -> list[object]:
+        made: list[object] = list(rest)
+        made.append({"again": made})
+        return made
+
+    one, same, other = (fingerprint(Function("f", len, extra_args=[knot(n)])) for n in (1, 1, 2))
+    assert one == same != other
+
+
 def test_functions_that_call_each_other_end() -> None:
     source = "def g(x):\n    return f(x)\ndef f(x):\n    return g(x) + 1\n"
     assert of(source) == of(source)

@@ -6,6 +6,7 @@ import inspect
 import math
 import pickle
 from fractions import Fraction
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -162,6 +163,42 @@ def test_what_makes_no_sense_is_refused_by_name(options: dict[str, object], said
 def test_an_input_takes_nothing_but_its_id(options: dict[str, object]) -> None:
     with pytest.raises(InvalidFunctionError, match=f"takes no {next(iter(options))}"):
         Function("x", type="input", **options)  # type: ignore[arg-type]
+
+
+def pair(p: int, q: int) -> tuple[int, int]:
+    return p, q
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"args": {"p": "b"}, "extra_args": [7]},
+        {"args": ["b"], "kwargs": {"p": 7}},
+        {"extra_args": [1, 2], "kwargs": {"q": 7}},
+        {"args": {"p": "b"}, "init": list},
+        {"args": ["b", "c"], "argument_inclusion": "as_list", "kwargs": {"p": 7}},
+        {"args": [Argument("b", argument_inclusion="as_list")], "kwargs": {"p": 7}},
+    ],
+)
+def test_a_parameter_is_filled_once(options: dict[str, Any]) -> None:
+    with pytest.raises(
+        InvalidFunctionError, match=r"gives the parameter '[pq]', which another value fills by position"
+    ):
+        Function("a", pair, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"args": {"q": "b"}, "extra_args": [7]},
+        {"args": ["b"], "kwargs": {"q": 7}},
+        {"args": {"q": "b"}, "init": list},
+        {"args": ["b", "c"], "argument_inclusion": "as_list", "kwargs": {"q": 7}},
+        {"code": int, "args": ["b"], "kwargs": {"base": 2}},
+    ],
+)
+def test_parameters_filled_once_each_are_fine(options: dict[str, Any]) -> None:
+    Function("a", **{"code": pair, **options})
 
 
 def test_an_unhashable_id_is_refused() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,13 @@ SPECIFIED = ("workflow", "specification", "tasks")
             r"files\[0\] has the sizeInBytes '7'",
         ),
         ("split", put("1s", "workflow", "execution", "tasks", 0, "runtimeInSeconds"), "runtimeInSeconds '1s'"),
+        ("split", put(None, "workflow"), "workflow is None, not an object"),
+        ("split", put(None, "workflow", "execution"), "workflow.execution is None, not an object"),
+        ("split", put(["x"], *SPECIFIED, 0, "id"), r"specification.tasks\[0\] has the id \['x'\]; it is a string"),
+        ("split", put(None, *SPECIFIED, 0, "parents"), r"tasks\[0\] has the parents None; it is a list of strings"),
+        ("split", put([["a"]], *SPECIFIED, 0, "inputFiles"), r"tasks\[0\] has the inputFiles \[\['a'\]\]"),
+        ("split", put("ls", "workflow", "execution", "tasks", 0, "command"), "command is 'ls', not an object"),
+        ("flat", put("a b", "workflow", "tasks", 1, "parents"), r"tasks\[1\] has the parents 'a b'"),
         ("flat", drop("workflow", "tasks"), "workflow has no 'tasks'"),
         ("flat", drop("workflow", "tasks", 1, "name"), r"workflow.tasks\[1\] has no 'name'"),
         ("flat", put("both", "workflow", "tasks", 0, "files", 1, "link"), r"tasks\[0\].files\[1\] has the link 'both'"),
@@ -131,6 +139,26 @@ def test_what_is_malformed_is_named_with_its_place(form: str, damage: Callable[[
     damage(trace)
     with pytest.raises(InvalidDAGError, match=said):
         from_wfformat(trace)
+
+
+def places(value: Any, *way: str | int) -> Iterator[tuple[str | int, ...]]:
+    """The way to each part of a trace."""
+    if way:
+        yield way
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield from places(child, *way, key)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "", 7, [["x"]], True])
+@pytest.mark.parametrize("form", ["split", "flat"])
+def test_whatever_stands_anywhere_is_read_or_refused(form: str, value: object) -> None:
+    text = (TRACES / f"{form}.json").read_text()
+    for way in places(json.loads(text)):
+        trace = json.loads(text)
+        put(value, *way)(trace)
+        with contextlib.suppress(InvalidDAGError):
+            from_wfformat(trace)
 
 
 def test_graphs_that_are_wrong_are_refused_as_any_dag() -> None:

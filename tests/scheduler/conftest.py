@@ -39,6 +39,7 @@ class CheckedSimulation(Simulation):
 
     def __init__(self, backend: SimulatedBackend, tracker: ResourceTracker | None = None, prefetch: int = 4) -> None:
         self.runs: dict[str, Progress] = {}
+        self._dags: dict[str, DAG] = {}
         self.starts: dict[str, list[Hashable]] = defaultdict(list)
         self.prefetch = prefetch
         self._in_flight: dict[AttemptId, str] = {}
@@ -52,6 +53,7 @@ class CheckedSimulation(Simulation):
         options.setdefault("allocator", "load_balanced")
         given = options.pop("given", {})
         program = compile_program(dag.validate(), targets, run=run, given=given)
+        self._dags[run] = dag.copy()
         self.submit(program, RunOptions(**options))
         self.runs[run] = self.scheduler.progress(run)
 
@@ -99,6 +101,8 @@ class CheckedSimulation(Simulation):
                 assert len(sources) == len(function.inputs)
                 self.starts[id.run].append(function.id)
                 self._in_flight[id] = node
+                if function.function is not None:
+                    self._check_place(run, function.function, node)
                 slots = self.scheduler.nodes[node].slots
                 here = list(self._in_flight.values()).count(node)
                 assert here <= slots + (0 if function.cost else self.prefetch)
@@ -109,6 +113,19 @@ class CheckedSimulation(Simulation):
                 self._ends[metadata["run"], metadata["function"]] += 1
             case _:
                 pass
+
+    def _check_place(self, run: Progress, function: Function, node: str) -> None:
+        """Pins and collocations are obeyed, as far as nodes are there that are not being drained."""
+        dag, index = self._dags[run.id], run.program.index
+        roots = dag.collocation_groups()
+        root = roots.get(function.id, function.id)
+        pin = dag[root].node
+        assert pin is None or node == pin
+        together = [index[id] for id, above in roots.items() if above == root and id in index]
+        for i in together:
+            is_there = run.state[i] in IN_FLIGHT or (run.state[i] == DONE and run.holder[i] is not None)
+            where = run.holder[i] if run.state[i] == DONE else run.node[i]
+            assert not is_there or where not in self.scheduler._ledger.open or where == node
 
     def _check_run(self, run: Progress) -> None:
         functions = run.program.functions
@@ -121,7 +138,7 @@ class CheckedSimulation(Simulation):
                 assert run.node[i] in self.scheduler._ledger.open
                 self._check_is_held_back(run, i)
             if run.state[i] == WAITING:
-                assert not all(there), "it could start"
+                assert not all(there), f"{function.id!r} could start: {self.states(run.id)}"
                 assert not any(run.state[p] in DEAD for p in function.inputs)
         assert run.unfinished == sum(state in (*PENDING, *IN_FLIGHT) for state in run.state)
         assert (run.status == "running") == bool(run.unfinished)

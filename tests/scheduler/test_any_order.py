@@ -27,11 +27,12 @@ times = st.sampled_from((0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 7.0))
 def dags(draw: st.DrawFn) -> DAG:
     count = draw(st.integers(1, 9))
     dag = DAG()
+    regular: list[int] = []
     for i in range(count):
         above = draw(st.lists(st.integers(0, i - 1), unique=True, max_size=3)) if i else []
         serialize = draw(st.booleans())
-        args = [Argument(p, serialize=list) if serialize and p % 2 else p for p in above]
-        node = draw(st.sampled_from((None, None, None, None, "n0", collocated(0) if i else None)))
+        args = [Argument(p, serialize=list) if serialize and dag[p].type == "regular" else p for p in above]
+        node = draw(st.sampled_from((None, None, None, None, "n0", *map(collocated, regular))))
         kind = "inline" if node is None and above and draw(st.integers(0, 7)) == 0 else "regular"
         dag.add(
             Function(
@@ -46,6 +47,8 @@ def dags(draw: st.DrawFn) -> DAG:
                 timeout=draw(st.sampled_from((None, None, None, 1.5))),
             )
         )
+        if kind == "regular":
+            regular.append(i)
     return dag
 
 
@@ -82,6 +85,13 @@ class Incidents:
         self._simulation = simulation
         self._dag = dag
         self._options = options
+
+    def soon(self, delay: float, script: list[tuple[float, Any]]) -> None:
+        at, now = self._simulation.backend.at, self._simulation.backend.now
+        for time, incident in script:
+            at(now + delay + time, lambda incident=incident: self(*incident))
+        for name in NAMES:  # what was lowered comes back, or functions would wait for ever, as they should
+            at(now + 50.0, lambda name=name: self("change", name, {"cpu": 4, "memory": 1000, "gpu": 2}))
 
     def __call__(self, what: str, *args: Any) -> None:
         simulation, backend = self._simulation, self._simulation.backend
@@ -137,10 +147,7 @@ def test_invariants_hold_in_every_state(simulate: Any, data: st.DataObject) -> N
         started=data.draw(st.booleans()),
     )
     happen = Incidents(simulation, other, data.draw(options()))
-    for time, incident in data.draw(st.lists(st.tuples(times, incidents), max_size=6)):
-        simulation.backend.at(time + 1.2, lambda incident=incident: happen(*incident))
-    for name in NAMES:  # what was lowered comes back, or functions would wait for ever, as they should
-        simulation.backend.at(50.0, lambda name=name: happen("change", name, {"cpu": 4, "memory": 1000, "gpu": 2}))
+    happen.soon(1.2, data.draw(st.lists(st.tuples(times, incidents), max_size=6)))
     chosen = data.draw(options())
     while "n2" not in simulation.scheduler.nodes:
         simulation.backend.step()
@@ -149,4 +156,18 @@ def test_invariants_hold_in_every_state(simulate: Any, data: st.DataObject) -> N
     except AllocationError:
         assert not simulation.scheduler._runs
     simulation.run()
+    if data.draw(st.booleans()) and "r0" in simulation.runs and simulation.scheduler.nodes:
+        begin_again(simulation, dag, data.draw(st.integers(0, len(dag.functions))), chosen)
+        happen.soon(0.0, data.draw(st.lists(st.tuples(times, incidents), max_size=4)))
+        simulation.run()
     simulation.check_end()
+
+
+def begin_again(simulation: Any, dag: DAG, kept: int, options: Mapping[str, Any]) -> None:
+    """Take over what some of the functions made, as far as it is there."""
+    index = simulation.runs["r0"].program.index
+    held = {id: simulation.scheduler.holder("r0", i) for id, i in index.items() if id < kept}
+    try:
+        simulation.begin(dag, "r2", given={id: holder for id, holder in held.items() if holder}, **options)
+    except AllocationError:
+        assert "r2" not in simulation.scheduler._runs

@@ -137,6 +137,71 @@ def test_collocated_functions_run_on_one_node(simulate: Any) -> None:
     simulation.check_end()
 
 
+class TestPartnersThatDoNotRun:
+    """A collocation holds with what lies there already, and with the pin of what isn't run."""
+
+    nodes = {"alpha": {"cpu": 2}, "beta": {"cpu": 2}}
+
+    def test_its_pin_holds(self, simulate: Any) -> None:
+        simulation = simulate(self.nodes)
+        dag = DAG().add(
+            Function("x", list, node="beta"),
+            Function("between", list, node=collocated("x")),
+            Function("y", list, node=collocated("between")),
+        )
+        simulation.begin(dag, targets=["y"], allocator="first_available")
+        simulation.run()
+        assert simulation.runs["run"].node == ["beta"]
+        simulation.check_end()
+
+    def test_it_still_binds_others_together(self, simulate: Any) -> None:
+        simulation = simulate(self.nodes)
+        dag = DAG().add(
+            Function("x", list),
+            Function("between", list, node=collocated("x")),
+            *(Function(i, list, node=collocated(by), cost={"cpu": 2}) for i, by in enumerate(("x", "between") * 2)),
+        )
+        simulation.begin(dag, targets=range(4), allocator="load_balanced")
+        simulation.run()
+        assert len(set(simulation.runs["run"].node)) == 1
+        simulation.check_end()
+
+    @pytest.mark.parametrize("args", [["x"], []])
+    def test_its_kept_result_holds(self, simulate: Any, args: list[str]) -> None:
+        simulation = simulate(self.nodes)
+        dag = DAG().add(Function("x", list), Function("y", list, args, node=collocated("x")))
+        simulation.begin(dag, "before", allocator=lambda functions, nodes: {"x": "beta", "y": "beta"})
+        simulation.run()
+        simulation.begin(dag, given={"x": simulation.scheduler.holder("before", 0)}, allocator="first_available")
+        simulation.run()
+        assert simulation.starts["run"] == ["y"]
+        assert simulation.runs["run"].node[-1] == "beta"
+        simulation.check_end()
+
+    def test_a_kept_result_that_is_lost_binds_nobody(self, simulate: Any) -> None:
+        simulation = simulate(self.nodes, duration=3.0)
+        dag = DAG().add(Function("x", list), Function("y", list, ["x"], node=collocated("x")))
+        simulation.begin(dag, "before", allocator=lambda functions, nodes: {"x": "beta", "y": "beta"})
+        simulation.run()
+        simulation.begin(dag, given={"x": simulation.scheduler.holder("before", 0)}, allocator="first_available")
+        simulation.backend.at(7.0, lambda: simulation.backend.lose_node("beta", "SIGKILL"))
+        simulation.run()
+        assert simulation.ended["run"].status == "done"
+        assert simulation.starts["run"] == ["y", "x", "y"]
+        assert simulation.runs["run"].node == ["alpha", "alpha"]
+        simulation.check_end()
+
+    def test_a_lost_pin_is_not_forgotten_by_the_group(self, simulate: Any) -> None:
+        simulation = simulate(self.nodes, duration=lambda attempt: 1.0 if attempt.label == "x" else 5.0)
+        dag = DAG().add(Function("x", list, node="beta"), Function("y", list, node=collocated("x")))
+        simulation.begin(dag, on_error="continue")
+        simulation.backend.at(2.0, lambda: simulation.backend.lose_node("beta", "SIGKILL"))
+        simulation.run()
+        assert simulation.states()["y"] is State.FAILED
+        assert "to which it is pinned" in simulation.ended["run"].failure.message
+        simulation.check_end()
+
+
 class TestCapabilitiesThatChange:
     def test_more_starts_what_waits(self, simulate: Any) -> None:
         simulation = simulate({"n": {"cpu": 1, "gpu": 1}}, duration=4.0)
@@ -252,6 +317,68 @@ class TestTrackerOfTheUsers:
             simulation.run()
         assert simulation.ended["run"].status == "done"
         assert "could not release" in caplog.text
+        simulation.check_end()
+
+    def test_what_it_refused_for_a_reason_of_its_own_is_asked_for_again(self, simulate: Any) -> None:
+        class Licence(SimpleResourceTracker):
+            def request(self, node: str, cost: Any) -> bool:
+                asked.append(simulation.backend.now)
+                return simulation.backend.now >= 20 and super().request(node, cost)
+
+        asked: list[float] = []
+        simulation = simulate({"n": CPU}, tracker=Licence())
+        simulation.begin(independent(1, cost=CPU))
+        simulation.run()
+        assert asked == [0.0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5]
+        assert simulation.spans() == {0: (31.5, 32.5)}
+        simulation.check_end()
+
+    def test_it_is_not_asked_again_while_the_node_is_full(self, simulate: Any) -> None:
+        simulation = simulate({"n": CPU}, tracker=SimpleResourceTracker(), duration=9.0)
+        simulation.begin(independent(2, cost=CPU))
+        moments = []
+        while simulation.backend.step():
+            moments.append(simulation.backend.now)
+        assert set(moments) == {0.0, 9.0, 18.0}
+        simulation.check_end()
+
+    def test_it_refuses_to_register_twice(self, simulate: Any, caplog: pytest.LogCaptureFixture) -> None:
+        class Strict(SimpleResourceTracker):
+            def register(self, node: str, capabilities: Any) -> None:
+                if node in self._capabilities:
+                    raise ValueError("registered already")
+                super().register(node, capabilities)
+
+        simulation = simulate({"n": CPU, "m": CPU}, tracker=Strict(), duration=4.0)
+        simulation.begin(independent(2, cost=CPU))
+        simulation.backend.at(1.0, lambda: simulation.backend.set_capabilities("m", {"cpu": 2}))
+        simulation.backend.at(2.0, lambda: simulation.backend.lose_node("n", "SIGKILL"))
+        with caplog.at_level(logging.ERROR):
+            simulation.run()
+        assert simulation.ended["run"].status == "done"
+        assert simulation.scheduler.capabilities("m") == {"cpu": 2}
+        assert caplog.text.count("could not register") == 2
+        simulation.check_end()
+
+    def test_a_run_that_could_not_begin_leaves_nothing_behind(self, simulate: Any) -> None:
+        class Interrupted(SimpleResourceTracker):
+            asked = 0
+
+            def request(self, node: str, cost: Any) -> bool:
+                self.asked += 1
+                if self.asked == 3:
+                    raise KeyboardInterrupt
+                return super().request(node, cost)
+
+        tracker = Interrupted()
+        simulation = simulate({"n": {"cpu": 4}}, tracker=tracker)
+        simulation.begin(independent(1, cost=CPU), "before")
+        with pytest.raises(KeyboardInterrupt):
+            simulation.begin(independent(4, cost=CPU), "broken", timeout_s=5.0)
+        assert tracker.used("n") == simulation.scheduler.used("n") == Resources(CPU)
+        simulation.begin(independent(4, cost=CPU), "broken")
+        simulation.run()
+        assert {name: ended.status for name, ended in simulation.ended.items()} == {"before": "done", "broken": "done"}
         simulation.check_end()
 
 

@@ -59,11 +59,14 @@ class TestTargets:
         assert shape(program) == {"a": [], "c": ["a"]}
         assert program.targets == (program.index["c"],)
 
-    def test_what_only_given_results_need_is_left_out(self) -> None:
+    def test_what_only_given_results_need_is_dormant(self) -> None:
         kept = (AttemptId("before", 5, 2), "n")
         program = compile_program(self.dag, ["d"], run="r", given={"c": kept, "b": kept})
-        assert shape(program) == {"c": [], "d": ["c"]}
-        assert program.functions[0].given == kept
+        assert shape(program) == {"a": [], "c": ["a"], "d": ["c"]}
+        a, c, d = program.functions
+        assert (a.given, c.given, d.given) == (None, kept, None)
+        assert (a.dormant, c.dormant, d.dormant) == (True, False, False)
+        assert (a.is_to_run, c.is_to_run, d.is_to_run) == (False, False, True)
 
 
 class TestInline:

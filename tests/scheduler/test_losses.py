@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handoff_lab.graph import DAG, Function, collocated
+from handoff_lab.graph import DAG, Argument, Function, collocated
 from handoff_lab.messages import (
     HERE,
     Attempt,
@@ -116,7 +116,9 @@ class TestNodeLost:
         assert simulation.states() == {"pinned": FAILED, "child": SKIPPED, "free": DONE}
         ended = simulation.ended["run"]
         assert (ended.status, ended.node, ended.failure.kind) == ("failed", "n", FailureKind.NODE)
-        assert "'n' is gone (SIGKILL)" in ended.failure.message
+        assert ended.failure.message == (
+            "node 'n' is gone (SIGKILL), to which it is pinned; start the node again or remove the pin"
+        )
         simulation.check_end()
 
     def test_what_no_other_node_can_hold_fails(self, simulate: Any) -> None:
@@ -126,6 +128,7 @@ class TestNodeLost:
         simulation.run()
         assert simulation.states()["f"] == FAILED
         assert simulation.states()["g"] == DONE
+        assert "no node that is left can take what costs" in simulation.ended["run"].failure.message
         simulation.check_end()
 
     def test_no_node_is_left(self, simulate: Any, diamond: DAG) -> None:
@@ -135,6 +138,19 @@ class TestNodeLost:
         simulation.run()
         assert simulation.ended["run"].status == "failed"
         assert set(simulation.states().values()) == {FAILED, SKIPPED}
+        assert simulation.ended["run"].failure.message == (
+            "node 'n' is gone (it was removed), and no other is left; add a node"
+        )
+        simulation.check_end()
+
+    def test_a_serializer_for_what_failed_meanwhile_is_not_tried_again(self, simulate: Any) -> None:
+        """Its consumer is pinned to a node that takes nothing more."""
+        simulation = simulate({"n": {"cpu": 1}, "m": {"cpu": 1}}, fails={"a for b": [FailureKind.EXCEPTION]})
+        dag = DAG().add(Function("a", list), Function("b", list, [Argument("a", serialize=list)], node="m"))
+        simulation.begin(dag, allocator=on(a="n", b="m"), on_error="continue")
+        simulation.backend.at(1.5, lambda: simulation.drain("m"))
+        simulation.run()
+        assert simulation.states() == {"a": DONE, "b": FAILED}
         simulation.check_end()
 
     def test_three_lost_nodes_are_poison(self, simulate: Any) -> None:
@@ -148,8 +164,26 @@ class TestNodeLost:
             simulation.backend.at(time, kill)
         simulation.run()
         assert simulation.attempts() == {"f": 3}
-        assert "died under it" in simulation.ended["run"].failure.message
+        ended = simulation.ended["run"]
+        assert "died under it" in ended.failure.message
+        assert (ended.attempts, ended.deaths) == (3, 3)
         assert len(simulation.scheduler.nodes) == 1
+        simulation.check_end()
+
+    @pytest.mark.parametrize("expected", [False, True])
+    def test_what_only_waited_there_is_not_poison(self, simulate: Any, expected: bool) -> None:
+        simulation = simulate({name: {"cpu": 1} for name in "vwxyz"}, duration=10.0)
+        dag = DAG().add(Function("long", list), Function("queued", list))
+        simulation.begin(dag, allocator=lambda functions, nodes: dict.fromkeys(dag, max(nodes)), max_retries=0)
+
+        def lose() -> None:
+            simulation.backend.lose_node(simulation.runs["run"].node[1], "it went", expected=expected)
+
+        for time in (1.0, 2.0, 3.0, 4.0):
+            simulation.backend.at(time, lose)
+        simulation.run()
+        assert simulation.runs["run"].deaths == ({} if expected else {0: 3})
+        assert simulation.states() == ({"long": DONE, "queued": DONE} if expected else simulation.states())
         simulation.check_end()
 
     def test_a_node_that_comes_back_is_used_for_what_is_moved_later(self, simulate: Any) -> None:
@@ -239,17 +273,29 @@ class TestResultLost:
         assert simulation.ended["run"].status == "done"
         simulation.check_end()
 
-    def test_a_kept_result_cannot_be_made_again(self, simulate: Any, chain: DAG) -> None:
+    def test_a_kept_result_is_made_again_with_what_it_was_made_from(self, simulate: Any, chain: DAG) -> None:
         simulation = simulate(TWO)
         simulation.begin(chain, "before")
         simulation.run()
         key, node = simulation.scheduler.holder("before", 1)
         other = "m" if node == "n" else "n"
-        simulation.begin(chain, "after", given={"b": (key, node)}, allocator=on(c=other), on_error="continue")
+        simulation.begin(chain, "after", given={"b": (key, node)}, allocator=on(a=other, b=other, c=other))
         simulation.backend.lose_node(node, "SIGKILL")  # heard of before c has begun
         simulation.run()
-        assert simulation.states("after") == {"b": FAILED, "c": SKIPPED}
-        assert simulation.ended["after"].failure.kind is FailureKind.NODE
+        assert simulation.starts["after"] == ["c", "a", "b", "c"]
+        assert simulation.ended["after"].status == "done"
+        assert simulation.runs["after"].recomputed == 2
+        simulation.check_end()
+
+    def test_a_kept_result_that_is_not_lost_leaves_what_it_was_made_from_alone(self, simulate: Any, chain: DAG) -> None:
+        simulation = simulate(TWO)
+        simulation.begin(chain, "before")
+        simulation.run()
+        simulation.begin(chain, "after", given={"b": simulation.scheduler.holder("before", 1)})
+        simulation.run()
+        assert simulation.starts["after"] == ["c"]
+        started, stopped = simulation.told("run", "start")[-1], simulation.told("run", "stop")[-1]
+        assert (started.measurements["functions"], stopped.measurements["done"]) == (2, 2)
         simulation.check_end()
 
 
@@ -302,6 +348,15 @@ class TestFencing:
         machine.tell(NodeJoined(NodeInfo("n", {"cpu": 1}, 1)))
         assert machine.reports()[:2] == ["down", "exception"]
         assert machine.scheduler.nodes["n"].in_flight + machine.scheduler.nodes["m"].in_flight == 1
+
+    @pytest.mark.parametrize("started", [False, True])
+    def test_an_attempt_may_end_as_cancelled_without_being_told_to(self, chain: DAG, started: bool) -> None:
+        machine = Machine(chain, on_error="continue")
+        if started:
+            machine.tell(Started(key(0), 0))
+        machine.tell(Cancelled(key(0)))
+        assert [machine.scheduler.state("r", i) for i in range(3)] == [State.CANCELLED, SKIPPED, SKIPPED]
+        assert machine.scheduler.is_over("r")
 
 
 class TestInputsThatVanish:

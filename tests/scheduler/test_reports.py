@@ -28,6 +28,20 @@ ATTEMPT = {"run": "r", "function": ("load", 1), "node": "n", "attempt": 1}
 KEY = AttemptId("r", 0, 1)
 
 
+def test_nodes_are_listed_by_name() -> None:
+    scheduler = Scheduler()
+    scheduler.handle([NodeJoined(NodeInfo(name, {"cpu": 1}, 1)) for name in ("b", "c", "a")], 0.0)
+    seen: list[str] = []
+
+    def allocate(functions: Any, capabilities: Any) -> dict[Any, str]:
+        seen.extend(capabilities)
+        return {function.id: "c" for function in functions}
+
+    program = compile_program(DAG().add(Function("f", list)), run="r")
+    (_, _, started), *_ = _reports(scheduler.submit(program, RunOptions(allocator=allocate), 0.0))
+    assert seen == list(started["capabilities"]) == ["a", "b", "c"]
+
+
 class TestOneFunction:
     """A run of one function with a cost, told step by step."""
 

@@ -1,3 +1,4 @@
+import asyncio
 import logging
 import threading
 import warnings
@@ -90,7 +91,12 @@ def test_a_handler_that_is_not_callable_is_refused():
         Bus().attach("ear", ("handoff",), 3)
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), SystemExit(2)])
+class Unspeakable(Exception):
+    def __repr__(self):
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), SystemExit(2), asyncio.CancelledError(), Unspeakable()])
 def test_a_handler_that_raises_is_detached_and_the_others_still_hear(error, caplog):
     def bad(*_):
         raise error
@@ -105,6 +111,18 @@ def test_a_handler_that_raises_is_detached_and_the_others_still_hear(error, capl
     assert len(before.heard) == len(after.heard) == 2
     assert not bus.detach("bad")
     assert caplog.records[0].exc_info[1] is error
+
+
+def test_the_users_interrupt_of_a_span_goes_through():
+    bus = Bus()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    bus.attach("ear", ("app",), interrupted)
+    with pytest.raises(KeyboardInterrupt), bus.span(("app", "load")):
+        pass
+    assert bus.detach("ear")
 
 
 def test_a_bad_handler_does_no_harm_where_warnings_are_errors(caplog):

@@ -60,7 +60,7 @@ def test_a_cluster_shows_its_nodes(nodes):
     cluster = SimpleNamespace(nodes={"<alpha>": node} if nodes else {})
     html = cluster_mimebundle(cluster)["text/html"]
     assert ("&lt;alpha&gt;" in html) == bool(nodes)
-    assert ("cpu 1 of 4, memory 0 of 1000 MB" in html) == bool(nodes)
+    assert ("cpu 1 of 4, memory 0 MB of 1000 MB" in html) == bool(nodes)
     assert ("● up" in html) == bool(nodes)
 
 

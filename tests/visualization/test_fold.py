@@ -1,7 +1,10 @@
+import random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handoff_lab.visualization.fold import MOST_ARROWS, MOST_BOXES, depths, fold, is_big
+from handoff_lab.visualization.fold import MOST_BOXES, MOST_CROSSED, depths, fold, is_big
 
 
 @st.composite
@@ -56,7 +59,20 @@ def test_what_is_still_too_much_is_folded_into_bands():
     assert folded.folds[0].title == "levels 0 to 16"
 
 
-def test_graphs_are_big_by_functions_or_by_edges():
+def test_graphs_are_big_by_functions_or_by_the_levels_that_their_arrows_cross():
     assert not is_big({n: [] for n in range(MOST_BOXES)})
     assert is_big({n: [] for n in range(MOST_BOXES + 1)})
-    assert is_big({n: range(100) for n in range(MOST_ARROWS // 100 + 1)})
+    assert not is_big({n: [n - 1] if n else [] for n in range(MOST_BOXES)})
+    assert not is_big({n: {n - 1, 0} if n else [] for n in range(50)})
+    assert is_big({n: {n - 1, 0} if n else [] for n in range(100)})  # dot takes 9 s for it
+    assert is_big({n: range(30) for n in range(30, MOST_CROSSED // 30 + 31)})
+
+
+@pytest.mark.parametrize(("functions", "needs"), [(300, 4), (60, 15), (300, 30)])
+def test_a_folded_graph_is_never_big_itself(functions, needs):
+    chance = random.Random(2)
+    edges = {f"f{n}": [f"f{m}" for m in chance.sample(range(n), min(n, needs))] for n in range(functions)}
+    assert is_big(edges)
+    folded = fold(edges, {})
+    assert len(folded.folds) > 10
+    assert not is_big({n: [tail for tail, head in folded.edges if head == n] for n in range(len(folded.folds))})

@@ -91,6 +91,16 @@ def test_a_dot_that_hangs_or_fails_gives_way_to_the_plain_picture(dag, monkeypat
     assert "could not draw" in caplog.text
 
 
+def test_a_dot_that_was_too_slow_once_is_tried_again(dag, monkeypatch):
+    def hang(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    with monkeypatch.context() as busy:
+        busy.setattr(subprocess, "run", hang)
+        assert 'class="graph"' not in draw(dag).svg()
+    assert 'class="graph"' in draw(dag).svg()
+
+
 @pytest.mark.real
 @pytest.mark.skipif(find_spec("pygraphviz") is None, reason="pygraphviz is optional")
 def test_pygraphviz_draws_in_a_child_where_there_is_no_dot(dag, monkeypatch):

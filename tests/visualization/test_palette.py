@@ -33,6 +33,11 @@ def test_every_status_is_told_without_colour():
     assert len(outlines) == len(STATUS)
 
 
+def test_marks_do_not_depend_on_the_order_of_nodes():
+    marks = NodeMarks(["n10", "beta", "n2", "alpha", "n2"])
+    assert [(name, mark.letter) for name, mark in marks.items()] == list(zip(["alpha", "beta", "n2", "n10"], "ABCD"))
+
+
 def test_text_is_legible_on_every_ground():
     for mark in NodeMarks(f"n{number}" for number in range(len(OKABE_ITO))).values():
         assert contrast(INK, mark.tint) > 7

@@ -62,7 +62,7 @@ class KernelBackend:
         self._wanted = dict(nodes)
         self._name = name
         self._host = host
-        self._store = MemoryStore()  # values that this process holds
+        self._store: MemoryStore[Frames] = MemoryStore()  # values that this process holds
         self._nodes: dict[str, NodeInfo] = {}
         self._codes: dict[str, Code] = {}
         self._sent: dict[str, set[str]] = {}  # keys of code, by node
@@ -104,6 +104,8 @@ class KernelBackend:
         if not self._open:
             return
         self._open = False
+        self._nodes.clear()
+        self._cells.close()
         self._hub.broadcast(pack("stop"))
         self._agents.close()
         self._hub.close()
@@ -115,6 +117,10 @@ class KernelBackend:
     def nodes(self) -> Mapping[str, NodeInfo]:
         """The nodes that are there now."""
         return dict(self._nodes)
+
+    def features_of(self, node: str) -> frozenset[Feature]:
+        """Everything, for every node."""
+        return self.features
 
     def add_node(self, name: str, capabilities: Mapping[str, float] | None, labels: Mapping[str, str]) -> None:
         """Start an agent on this machine."""
@@ -172,7 +178,9 @@ class KernelBackend:
         nbytes = 0
         for attempt in attempts:
             try:
-                recipe = None if attempt.recipe is None else cloudpickle.dumps(attempt.recipe, protocol=5)
+                recipe = attempt.recipe
+                if recipe is not None and not isinstance(recipe, bytes):
+                    recipe = cloudpickle.dumps(recipe, protocol=5)
                 self._send_code(name, attempt)
             except Exception as error:
                 self._fail(attempt.id, error)
@@ -281,9 +289,10 @@ class KernelBackend:
             self._cells.received(name, kind, *fields)
 
     def disconnected(self, name: str, reason: str) -> None:
-        """A node fell silent; an agent of this machine gets a moment to end, and is ended if it does not."""
+        """A node fell silent; an agent of this machine gets time to end, and is ended if it does not."""
         if name in self._agents:
-            self._agents.end(name, SILENCE_S, f"{reason} while its agent was still there")
+            patience_s = END_S if name in self._farewells else SILENCE_S
+            self._agents.end(name, patience_s, f"{reason} while its agent was still there")
         else:
             self._lose(name, reason)
 

@@ -58,9 +58,15 @@ class Cells:
         """A node is gone: its cells fail."""
         for number, cell in list(self._cells.items()):
             if cell.node == node:
-                del self._cells[number]
-                evalue = f"node {node!r} was lost: {reason}"
-                cell.on_done({"status": "error", "ename": "NodeLostError", "evalue": evalue, "traceback": [evalue]})
+                self._fail(number, "NodeLostError", f"node {node!r} was lost: {reason}")
+
+    def close(self) -> None:
+        """All cells that still run fail."""
+        for number in list(self._cells):
+            self._fail(number, "BackendError", "the cluster was closed before the cell was done")
+
+    def _fail(self, number: int, ename: str, evalue: str) -> None:
+        self._cells.pop(number).on_done({"status": "error", "ename": ename, "evalue": evalue, "traceback": [evalue]})
 
 
 def _parse(data: bytes) -> Content:

@@ -92,4 +92,4 @@ def end_all(agents: Collection[LocalAgent], patience_s: float) -> None:
 
 def _import_path() -> str:
     """What can be imported here can be imported there."""
-    return os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    return os.pathsep.join(str(path) or str(Path.cwd()) for path in sys.path)

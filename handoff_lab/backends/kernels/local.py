@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from handoff_lab._errors import BackendError
 from handoff_lab.backends.kernels.launch import LocalAgent, end_all
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.resources import Resources
@@ -15,7 +18,7 @@ from handoff_lab.transport.loop import Loop, Timer
 
 JOIN_S = 30.0  # from its start until an agent has joined
 END_S = 2.0  # for an agent that was told to stop
-SILENCE_S = 0.05  # from the end of an agent's connection to its own
+SILENCE_S = 0.05  # from an unexplained end of an agent's connection to its own
 
 
 @dataclass(slots=True)
@@ -35,25 +38,32 @@ class LocalAgents:
         self._ended = ended
         self._entries: dict[str, _Entry] = {}
         self._numbers = itertools.count()
-        self._directory = SharedDirectory.create()
-        self.join_file = self._directory.path / "join.json"
-        join.write(self.join_file)
+        self._join = join
+        self._directory: SharedDirectory | None = None
+        self._lock = threading.Lock()  # around making and leaving the directory
+        self._closed = False
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
+    @property
+    def join_file(self) -> Path:
+        """The file with which nodes join. May be asked for in any thread."""
+        return self._place() / "join.json"
+
     def start(self, name: str, capabilities: Mapping[str, float] | None, labels: Mapping[str, str]) -> None:
         """Start the agent of a node."""
+        place = self._place()
         options = NodeOptions(
             self.join_file,
             name,
             capabilities=None if capabilities is None else Resources(capabilities),
             labels=labels,
             host=self._host,
-            directory=self._directory.path,
+            directory=place,
             cluster=self._cluster,
         )
-        log_file = self._directory.path / f"agent-{next(self._numbers)}.log"
+        log_file = place / f"agent-{next(self._numbers)}.log"
         agent = LocalAgent(self._loop, options, log_file, lambda: self._has_ended(name))
         deadline = self._loop.call_later(JOIN_S, lambda: self.kill(name, f"it did not join within {JOIN_S:g} s"))
         self._entries[name] = _Entry(agent, deadline)
@@ -86,7 +96,20 @@ class LocalAgents:
         for entry in entries.values():
             entry.deadline.cancel()
         end_all([entry.agent for entry in entries.values()], END_S)
-        self._directory.leave(END_S)  # what killed agents leave behind clears up too, a little later
+        with self._lock:
+            self._closed = True
+            if self._directory is not None:
+                self._directory.leave(END_S)  # what killed agents leave behind clears up too, a little later
+
+    def _place(self) -> Path:
+        """The directory, made when it is first needed: the zygotes of the agents remove it when all else was killed."""
+        with self._lock:
+            if self._closed:
+                raise BackendError("the cluster is closed; make a new one")
+            if self._directory is None:
+                self._directory = SharedDirectory.create()
+                self._join.write(self._directory.path / "join.json")
+            return self._directory.path
 
     def _has_ended(self, name: str) -> None:
         entry = self._entries.pop(name)

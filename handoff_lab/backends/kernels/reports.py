@@ -26,7 +26,7 @@ from handoff_lab.transport.wire import WireError
 class Reports:
     """Knows which node has which attempt; small results are kept in ``store``, where they outlive their node."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore[Frames]) -> None:
         self._store = store
         self._nodes: dict[AttemptId, str] = {}  # of attempts that have not ended
 

@@ -1,0 +1,179 @@
+"""Kill what you like: what functions started ends with it, and so does everything else that has no reason to stay."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.real
+
+SOON_S = 5.0
+
+# A notebook's process: functions in a slot and in the kernel start a child, one in a session of its own, and a daemon.
+NOTEBOOK = """
+import json, os, signal, sys
+import handoff_lab as hl
+
+def start_things(by):
+    import os, subprocess
+    environment = {**os.environ, "STARTED_BY": by}
+    subprocess.Popen(["sleep", "600"], env=environment)
+    subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
+    subprocess.run(["setsid", "--fork", "sleep", "600"], env=environment, check=True)
+    return os.getpid(), os.getppid()
+
+cluster = hl.Cluster({"alpha": {"cpu": 1}})
+results = cluster.execute(hl.DAG("start").add(
+    hl.Function("slot", start_things, extra_args=["slot"]),
+    hl.Function("kernel", start_things, extra_args=["kernel"], runs_in="kernel"),
+)).results
+pids = {"notebook": os.getpid(), "agent": cluster.nodes["alpha"].pid}
+pids["slot"], pids["zygote"] = results["slot"]
+pids["kernel"], pids["guard"] = results["kernel"]
+if sys.argv[1:]:
+    pids["fork"] = os.fork()
+if all(pids.values()):
+    print(json.dumps(pids), flush=True)
+signal.pause()
+"""
+
+
+class Notebook:
+    """A notebook's process with a cluster, and everything below it, however far away."""
+
+    def __init__(self, code: str, base: Path, *words: str) -> None:
+        self._mark = f"HANDOFF_LAB_TEST={secrets.token_hex(8)}"
+        name, _, value = self._mark.partition("=")
+        path = os.pathsep.join(map(str, sys.path))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, *words],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, "XDG_RUNTIME_DIR": str(base), name: value},
+        )
+        assert self.process.stdout is not None
+        self.pids: dict[str, int] = json.loads(self.process.stdout.readline())
+
+    def living(self, mark: str = "") -> set[int]:
+        """The processes that inherited the notebook's environment, and ``mark`` with it."""
+        wanted = {self._mark.encode(), *filter(None, [mark.encode()])}
+        found = set()
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if wanted <= set((path / "environ").read_bytes().split(b"\0")):  # a zombie has none
+                    found.add(int(path.name))
+        return found
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        for pid in self.living():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """Where run directories are made: a short path, for the sockets in it."""
+    path = Path(tempfile.mkdtemp(prefix="hl-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def open_notebook(base: Path) -> Iterator[Callable[..., Notebook]]:
+    notebooks: list[Notebook] = []
+
+    def start(*words: str, code: str = NOTEBOOK) -> Notebook:
+        notebooks.append(Notebook(code, base, *words))
+        return notebooks[-1]
+
+    yield start
+    for notebook in notebooks:
+        notebook.end()
+
+
+def soon(condition: Callable[[], object], story: Callable[[], object]) -> None:
+    end = time.monotonic() + SOON_S
+    while not condition():
+        assert time.monotonic() < end, story()
+        time.sleep(0.02)  # nothing tells when the processes of others end
+
+
+def stories(pids: set[int]) -> list[str]:
+    found = []
+    for pid in pids:
+        with suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            found.append(f"{pid} of {Path(f'/proc/{pid}/stat').read_text().split()[3]}: {words[:200]}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("victim", "number", "survivors"),
+    [
+        ("notebook", signal.SIGKILL, set()),
+        ("notebook", signal.SIGTERM, set()),
+        ("agent", signal.SIGKILL, {"notebook"}),
+        ("agent", signal.SIGTERM, {"notebook"}),
+        ("zygote", signal.SIGKILL, {"notebook"}),
+        ("slot", signal.SIGKILL, {"notebook", "agent", "zygote", "kernel", "guard"}),
+        ("kernel", signal.SIGKILL, {"notebook", "agent", "zygote", "slot"}),
+        ("guard", signal.SIGKILL, {"notebook", "agent", "zygote", "slot"}),
+    ],
+)
+def test_what_functions_started_ends_with_what_was_killed(
+    open_notebook: Callable[..., Notebook], base: Path, victim: str, number: int, survivors: set[str]
+) -> None:
+    notebook = open_notebook()
+    started = {by: notebook.living(f"STARTED_BY={by}") for by in ("slot", "kernel")}
+    assert list(map(len, started.values())) == [3, 3]
+    remaining = {notebook.pids[name] for name in survivors}
+    remaining |= {pid for by, pids in started.items() if by in survivors for pid in pids}
+    before = notebook.living()
+    os.kill(notebook.pids[victim], number)
+    soon(lambda: before & notebook.living() <= remaining, lambda: stories(before & notebook.living() - remaining))
+    assert remaining <= notebook.living()
+    notebook.process.kill()
+    soon(lambda: not notebook.living(), lambda: stories(notebook.living()))
+    soon(lambda: not list(base.iterdir()), lambda: list(base.rglob("*")))
+
+
+def test_a_forked_child_of_the_notebook_keeps_nothing_alive(open_notebook: Callable[..., Notebook], base: Path) -> None:
+    notebook = open_notebook("fork")
+    child = notebook.pids["fork"]
+    os.kill(notebook.pids["notebook"], signal.SIGKILL)
+    soon(lambda: notebook.living() == {child}, lambda: stories(notebook.living()))
+    soon(lambda: not list(base.iterdir()), lambda: list(base.rglob("*")))
+
+
+def test_the_directory_goes_with_the_last_when_notebook_and_agent_are_killed_at_once(
+    open_notebook: Callable[..., Notebook], base: Path
+) -> None:
+    notebook = open_notebook()
+    for victim in ("notebook", "agent"):
+        os.kill(notebook.pids[victim], signal.SIGKILL)
+    soon(lambda: not notebook.living(), lambda: stories(notebook.living()))
+    soon(lambda: not list(base.iterdir()), lambda: list(base.rglob("*")))
+
+
+def test_a_cluster_without_kernels_leaves_no_directory_when_it_is_killed(
+    open_notebook: Callable[..., Notebook], base: Path
+) -> None:
+    code = (
+        "import signal, handoff_lab as hl\nhl.register_local_node({'cpu': 1})\nprint('{}', flush=True)\nsignal.pause()"
+    )
+    open_notebook(code=code).end()
+    assert not list(base.iterdir())
