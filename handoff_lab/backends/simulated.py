@@ -50,7 +50,6 @@ class _Node:
     info: NodeInfo
     queue: list[tuple[float, int, Attempt]] = field(default_factory=list)  # heap: all inputs are there
     running: dict[AttemptId, float] = field(default_factory=dict)  # since when
-    delivered: float = 0.0  # when its latest event reaches the scheduler
 
 
 class SimulatedBackend:
@@ -101,6 +100,7 @@ class SimulatedBackend:
         self._lag = lag
         self._reports_started = started
         self._nodes: dict[str, _Node] = {}
+        self._delivered: dict[str, float] = {}  # by node: when its latest event is heard of
         self._agenda: list[tuple[float, int, int, Action]] = []
         self._order = itertools.count()
         self._attempts: dict[AttemptId, Attempt] = {}  # in flight
@@ -140,7 +140,7 @@ class SimulatedBackend:
         if name in self._nodes:
             raise BackendError(f"there is a node {name!r} already; choose another name")
         parsed = parse_capabilities(capabilities)
-        self._nodes[name] = _Node(NodeInfo(name, parsed, slots(parsed), labels=labels), delivered=self.now)
+        self._nodes[name] = _Node(NodeInfo(name, parsed, slots(parsed), labels=labels))
         self._tell(name, NodeJoined(self._nodes[name].info))
 
     def remove_node(self, name: str) -> None:
@@ -235,9 +235,8 @@ class SimulatedBackend:
         heapq.heappush(self._agenda, (max(time, self.now), phase, next(self._order), action))
 
     def _tell(self, name: str, event: BackendEvent) -> None:
-        node = self._nodes[name]
-        node.delivered = max(node.delivered, self.now + self._lag(name))
-        self._at(node.delivered, _HAPPEN, lambda: self._heard.append(event))
+        delivered = self._delivered[name] = max(self._delivered.get(name, 0.0), self.now + self._lag(name))
+        self._at(delivered, _HAPPEN, lambda: self._heard.append(event))
 
     def _fetch(self, id: AttemptId, source: Source) -> None:
         """Have an input come to the attempt's node, from when it is made."""

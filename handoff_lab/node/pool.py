@@ -111,9 +111,9 @@ class SlotPool:
     def resize(self, slots: int) -> None:
         """Have this many slots; those too many end when they are idle."""
         self._wanted = slots
-        surplus = [worker for worker in self._workers.values() if not worker.retiring][slots:]
-        for worker in surplus:
-            worker.retiring = True
+        busy_first = sorted(self._workers.values(), key=lambda worker: not worker.tasks)
+        for rank, worker in enumerate(busy_first):
+            worker.retiring = rank >= slots
             self._retire(worker)
         self._grow()
         self._wake()
@@ -292,13 +292,12 @@ class SlotPool:
     def _grow(self) -> None:
         if self._closed:
             return
-        taken = {worker.index for worker in self._workers.values() if not worker.retiring}
-        for index in range(self._wanted):
-            if index not in taken:
-                token = next(self._tokens)
-                self._workers[token] = Worker(
-                    index, token, self._launcher.launch, self._loop, self._begin, self._take_rows
-                )
+        taken = {worker.index for worker in self._workers.values()}
+        missing = self._wanted - sum(not worker.retiring for worker in self._workers.values())
+        free = (index for index in itertools.count() if index not in taken)
+        for index in itertools.islice(free, max(0, missing)):
+            token = next(self._tokens)
+            self._workers[token] = Worker(index, token, self._launcher.launch, self._loop, self._begin, self._take_rows)
         self._wake()
 
     def _retire(self, worker: Worker) -> None:

@@ -22,8 +22,24 @@ from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.dispatch import Dispatcher
 from handoff_lab.scheduler.ledger import Ledger
 from handoff_lab.scheduler.state import (
-    CANCELLED, DEAD, DELAYED, DONE, FAILED, IN_FLIGHT, PENDING, READY, REVOKED,
-    RUNNING, SKIPPED, STOPPING, SUBMITTED, WAITING, Ending, FinalFailure, Progress, State,
+    CANCELLED,
+    DEAD,
+    DELAYED,
+    DONE,
+    FAILED,
+    IN_FLIGHT,
+    PENDING,
+    READY,
+    REVOKED,
+    RUNNING,
+    SKIPPED,
+    STOPPING,
+    SUBMITTED,
+    WAITING,
+    Ending,
+    FinalFailure,
+    Progress,
+    State,
 )  # fmt: skip
 from handoff_lab.scheduler.timers import Timers
 

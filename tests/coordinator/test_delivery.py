@@ -15,7 +15,7 @@ from handoff_lab.telemetry.events import RUN_START
 
 IDS = ["a", "b", "c"]
 EVENTS = [Event(RUN_START, 1.0, {"functions": 3}, {"run": "r", "dag": "d", "allocations": dict.fromkeys(IDS, "n")})] + [
-    Event(FUNCTION_STOP, 2.0, {"duration": 1.0}, {"run": "r", "function": id, "node": "n", "attempt": 1}) for id in IDS
+    Event(FUNCTION_STOP, 1.1, {"duration": 1.0}, {"run": "r", "function": id, "node": "n", "attempt": 1}) for id in IDS
 ]
 
 

@@ -181,9 +181,7 @@ def pair(p: int, q: int) -> tuple[int, int]:
     ],
 )
 def test_a_parameter_is_filled_once(options: dict[str, Any]) -> None:
-    with pytest.raises(
-        InvalidFunctionError, match=r"gives the parameter '[pq]', which another value fills by position"
-    ):
+    with pytest.raises(InvalidFunctionError, match=r"gives the parameter '[pq]', which another value fills"):
         Function("a", pair, **options)
 
 

@@ -137,13 +137,14 @@ def test_collocated_functions_run_on_one_node(simulate: Any) -> None:
     simulation.check_end()
 
 
+ALPHA_AND_BETA = {"alpha": {"cpu": 2}, "beta": {"cpu": 2}}
+
+
 class TestPartnersThatDoNotRun:
     """A collocation holds with what lies there already, and with the pin of what isn't run."""
 
-    nodes = {"alpha": {"cpu": 2}, "beta": {"cpu": 2}}
-
     def test_its_pin_holds(self, simulate: Any) -> None:
-        simulation = simulate(self.nodes)
+        simulation = simulate(ALPHA_AND_BETA)
         dag = DAG().add(
             Function("x", list, node="beta"),
             Function("between", list, node=collocated("x")),
@@ -155,7 +156,7 @@ class TestPartnersThatDoNotRun:
         simulation.check_end()
 
     def test_it_still_binds_others_together(self, simulate: Any) -> None:
-        simulation = simulate(self.nodes)
+        simulation = simulate(ALPHA_AND_BETA)
         dag = DAG().add(
             Function("x", list),
             Function("between", list, node=collocated("x")),
@@ -168,7 +169,7 @@ class TestPartnersThatDoNotRun:
 
     @pytest.mark.parametrize("args", [["x"], []])
     def test_its_kept_result_holds(self, simulate: Any, args: list[str]) -> None:
-        simulation = simulate(self.nodes)
+        simulation = simulate(ALPHA_AND_BETA)
         dag = DAG().add(Function("x", list), Function("y", list, args, node=collocated("x")))
         simulation.begin(dag, "before", allocator=lambda functions, nodes: {"x": "beta", "y": "beta"})
         simulation.run()
@@ -179,7 +180,7 @@ class TestPartnersThatDoNotRun:
         simulation.check_end()
 
     def test_a_kept_result_that_is_lost_binds_nobody(self, simulate: Any) -> None:
-        simulation = simulate(self.nodes, duration=3.0)
+        simulation = simulate(ALPHA_AND_BETA, duration=3.0)
         dag = DAG().add(Function("x", list), Function("y", list, ["x"], node=collocated("x")))
         simulation.begin(dag, "before", allocator=lambda functions, nodes: {"x": "beta", "y": "beta"})
         simulation.run()
@@ -192,7 +193,7 @@ class TestPartnersThatDoNotRun:
         simulation.check_end()
 
     def test_a_lost_pin_is_not_forgotten_by_the_group(self, simulate: Any) -> None:
-        simulation = simulate(self.nodes, duration=lambda attempt: 1.0 if attempt.label == "x" else 5.0)
+        simulation = simulate(ALPHA_AND_BETA, duration=lambda attempt: 1.0 if attempt.label == "x" else 5.0)
         dag = DAG().add(Function("x", list, node="beta"), Function("y", list, node=collocated("x")))
         simulation.begin(dag, on_error="continue")
         simulation.backend.at(2.0, lambda: simulation.backend.lose_node("beta", "SIGKILL"))
@@ -321,9 +322,12 @@ class TestTrackerOfTheUsers:
 
     def test_what_it_refused_for_a_reason_of_its_own_is_asked_for_again(self, simulate: Any) -> None:
         class Licence(SimpleResourceTracker):
+            def available(self, node: str, cost: Any) -> bool:
+                return simulation.backend.now >= 20 and super().available(node, cost)
+
             def request(self, node: str, cost: Any) -> bool:
                 asked.append(simulation.backend.now)
-                return simulation.backend.now >= 20 and super().request(node, cost)
+                return self.available(node, cost) and super().request(node, cost)
 
         asked: list[float] = []
         simulation = simulate({"n": CPU}, tracker=Licence())
@@ -334,8 +338,8 @@ class TestTrackerOfTheUsers:
         simulation.check_end()
 
     def test_it_is_not_asked_again_while_the_node_is_full(self, simulate: Any) -> None:
-        simulation = simulate({"n": CPU}, tracker=SimpleResourceTracker(), duration=9.0)
-        simulation.begin(independent(2, cost=CPU))
+        simulation = simulate({"n": {"cpu": 2, "gpu": 1}}, tracker=SimpleResourceTracker(), duration=9.0)
+        simulation.begin(independent(2, cost={"gpu": 1}))
         moments = []
         while simulation.backend.step():
             moments.append(simulation.backend.now)

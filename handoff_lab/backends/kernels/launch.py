@@ -1,4 +1,4 @@
-"""Agents of nodes on this machine, as processes that end with the one that started them."""
+"""Agents of nodes on this machine, as processes that end with the one that started them, and who clears up after."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ from handoff_lab.node.lifeline import Lifeline
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.transport.loop import Loop
 
+# Each user of the directory holds a shared lock: see ``store.directory``.
+_REAPER = """
+import fcntl, os, shutil, sys
+directory = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
+sys.stdin.read()
+fcntl.flock(directory, fcntl.LOCK_EX)
+shutil.rmtree(sys.argv[1], ignore_errors=True)
+"""
 _TAIL = 2000  # characters of what an agent wrote before it failed
 
 
@@ -72,6 +80,25 @@ class LocalAgent:
     def _ended(self) -> None:
         self._loop.remove_reader(self.sentinel)
         self._exited()
+
+
+class Reaper:
+    """A small process that removes a shared directory when this process and all its agents are gone, even if killed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._lifeline = Lifeline()
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _REAPER, str(directory)],
+            stdin=self._lifeline.read_fd,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """Let it do its work, for which all users must be gone."""
+        self._lifeline.cut()
+        self._process.wait()
 
 
 def end_all(agents: Collection[LocalAgent], patience_s: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handoff_lab._errors import BackendError
-from handoff_lab.backends.kernels.launch import LocalAgent, end_all
+from handoff_lab.backends.kernels.launch import LocalAgent, Reaper, end_all
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.resources import Resources
 from handoff_lab.store.directory import SharedDirectory
@@ -40,6 +40,7 @@ class LocalAgents:
         self._numbers = itertools.count()
         self._join = join
         self._directory: SharedDirectory | None = None
+        self._reaper: Reaper | None = None
         self._lock = threading.Lock()  # around making and leaving the directory
         self._closed = False
 
@@ -100,14 +101,17 @@ class LocalAgents:
             self._closed = True
             if self._directory is not None:
                 self._directory.leave(END_S)  # what killed agents leave behind clears up too, a little later
+            if self._reaper is not None:
+                self._reaper.close()
 
     def _place(self) -> Path:
-        """The directory, made when it is first needed: the zygotes of the agents remove it when all else was killed."""
+        """The directory, made when it is first needed."""
         with self._lock:
             if self._closed:
                 raise BackendError("the cluster is closed; make a new one")
             if self._directory is None:
                 self._directory = SharedDirectory.create()
+                self._reaper = Reaper(self._directory.path)
                 self._join.write(self._directory.path / "join.json")
             return self._directory.path
 
