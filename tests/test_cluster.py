@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import threading
+import weakref
 from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -298,6 +299,27 @@ def test_results_are_freed_with_the_run(cluster: hl.Cluster) -> None:
     cluster.execute(hl.DAG("empty"))
     backend.free = free  # type: ignore[method-assign]
     assert [(key.run, key.number) for key in freed] == [(id, 1)]
+
+
+def test_code_is_forgotten_with_the_last_run_that_uses_it(cluster: hl.Cluster) -> None:
+    class Large:
+        def __call__(self) -> int:
+            return 1
+
+    code = Large()
+    alive = weakref.ref(code)
+    first, second = (cluster.execute(hl.DAG("d").add(hl.Function("a", code))) for _ in range(2))
+    del first, code
+    gc.collect()
+    coordinator = cluster._coordinator
+    coordinator.wait_until(lambda: len(coordinator._runs) == 1)
+    assert alive() is not None
+    del second
+    gc.collect()
+    coordinator.wait_until(lambda: not coordinator._runs)
+    assert cluster.execute(hl.DAG("other").add(hl.Function("b", lambda: 2))).results["b"] == 2
+    gc.collect()
+    assert alive() is None
 
 
 def test_an_empty_dag_is_done_at_once(cluster: hl.Cluster) -> None:

@@ -89,6 +89,9 @@ class Backend(Protocol):
     def load(self, codes: Mapping[str, Code]) -> None:
         """Make code known under its keys, before attempts name them. It reaches a node once."""
 
+    def unload(self, keys: Iterable[str]) -> None:
+        """Forget code that no run needs any more."""
+
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Take attempts in; each names its node."""
 

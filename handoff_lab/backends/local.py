@@ -162,6 +162,11 @@ class LocalBackend:
         """Keep code under its keys."""
         self._codes.update(codes)
 
+    def unload(self, keys: Iterable[str]) -> None:
+        """Forget code."""
+        for key in keys:
+            self._codes.pop(key, None)
+
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Take attempts in; those for a node that is gone ended with it."""
         for attempt in attempts:

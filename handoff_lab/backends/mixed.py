@@ -79,6 +79,12 @@ class MixedBackend:
         self._local.load(codes)
         self._kernels.load(codes)
 
+    def unload(self, keys: Iterable[str]) -> None:
+        """Forget code in both."""
+        keys = list(keys)
+        self._local.unload(keys)
+        self._kernels.unload(keys)
+
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Hand each attempt to the backend of its node, with what it needs from the other side."""
         here = [attempt for attempt in attempts if attempt.node == LOCAL]

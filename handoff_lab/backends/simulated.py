@@ -158,6 +158,9 @@ class SimulatedBackend:
     def load(self, codes: Mapping[str, Code]) -> None:
         """Take no notice: nothing is executed."""
 
+    def unload(self, keys: Iterable[str]) -> None:
+        """Take no notice either."""
+
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Take attempts in; those for a node that is gone end with the news of that."""
         for attempt in attempts:

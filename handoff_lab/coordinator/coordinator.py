@@ -55,6 +55,8 @@ class Coordinator:
         self._thread = LoopThread(f"{name} coordinator", self._shut)
         self._delivery = Delivery(name)
         self._runs: dict[str, RunState] = {}
+        self._codes: dict[str, tuple[str, ...]] = {}  # keys of the code of each run
+        self._code_uses: Counter[str] = Counter()  # runs that use it, by key
         self._inbox: deque[BackendEvent] = deque()
         self._outbox: list[Attempt] = []
         self._starting: set[str] = set()  # nodes that were asked for and are not there yet
@@ -186,6 +188,8 @@ class Coordinator:
                 del self._runs[state.id]
                 raise
             state.failures = self.scheduler.progress(state.id).failures
+            self._codes[state.id] = tuple(codes)
+            self._code_uses.update(codes.keys())
             self.backend.load(codes)
             for key, value in inputs.items():
                 self.backend.put(key, value)
@@ -237,11 +241,20 @@ class Coordinator:
             del self._runs[run]
             self._delivery.withdraw(state)
             self._carry_out(self.scheduler.forget(run))
+            self._unload(self._codes.pop(run))
 
         if not self.closed:
             self._thread.loop.call_soon_threadsafe(forget)
 
     # -- on the coordinator's thread -----------------------------------------
+
+    def _unload(self, keys: Iterable[str]) -> None:
+        """Drop a run's claim on its code; what no other run uses is forgotten."""
+        self._code_uses.subtract(keys)
+        unused = [key for key in keys if self._code_uses[key] <= 0]
+        for key in unused:
+            del self._code_uses[key]
+        self.backend.unload(unused)
 
     def _shut(self) -> None:
         now = time.monotonic()

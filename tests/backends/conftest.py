@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -160,6 +161,14 @@ class FakeNode:
         for socket in self.sockets:
             with suppress(zmq.ZMQError):
                 socket.close()
+
+
+@pytest.fixture
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where run directories are made: a short path, because of the sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="hl-") as path:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", path)
+        yield Path(path)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from pathlib import Path
 
 import cloudpickle
 import numpy as np
@@ -315,6 +316,65 @@ def test_an_output_beyond_measure_is_left_out_and_the_node_stays(two) -> None:
     two.until(lambda: replies)
     assert "an output of 40 MB was left out" in messages[-1]["content"]["text"]
     assert two.run(lambda: 1) == 1
+
+
+def test_a_reply_beyond_measure_is_cut_and_the_node_stays(two) -> None:
+    messages, replies = [], []
+    source = "class E(Exception):\n def _render_traceback_(self): return ['x' * 70_000_000]\nraise E('y')"
+    two.backend.run_cell("beta", source, messages.append, replies.append)
+    two.until(lambda: replies)
+    assert (replies[0]["status"], replies[0]["ename"], replies[0]["evalue"]) == ("error", "E", "y")
+    assert replies[0]["traceback"] == ["x" * 200_000]
+    assert two.run(lambda: 1, "beta") == 1
+    assert not two.lost
+
+
+def test_the_name_of_an_exception_beyond_measure_is_cut_and_the_node_stays(two) -> None:
+    def fail() -> None:
+        raise type("x" * 80_000_000, (Exception,), {})
+
+    end = two.end(two.submit(fail))
+    assert isinstance(end, Failed)
+    assert len(end.failure.type_name) == 200_000
+    assert two.run(lambda: 1) == 1
+
+
+def test_closing_ends_the_cells_that_run(make_rig) -> None:
+    rig = make_rig(alpha={"cpu": 1})
+    messages, replies = [], []
+    rig.backend.run_cell("alpha", "print('go', flush=True)\nwhile True: pass", messages.append, replies.append)
+    rig.until(lambda: messages)
+    rig.backend.close()
+    assert "the cluster was closed" in replies[0]["evalue"]
+    rig.backend.run_cell("alpha", "1", messages.append, replies.append)
+    assert replies[1]["status"] == "error"
+
+
+def test_a_kernel_works_where_temporary_files_have_long_paths(
+    make_rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(long))
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    rig = make_rig(alpha={"cpu": 1})
+    assert rig.run(lambda: 1, runs_in="kernel") == 1
+
+
+def test_a_kernel_that_does_not_come_up_says_why(make_rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif '--HistoryManager.enabled=False' in sys.orig_argv: sys.exit('this kernel is broken')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    rig = make_rig(alpha={"cpu": 1})
+    end = rig.end(rig.submit(lambda: 1, runs_in="kernel"))
+    assert isinstance(end, Failed)
+    assert end.failure.message.endswith("before it was ready: SystemExit: this kernel is broken")
+    replies = []
+    rig.backend.run_cell("alpha", "1", print, replies.append)
+    rig.until(lambda: replies)
+    assert replies[0]["evalue"].endswith("before it was ready: SystemExit: this kernel is broken")
 
 
 def test_a_cell_for_a_node_that_is_not_there(two) -> None:

@@ -62,10 +62,7 @@ def join_words(rig: Rig, name: str) -> list[str]:
 # -- real agents -----------------------------------------------------------------
 
 
-def test_an_agent_of_another_terminal_joins_works_and_leaves(
-    empty: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+def test_an_agent_of_another_terminal_joins_works_and_leaves(base: Path, empty: Rig) -> None:
     words = ["--cpu", "1", "--memory", "2GB", "--gpu", "1", "--resource", "fpga=2", "--label", "rack=7"]
     terminal = Terminal(empty, *join_words(empty, "gamma"), *words)
     empty.until(lambda: empty.of(NodeJoined) or terminal.process.poll() is not None)
@@ -75,13 +72,13 @@ def test_an_agent_of_another_terminal_joins_works_and_leaves(
     assert {"cpu": 1.0, "memory": 2000.0, "gpu": 1.0, "fpga": 2.0}.items() <= info.capabilities.items()
     assert empty.run(lambda: "there", "gamma") == "there"
     processes = empty.processes()
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(base.iterdir())) == 2
     terminal.process.terminate()
     assert terminal.end()[0] == 0
     empty.until(lambda: empty.lost)
     assert (empty.lost["gamma"].reason, empty.lost["gamma"].expected) == ("it was told to end by SIGTERM", False)
     wait_until_gone(processes)
-    assert not list(tmp_path.iterdir())
+    assert list(base.iterdir()) == [empty.backend.join_file.parent]
 
 
 def test_a_node_of_another_terminal_ends_when_it_is_removed(empty: Rig) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,6 +23,7 @@ SOON_S = 5.0
 NOTEBOOK = """
 import json, os, signal, sys
 import handoff_lab as hl
+from handoff_lab.node.lifeline import descendants
 
 def start_things(by):
     import os, subprocess
@@ -35,11 +34,13 @@ def start_things(by):
     return os.getpid(), os.getppid()
 
 cluster = hl.Cluster({"alpha": {"cpu": 1}})
+agent = cluster.nodes["alpha"].pid
+(reaper,) = descendants(os.getpid(), keep=[agent])
 results = cluster.execute(hl.DAG("start").add(
     hl.Function("slot", start_things, extra_args=["slot"]),
     hl.Function("kernel", start_things, extra_args=["kernel"], runs_in="kernel"),
 )).results
-pids = {"notebook": os.getpid(), "agent": cluster.nodes["alpha"].pid}
+pids = {"notebook": os.getpid(), "agent": agent, "reaper": reaper}
 pids["slot"], pids["zygote"] = results["slot"]
 pids["kernel"], pids["guard"] = results["kernel"]
 if sys.argv[1:]:
@@ -78,18 +79,10 @@ class Notebook:
 
     def end(self) -> None:
         self.process.kill()
-        self.process.communicate()
         for pid in self.living():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """Where run directories are made: a short path, for the sockets in it."""
-    path = Path(tempfile.mkdtemp(prefix="hl-"))
-    yield path
-    shutil.rmtree(path)
+        self.process.communicate()
 
 
 @pytest.fixture
@@ -126,12 +119,12 @@ def stories(pids: set[int]) -> list[str]:
     [
         ("notebook", signal.SIGKILL, set()),
         ("notebook", signal.SIGTERM, set()),
-        ("agent", signal.SIGKILL, {"notebook"}),
-        ("agent", signal.SIGTERM, {"notebook"}),
-        ("zygote", signal.SIGKILL, {"notebook"}),
-        ("slot", signal.SIGKILL, {"notebook", "agent", "zygote", "kernel", "guard"}),
-        ("kernel", signal.SIGKILL, {"notebook", "agent", "zygote", "slot"}),
-        ("guard", signal.SIGKILL, {"notebook", "agent", "zygote", "slot"}),
+        ("agent", signal.SIGKILL, {"notebook", "reaper"}),
+        ("agent", signal.SIGTERM, {"notebook", "reaper"}),
+        ("zygote", signal.SIGKILL, {"notebook", "reaper"}),
+        ("slot", signal.SIGKILL, {"notebook", "reaper", "agent", "zygote", "kernel", "guard"}),
+        ("kernel", signal.SIGKILL, {"notebook", "reaper", "agent", "zygote", "slot"}),
+        ("guard", signal.SIGKILL, {"notebook", "reaper", "agent", "zygote", "slot"}),
     ],
 )
 def test_what_functions_started_ends_with_what_was_killed(
@@ -175,5 +168,7 @@ def test_a_cluster_without_kernels_leaves_no_directory_when_it_is_killed(
     code = (
         "import signal, handoff_lab as hl\nhl.register_local_node({'cpu': 1})\nprint('{}', flush=True)\nsignal.pause()"
     )
-    open_notebook(code=code).end()
+    notebook = open_notebook(code=code)
+    notebook.process.kill()
+    soon(lambda: not notebook.living(), lambda: stories(notebook.living()))
     assert not list(base.iterdir())

@@ -15,14 +15,7 @@ from handoff_lab.backends.kernels import local
 from handoff_lab.messages import HERE, Failed, Failure, FailureKind, Source, Started
 from tests.backends.conftest import Rig, wait_until_gone
 
-pytestmark = pytest.mark.real
-
-
-@pytest.fixture(autouse=True)
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where run directories are made."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return tmp_path
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("base")]
 
 
 def test_close_leaves_nothing(make_rig: Callable[..., Rig], base: Path) -> None:

@@ -1,17 +1,21 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from handoff_lab import BackendError
 from handoff_lab.store.directory import SharedDirectory
 
 
 @pytest.fixture(autouse=True)
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return tmp_path
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="hl-") as path:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", path)
+        yield Path(path)
 
 
 def test_is_private_and_gone_afterwards(base: Path) -> None:
@@ -54,6 +58,34 @@ def test_what_a_killed_process_left_is_reaped(base: Path) -> None:
 def test_what_is_gone_cannot_be_entered(base: Path) -> None:
     with pytest.raises(FileNotFoundError):
         SharedDirectory.enter(base / "handoff-lab-gone")
+
+
+def test_a_forked_child_does_not_use_it() -> None:
+    directory = SharedDirectory.create()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    directory.leave()
+    assert not directory.path.exists()
+    os.close(write)
+    os.close(read)
+    os.waitpid(child, 0)
+
+
+def test_where_paths_are_too_long_for_sockets_it_is_elsewhere(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = base / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    directory = SharedDirectory.create()
+    assert directory.path.parent == Path("/tmp")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(BackendError, match="TMPDIR"):
+        SharedDirectory.create()
+    directory.leave()
 
 
 def test_without_a_session_directory_it_is_with_the_temporary_files(

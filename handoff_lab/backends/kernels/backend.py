@@ -157,6 +157,11 @@ class KernelBackend:
         """Remember code; it crosses with the first attempts that need it."""
         self._codes.update(codes)
 
+    def unload(self, keys: Iterable[str]) -> None:
+        """Forget code here; nodes keep what they were sent."""
+        for key in keys:
+            self._codes.pop(key, None)
+
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Hand attempts to their nodes, a batch for each."""
         by_node: defaultdict[str, list[Attempt]] = defaultdict(list)
