@@ -150,7 +150,9 @@ def test_a_result_store_of_the_user_has_every_result(tmp_path: Path) -> None:
         assert run.results["b"] == "kept 2"
         del run
         gc.collect()
-        assert store == {}
+        coordinator = cluster._coordinator
+        coordinator.wait_until(lambda: not coordinator._runs)
+    assert store == {}
 
 
 def test_max_concurrency(cluster: hl.Cluster) -> None:

@@ -45,9 +45,10 @@ def _guard(pid: int, agent: int) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # sent to the process group, meant for the kernel
     select.select([os.pidfd_open(pid), agent], [], [])
-    gone, status = os.waitpid(pid, os.WNOHANG)
+    abandoned = select.select([agent], [], [], 0)[0]  # the kernel may be gone too by now: it sees the same
+    _, status = os.waitpid(pid, os.WNOHANG)
     end_descendants()
-    if not gone:
+    if abandoned:
         directory = Path(sys.argv[sys.argv.index("-f") + 1]).parent
         for path in directory.glob("kernel*"):
             path.unlink(missing_ok=True)

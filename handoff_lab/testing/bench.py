@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -50,11 +49,10 @@ class CountedCode:
 class Gate:
     """What a function waits at, in any process or thread of this machine, until it is opened."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="handoff-lab-gate-")
-        self._path = Path(self._folder.name, "gate")
-        os.mkfifo(self._path)
-        self._held = os.open(self._path, os.O_RDWR | os.O_NONBLOCK)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        os.mkfifo(path)
+        self._held = os.open(path, os.O_RDWR | os.O_NONBLOCK)  # so that who opens it to read waits for bytes
 
     @property
     def function(self) -> Callable[..., str]:
@@ -75,7 +73,7 @@ class Gate:
     def close(self) -> None:
         """Remove it."""
         os.close(self._held)
-        self._folder.cleanup()
+        self._path.unlink()
 
 
 class Bench:

@@ -15,6 +15,7 @@ For a backend of your own, in a test module::
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,9 +52,9 @@ class BackendConformance:
     """Subclass it and give it a fixture ``bench``; that a second terminal event is an error is the bench's part."""
 
     @pytest.fixture
-    def gate(self) -> Iterator[Gate]:
+    def gate(self, tmp_path: Path) -> Iterator[Gate]:
         """What functions wait at."""
-        gate = Gate()
+        gate = Gate(tmp_path / "gate")
         yield gate
         gate.close()
 
