@@ -93,6 +93,7 @@ class KernelBackend:
         here = Member(HERE, keys.public, self._peers.endpoint)
         self._hub = Hub(loop, self._admission, self._peers, here, self._host, self)
         self._agents = LocalAgents(loop, self._hub.join_file, self._name, self._host, self._agent_ended)
+        self._peers.open_mailbox(self._agents.path / "mailbox")
         self._cells = Cells(self._hub.send)
         self._reports = Reports(self._store)
         self._open = True
@@ -200,7 +201,7 @@ class KernelBackend:
         if source.inline is None:
             value = self._store.get(source.key)
             if value is not None and value.nbytes <= INLINE_LIMIT:
-                return Source(source.key, source.node, join(value.parts))
+                return Source(source.key, source.node, join(value.buffers))
         return source
 
     def _fail(self, id: AttemptId, error: Exception) -> None:

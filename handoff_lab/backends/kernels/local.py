@@ -36,7 +36,8 @@ class LocalAgents:
         self._entries: dict[str, _Entry] = {}
         self._numbers = itertools.count()
         self._directory = SharedDirectory.create()
-        self.join_file = self._directory.path / "join.json"
+        self.path = self._directory.path
+        self.join_file = self.path / "join.json"
         join.write(self.join_file)
 
     def __contains__(self, name: str) -> bool:
