@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-SHARED_FROM = 64 * 1024  # bytes of a value's buffers: copying fewer through a socket is as quick
+SHARED_FROM = 256 * 1024  # bytes of a value's buffers: fewer cross a socket as quickly
 KEPT_BYTES = 256 * 2**20  # that one process keeps for its next values
 KEPT = 16
 _ALIGNMENT = 64  # bytes; what NumPy's vector code likes
