@@ -47,6 +47,7 @@ class Agent:
         self._store: MemoryStore[Frames] = MemoryStore()
         host = options.host or own_address(self._join_file.endpoint)
         self._peers = Peers(loop, self._keys, Admission(loop), self._store, host)
+        self._peers.open_mailbox(private / "mailbox")
         self._kernel = KernelProcess(loop, private, lambda: end_descendants(keep=[zygote.pid]))
         self._info = info = report(options, str(self._kernel.connection_file))
         self._work = Work(info.name, self._store, self._peers, self._runner, self._tell)

@@ -1,8 +1,9 @@
 """Messages between an agent and the processes that work for it, over a Unix stream socket.
 
 A message is a header (three u32: bytes of the head, bytes of the body, number of descriptors), a head (msgpack: the
-sizes of the frames, then the fields), and a body of opaque frames. Descriptors travel beside the header (SCM_RIGHTS):
-a pidfd now, shared memory when it comes.
+sizes of the frames, then the fields), and a body of opaque frames. Descriptors travel beside the first bytes
+(SCM_RIGHTS): a pidfd, and one for each frame that is a segment; of such a frame the head has the list of its buffers'
+sizes, and the body nothing.
 
 To a slot::
 
@@ -18,6 +19,7 @@ From a slot::
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
 
-from handoff_lab.store.payload import Buffer
+from handoff_lab.store.segments import Buffer, Part, Segment
 
 if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop
@@ -44,16 +46,19 @@ class Message(NamedTuple):
     """What was received: the fields of the head, the frames, the descriptors (now the receiver's)."""
 
     fields: list[Any]
-    frames: list[memoryview]
+    frames: list[Any]  # memoryviews; segments where values are
     fds: list[int]
 
 
-def pack(fields: Sequence[Any], frames: Sequence[Buffer] = (), n_fds: int = 0) -> Iterator[Buffer]:
+def pack(fields: Sequence[Any], frames: Sequence[Part] = (), n_fds: int = 0) -> Iterator[Buffer]:
     """A message as few buffers: small frames are joined, large ones stay as they are."""
-    sizes = [frame.nbytes if isinstance(frame, memoryview) else len(frame) for frame in frames]
+    sizes = [_size(frame) for frame in frames]
     head = msgpack.packb((sizes, *fields), unicode_errors="surrogatepass")
-    small: list[Buffer] = [_HEADER.pack(len(head), sum(sizes), n_fds), head]
+    n_body = sum([size for size in sizes if type(size) is int])
+    small: list[Buffer] = [_HEADER.pack(len(head), n_body, n_fds), head]
     for size, frame in zip(sizes, frames, strict=True):
+        if isinstance(frame, Segment):
+            continue
         if size <= _SMALL:
             small.append(frame)
         else:
@@ -63,15 +68,36 @@ def pack(fields: Sequence[Any], frames: Sequence[Buffer] = (), n_fds: int = 0) -
     yield b"".join(small)
 
 
-def send(sock: socket.socket, fields: Sequence[Any], frames: Sequence[Buffer] = (), fds: Sequence[int] = ()) -> None:
-    """Send a message over a blocking socket."""
+def _size(frame: Part) -> Any:
+    if isinstance(frame, Segment):
+        return frame.sizes
+    return frame.nbytes if isinstance(frame, memoryview) else len(frame)
+
+
+class _Piece(NamedTuple):
+    """Bytes of a message, and the descriptors that go with the first of them."""
+
+    data: memoryview
+    fds: Sequence[int] = ()
+
+
+def _pieces(fields: Sequence[Any], frames: Sequence[Part], fds: Sequence[int] = ()) -> Iterator[_Piece]:
+    fds = [*(frame.fd for frame in frames if isinstance(frame, Segment)), *fds]
     buffers = pack(fields, frames, len(fds))
-    if fds:
-        first = memoryview(next(buffers))
-        sent = socket.send_fds(sock, [first], list(fds))
-        sock.sendall(first[sent:])
+    start = memoryview(next(buffers))
+    lots = [fds[at : at + _FDS_AT_ONCE] for at in range(0, len(fds), _FDS_AT_ONCE)]
+    for at, lot in enumerate(lots):  # the kernel wants a byte with each; the head has more than one per descriptor
+        yield _Piece(start[at : at + 1], lot)
+    yield _Piece(start[len(lots) :])
     for buffer in buffers:
-        sock.sendall(buffer)
+        yield _Piece(memoryview(buffer))
+
+
+def send(sock: socket.socket, fields: Sequence[Any], frames: Sequence[Part] = (), fds: Sequence[int] = ()) -> None:
+    """Send a message over a blocking socket."""
+    for data, own in _pieces(fields, frames, fds):
+        sent = socket.send_fds(sock, [data], own) if own else 0
+        sock.sendall(data[sent:])
 
 
 class Receiver:
@@ -92,18 +118,22 @@ class Receiver:
             When the other side is gone.
         BlockingIOError
             When nothing is there and the socket does not block.
+        OSError
+            When this process may not have as many descriptors as came.
         """
         space = socket.CMSG_SPACE(_FDS_AT_ONCE * _FD.size)
         try:
-            count, ancillary, _, _ = self._sock.recvmsg_into(
+            count, ancillary, flags, _ = self._sock.recvmsg_into(
                 [self._buffer[self._have :]], space, socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionResetError:
-            count, ancillary = 0, []
+            count, ancillary, flags = 0, [], 0
         if count == 0:
             raise EOFError
         for _, _, data in ancillary:
             self._fds += [fd for (fd,) in _FD.iter_unpack(data[: len(data) - len(data) % _FD.size])]
+        if flags & socket.MSG_CTRUNC:
+            raise OSError(errno.EMFILE, "too many open files to receive another")
         self._have += count
         return self._complete()
 
@@ -138,11 +168,15 @@ class Receiver:
     def _message(self, data: memoryview, n_head: int, n_fds: int) -> Message:
         at = _HEADER.size + n_head
         sizes, *fields = msgpack.unpackb(data[_HEADER.size : at], unicode_errors="surrogatepass", strict_map_key=False)
-        frames = []
+        fds = [self._fds.popleft() for _ in range(n_fds)]
+        frames: list[Any] = []
         for size in sizes:
-            frames.append(data[at : at + size])
-            at += size
-        return Message(fields, frames, [self._fds.popleft() for _ in range(n_fds)])
+            if type(size) is int:
+                frames.append(data[at : at + size])
+                at += size
+            else:
+                frames.append(Segment(fds.pop(0), size))
+        return Message(fields, frames, fds)
 
 
 class Channel:
@@ -169,13 +203,13 @@ class Channel:
         self._receiver = Receiver(sock)
         self._on_message = on_message
         self._on_end = on_end
-        self._waiting: deque[memoryview] = deque()
+        self._waiting: deque[tuple[_Piece, Sequence[Part]]] = deque()  # with what keeps its descriptors open
         loop.add_reader(sock.fileno(), self.drain)
 
-    def send(self, fields: Sequence[Any], frames: Sequence[Buffer] = ()) -> None:
+    def send(self, fields: Sequence[Any], frames: Sequence[Part] = ()) -> None:
         """Send a message; what the socket does not take now is sent later."""
         idle = not self._waiting
-        self._waiting += [memoryview(buffer) for buffer in pack(fields, frames)]
+        self._waiting += [(piece, frames) for piece in _pieces(fields, frames)]
         if idle:
             self._flush()
             if self._waiting:
@@ -188,7 +222,7 @@ class Channel:
                 messages = self._receiver.receive()
             except BlockingIOError:
                 return
-            except EOFError:
+            except (EOFError, OSError):
                 self._loop.remove_reader(self._sock.fileno())
                 self._on_end()
                 return
@@ -205,16 +239,16 @@ class Channel:
 
     def _flush(self) -> None:
         while self._waiting:
+            (data, fds), frames = self._waiting[0]
             try:
-                sent = self._sock.send(self._waiting[0])
+                sent = socket.send_fds(self._sock, [data], fds) if fds else self._sock.send(data)
             except BlockingIOError:
                 return
             except OSError:  # the other side is gone: the end of the stream tells
                 self._waiting.clear()
                 break
-            rest = self._waiting[0][sent:]
-            if rest.nbytes:
-                self._waiting[0] = rest
+            if sent < data.nbytes:
+                self._waiting[0] = _Piece(data[sent:]), frames
             else:
                 self._waiting.popleft()
         self._loop.remove_writer(self._sock.fileno())

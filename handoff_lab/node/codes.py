@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import cloudpickle  # type: ignore[import-untyped]
 from cloudpickle import cloudpickle as _internals
 
-from handoff_lab.store.payload import Buffer
+from handoff_lab.store.segments import Buffer
 
 Namespace: TypeAlias = dict[str, Any]
 _MAIN = "__main__"

@@ -25,7 +25,8 @@ from handoff_lab.node.lifeline import Lifeline
 from handoff_lab.node.listener import Listener
 from handoff_lab.node.output import read_log
 from handoff_lab.node.pool import SlotPool
-from handoff_lab.store.payload import Buffer, Frames
+from handoff_lab.store.payload import Frames
+from handoff_lab.store.segments import Buffer
 
 if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop

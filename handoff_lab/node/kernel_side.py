@@ -69,14 +69,19 @@ def _be_kernel(connection: int, fence: int, log: int) -> None:
     from handoff_lab.node.codes import Codes
     from handoff_lab.node.fence import Fenced
     from handoff_lab.node.output import Capture
-    from handoff_lab.node.slot import Slot
+    from handoff_lab.node.slot import IDLE_S, Slot
 
     app: Any = IPKernelApp.instance()
     app.initialize(sys.argv[1:])
     sock, capture = socket.socket(fileno=connection), Capture(log)
     slot = Slot(sock, Fenced(fence), capture, Codes(app.shell.user_ns, shared=True))
 
+    loop: Any = IOLoop.current()
+    idle = loop.call_later(IDLE_S, slot.release)
+
     def serve(*_: object) -> None:
+        nonlocal idle
+        loop.remove_timeout(idle)
         capture.take()  # what was written since the last attempt is none's
         before = signal.getsignal(signal.SIGINT)
         slot.handle_sigint()
@@ -87,8 +92,9 @@ def _be_kernel(connection: int, fence: int, log: int) -> None:
         finally:
             capture.restore()
             signal.signal(signal.SIGINT, before)
+            idle = loop.call_later(IDLE_S, slot.release)
 
-    IOLoop.current().add_handler(sock.fileno(), serve, IOLoop.READ)
+    loop.add_handler(sock.fileno(), serve, IOLoop.READ)
     slot.hello()
     app.start()
 

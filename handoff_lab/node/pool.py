@@ -33,7 +33,8 @@ from handoff_lab.node.rounds import Rounds
 from handoff_lab.node.slot import CONNECTION_LOST
 from handoff_lab.node.worker import Task, Worker
 from handoff_lab.node.zygote import Launcher
-from handoff_lab.store.payload import Buffer, Frames
+from handoff_lab.store.payload import Frames
+from handoff_lab.store.segments import Buffer, Part
 
 if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop
@@ -208,7 +209,7 @@ class SlotPool:
 
     # -- what comes back -----------------------------------------------------
 
-    def _take_rows(self, worker: Worker, rows: list[list[Any]], frames: list[memoryview]) -> None:
+    def _take_rows(self, worker: Worker, rows: list[list[Any]], frames: list[Part]) -> None:
         at = 0
         for number, started, ended, peak, log, _, count, failure in rows:
             parts = frames[at : at + count]
@@ -223,7 +224,7 @@ class SlotPool:
             self._forget(task)
             if failure is None and task.stop != "timeout":
                 self._durations.add(task.attempt.codes[0], ended - started)
-                value = Frames(tuple(parts))
+                value = Frames(tuple(parts)).settled()
                 done = Finished(task.attempt.id, started, ended, value.nbytes, None, worker.index, peak, log)
                 self._listener.finished(done, value)
             else:

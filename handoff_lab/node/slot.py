@@ -16,6 +16,7 @@ import logging
 import os
 import pickle
 import resource
+import select
 import socket
 import sys
 import time
@@ -32,9 +33,11 @@ from handoff_lab.node.execution import execute
 from handoff_lab.node.failures import code_failure, failure_of, input_failure, result_failure
 from handoff_lab.node.fence import Fenced
 from handoff_lab.node.output import Capture
-from handoff_lab.store.payload import Buffer, Frames
+from handoff_lab.store.payload import Frames
+from handoff_lab.store.segments import Part, Segment, SegmentMaker
 
 FLUSH_S = 0.005  # outcomes of brief functions wait this long for company
+IDLE_S = 5.0  # memory for the next large values is kept this long
 BRIEF_S = 0.001  # a function that takes less is brief: many travel in one message
 CONNECTION_LOST = 70  # exit code of a slot whose connection was closed under it
 _FAILURE_FIELDS = [field.name for field in fields(Failure)]
@@ -50,7 +53,8 @@ class Slot:
         self._capture = capture
         self._codes = codes
         self._rows: list[list[Any]] = []
-        self._frames: list[Buffer] = []
+        self._frames: list[Part] = []
+        self._segments = SegmentMaker()
         self._flushed = 0.0
         self._pid = os.getpid()
 
@@ -63,6 +67,18 @@ class Slot:
     def handle_sigint(self) -> None:
         """Let interrupts through to attempts from now on."""
         self._fence.handle_sigint(self._flush_some)
+
+    def rest(self) -> None:
+        """Wait for the next message; keep no memory for values when none comes for long."""
+        if not self._segments.is_empty:
+            poller = select.poll()
+            poller.register(self._sock, select.POLLIN)
+            if not poller.poll(IDLE_S * 1000):
+                self.release()
+
+    def release(self) -> None:
+        """Keep no memory for the next values."""
+        self._segments.release()
 
     def serve_once(self) -> None:
         """Receive, and do all that has arrived completely; raises ``EOFError`` when the agent is gone."""
@@ -77,11 +93,15 @@ class Slot:
         frames = iter(message.frames)
         self._flushed = time.monotonic()
         for row in rows:
-            if row[7] or time.monotonic() - self._flushed > FLUSH_S:
+            if row[7] or self._holds_segment or time.monotonic() - self._flushed > FLUSH_S:
                 self._flush_some()
             self._one(row, frames)
         self._fence.idle()
         self._flush()
+
+    @property
+    def _holds_segment(self) -> bool:
+        return bool(self._frames) and isinstance(self._frames[-1], Segment)
 
     def _flush(self) -> None:
         send(self._sock, ["done", self._rows], self._frames)
@@ -92,7 +112,7 @@ class Slot:
         if self._rows:
             self._flush()
 
-    def _one(self, row: list[Any], frames: Iterator[memoryview]) -> None:
+    def _one(self, row: list[Any], frames: Iterator[Any]) -> None:
         number, brief = row[0], row[6]
         recipe = next(frames) if row[8] else None
         inputs = [[next(frames) for _ in range(count)] for count in row[3]]
@@ -115,17 +135,17 @@ class Slot:
         if os.getpid() != self._pid:  # the function forked, and its child came back here
             os._exit(0)
         failure = None
-        parts: tuple[Buffer, ...] = ()
+        parts: tuple[Part, ...] = ()
         if isinstance(outcome, Failure):
             failure = [getattr(outcome, name) for name in _FAILURE_FIELDS]
         else:
-            parts = outcome.parts
+            parts = self._segments.share(outcome.buffers)  # nothing can interrupt it here
         peak = None if brief else _peak()
         log = self._capture.take()
         self._rows.append([number, started, ended, peak, log, self._fence.interrupted, len(parts), failure])
         self._frames += parts
 
-    def _work(self, row: list[Any], recipe: memoryview | None, inputs: list[list[memoryview]]) -> Frames | Failure:
+    def _work(self, row: list[Any], recipe: memoryview | None, inputs: list[list[Part]]) -> Frames | Failure:
         """The result, pickled, or why there is none. ``SystemExit`` may come from anything that is unpickled."""
         _, label, keys, _, retry_key, setup, _, _, nodes = row
         try:
@@ -180,6 +200,7 @@ def run_slot(connection: int, fence: int, log: int) -> NoReturn:
     try:
         slot.hello()
         while True:
+            slot.rest()
             slot.serve_once()
     except EOFError:
         os._exit(0)

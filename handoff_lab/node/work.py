@@ -145,7 +145,7 @@ class Work:
         """An attempt made its result."""
         self._running.pop(event.id, None)
         if event.nbytes <= INLINE_LIMIT:
-            small = join(value.parts)  # a copy: what arrived may be a view of much more
+            small = join(value.buffers)  # a copy: what arrived may be a view of much more
             event, value = replace(event, inline=small), Frames(small)
         self._store.put(event.id, value)
         self._tell(event)

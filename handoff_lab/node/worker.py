@@ -12,14 +12,15 @@ from handoff_lab.messages import Attempt
 from handoff_lab.node.channel import Channel, Message, close_fds, pair
 from handoff_lab.node.fence import Fence, Mark
 from handoff_lab.node.output import LogFile
-from handoff_lab.store.payload import Buffer, Frames
+from handoff_lab.store.payload import Frames
+from handoff_lab.store.segments import Buffer, Part
 
 if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop, Timer
 
 Stop: TypeAlias = Literal["cancel", "timeout"]
 HANG_UP_S = 0.1  # for a process whose connection ended to end as well
-OnRows: TypeAlias = "Callable[[Worker, list[list[Any]], list[memoryview]], None]"
+OnRows: TypeAlias = "Callable[[Worker, list[list[Any]], list[Part]], None]"
 
 
 @dataclass(slots=True, eq=False)
@@ -52,9 +53,9 @@ class Task:
             not self.proven, nodes,
         ]  # fmt: skip
 
-    def frames(self) -> list[Buffer]:
+    def frames(self) -> list[Part]:
         """What goes with the row."""
-        frames: list[Buffer] = [] if self.recipe is None else [self.recipe]
+        frames: list[Part] = [] if self.recipe is None else [self.recipe]
         for value in self.inputs:
             frames += value.parts
         return frames
@@ -123,7 +124,7 @@ class Worker:
     def send(self, tasks: Sequence[Task], codes: Mapping[str, Buffer]) -> None:
         """Send tasks, after the code that they need."""
         rows = []
-        frames: list[Buffer] = []
+        frames: list[Part] = []
         for task in tasks:
             attempt = task.attempt
             keys = (*attempt.codes, *attempt.setup, *([attempt.retry_on] if attempt.retry_on else ()))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import cloudpickle  # type: ignore[import-untyped]
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
+from handoff_lab.store.segments import Buffer, Part, Segment
 
 
 class Payload(Protocol):
@@ -22,9 +22,9 @@ class Payload(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """A pickled value: the pickle itself, then its out-of-band buffers."""
+    """A pickled value: the pickle itself, then its out-of-band buffers, or one segment that has them all."""
 
-    parts: tuple[Buffer, ...]
+    parts: tuple[Part, ...]
 
     @classmethod
     def dump(cls, value: Any) -> Frames:
@@ -47,11 +47,26 @@ class Frames:
     @property
     def nbytes(self) -> int:
         """Bytes in all parts."""
-        return sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in self.parts)
+        return sum(len(part) if isinstance(part, bytes | bytearray) else part.nbytes for part in self.parts)
+
+    @property
+    def buffers(self) -> list[Buffer]:
+        """The parts as memory of this process; a segment is mapped."""
+        buffers: list[Buffer] = []
+        for part in self.parts:
+            buffers += part.buffers() if isinstance(part, Segment) else [part]
+        return buffers
 
     def load(self) -> Any:
         """Unpickle; arrays share memory with the parts."""
-        return pickle.loads(self.parts[0], buffers=self.parts[1:])
+        head, *buffers = self.buffers
+        return pickle.loads(head, buffers=buffers)
+
+    def settled(self) -> Frames:
+        """The value as it can be kept: without a descriptor when this process has few left."""
+        last = self.parts[-1]
+        copied = last.settled() if isinstance(last, Segment) else None
+        return self if copied is None else Frames((*self.parts[:-1], *copied))
 
 
 @dataclass(frozen=True, slots=True)

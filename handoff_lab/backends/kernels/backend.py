@@ -129,6 +129,7 @@ class KernelBackend:
         if name in self._nodes or name in self._agents:
             raise BackendError(f"there is a node {name!r} already; choose another name")
         self._agents.start(name, capabilities, labels)
+        self._peers.open_mailbox(self._agents.path / "mailbox")
 
     def remove_node(self, name: str) -> None:
         """Let a node end."""
@@ -213,7 +214,7 @@ class KernelBackend:
         if source.inline is None:
             value = self._store.get(source.key)
             if value is not None and value.nbytes <= INLINE_LIMIT:
-                return Source(source.key, source.node, join(value.parts))
+                return Source(source.key, source.node, join(value.buffers))
         return source
 
     def _fail(self, id: AttemptId, error: Exception) -> None:

@@ -52,6 +52,11 @@ class LocalAgents:
         """The file with which nodes join. May be asked for in any thread."""
         return self._place() / "join.json"
 
+    @property
+    def path(self) -> Path:
+        """The directory that is shared with the agents."""
+        return self._place()
+
     def start(self, name: str, capabilities: Mapping[str, float] | None, labels: Mapping[str, str]) -> None:
         """Start the agent of a node."""
         place = self._place()
