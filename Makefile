@@ -15,10 +15,10 @@ export PYTHON
 
 # One stamp per set of extras: scripts/setup.sh runs again when pyproject.toml changes, else not.
 $(BIN)/.setup-%: pyproject.toml scripts/setup.sh
-	@scripts/setup.sh $(filter-out base,$*)
+	@scripts/setup.sh $*
 	@touch $@
 
-demo: $(BIN)/.setup-base
+demo: $(BIN)/.setup-notebooks
 	@$(BIN)/handoff-lab demo --report demo-report
 
 test: $(BIN)/.setup-test
@@ -27,7 +27,7 @@ test: $(BIN)/.setup-test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-lab: $(BIN)/.setup-base
+lab: $(BIN)/.setup-notebooks
 	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 bench: $(BIN)/.setup-bench

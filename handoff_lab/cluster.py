@@ -8,10 +8,11 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import MappingProxyType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from handoff_lab._errors import BackendError
+from handoff_lab._loading import is_loading
 from handoff_lab.allocation import AllocatorLike, resolve_allocator
 from handoff_lab.backends.base import Feature
 from handoff_lab.coordinator import Coordinator, Request, RunKeywords, prepare
@@ -97,6 +98,12 @@ class Cluster:
         by_value: Sequence[ModuleType] = (),
         host: str = "127.0.0.1",
     ) -> None:
+        if is_loading():
+            raise BackendError(
+                "a module that a node imports starts a cluster; put that under `if __name__ == '__main__':`"
+            )
+        _require_methods("resource_tracker", resource_tracker, "register", "available", "request", "release")
+        _require_methods("result_store", result_store, "put", "get", "delete", "__contains__")
         wanted = name_nodes(nodes)
         self.name = name or f"cluster-{secrets.token_hex(3)}"
         self.default_strategy: AllocatorLike = allocator or "first_available"
@@ -140,9 +147,9 @@ class Cluster:
     # -- nodes ---------------------------------------------------------------
 
     @property
-    def nodes(self) -> dict[str, Node]:
-        """The nodes as they are now, by name."""
-        return self._coordinator.call(self._look)
+    def nodes(self) -> Mapping[str, Node]:
+        """The nodes as they are now, by name; read-only."""
+        return MappingProxyType(self._coordinator.call(self._look))
 
     @property
     def runs(self) -> list[Run]:
@@ -342,14 +349,28 @@ def name_nodes(nodes: int | Sequence[Capabilities] | Mapping[str, Capabilities] 
     if nodes is None:
         return {"node-1": probe_machine()}
     if isinstance(nodes, Mapping):
+        for name in nodes:
+            if not isinstance(name, str):
+                raise TypeError(f"nodes: {name!r} is no name; nodes are named by strings")
         return {name: parse_capabilities(capabilities) for name, capabilities in nodes.items()}
     if isinstance(nodes, int):
         if nodes < 0:
             raise ValueError(f"nodes is {nodes}; it must be at least 0")
-        machine = probe_machine()
-        share = {k: max(1.0, v // nodes) if k == "cpu" else v / nodes for k, v in machine.items() if k != "gpu"}
+        machine, each = probe_machine(), max(nodes, 1)
+        share = {k: max(1.0, v // each) if k == "cpu" else v / each for k, v in machine.items() if k != "gpu"}
         return {f"node-{i}": parse_capabilities(share) for i in range(1, nodes + 1)}
+    given: object = nodes
+    if not isinstance(given, list | tuple) or not all(isinstance(capabilities, Mapping) for capabilities in given):
+        raise TypeError(f"nodes is {nodes!r}; give a number, a list of capabilities or {{name: capabilities}}")
     return {f"node-{i}": parse_capabilities(capabilities) for i, capabilities in enumerate(nodes, 1)}
+
+
+def _require_methods(what: str, given: object, *names: str) -> None:
+    missing = [name for name in names if given is not None and not callable(getattr(given, name, None))]
+    if missing:
+        raise TypeError(
+            f"{what} is a {type(given).__name__} without {', '.join(missing)}; see its protocol in the docs"
+        )
 
 
 def _make_backend(

@@ -113,6 +113,11 @@ class Run:
         return {functions[i].id: _error(functions[i].id, failure) for i, failure in dict(self._state.failures).items()}
 
     @property
+    def logs(self) -> dict[Hashable, str]:
+        """What each function wrote to stdout, stderr, logging and warnings, by function id."""
+        return {id: f.log for id, f in self.record.functions.items() if f.log}
+
+    @property
     def events(self) -> list[Event]:
         """Everything that happened, in order."""
         return self.record.events
@@ -285,6 +290,8 @@ class Results(Mapping[Hashable, Any]):
 
 
 def _fetch(coordinator: Coordinator, run: str, id: Hashable, index: int) -> Any:
+    if coordinator.closed:
+        raise ResultUnavailableError(id, "it stayed on its node, and the cluster is closed; read results before that")
     payload = coordinator.fetch(run, index).result()
     if isinstance(payload, Failure):
         raise ResultUnavailableError(id, payload.message)

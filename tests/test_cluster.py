@@ -348,7 +348,36 @@ def test_wrong_backends_and_capabilities_are_refused() -> None:
         hl.Cluster({"a": {"cpu": -1}}, backend="local")
 
 
+@pytest.mark.parametrize("nodes", [1.5, "alpha", ["a", "b"], {5: {"cpu": 1}}])
+def test_nodes_that_make_no_sense_are_refused(nodes: Any) -> None:
+    with pytest.raises(TypeError, match="nodes"):
+        hl.Cluster(nodes, backend="local")
+
+
+def test_policies_without_their_methods_are_refused() -> None:
+    with pytest.raises(TypeError, match="resource_tracker is a int without register"):
+        hl.Cluster(1, backend="local", resource_tracker=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="result_store is a dict without put, delete"):
+        hl.Cluster(1, backend="local", result_store={})  # type: ignore[arg-type]
+
+
+def test_only_a_dag_can_be_run(cluster: hl.Cluster) -> None:
+    with pytest.raises(TypeError, match="a DAG is needed, not 'x'"):
+        cluster.execute("x")  # type: ignore[arg-type]
+
+
+def test_an_unread_result_of_a_closed_cluster_says_where_it_was(cluster: hl.Cluster) -> None:
+    run = cluster.execute(hl.DAG("d").add(hl.Function("read", lambda: 1), hl.Function("unread", lambda: 2)))
+    assert run.results["read"] == 1
+    cluster.close()
+    assert run.results["read"] == 1
+    with pytest.raises(hl.ResultUnavailableError, match="stayed on its node"):
+        run.results["unread"]
+
+
 def test_numbered_nodes_share_the_machine(tmp_path: Path) -> None:
+    with hl.Cluster(0, backend="local") as cluster:
+        assert not cluster.nodes
     with hl.Cluster(2, backend="local", log_directory=tmp_path) as cluster:
         assert list(cluster.nodes) == ["node-1", "node-2"]
         assert all(node.capabilities["cpu"] >= 1 for node in cluster.nodes.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import subprocess
 import sys
 import types
 import warnings
@@ -84,6 +85,37 @@ def test_results_go_from_node_to_node_and_stay_there(cluster: hl.Cluster) -> Non
     (transfer,) = run.record.transfers
     assert (transfer.function, transfer.source, transfer.target) == ("make", "alpha", "beta")
     assert run.results["make"].shape == (250_000,)
+
+
+def test_arrays_are_read_only_whatever_their_size(cluster: hl.Cluster) -> None:
+    for length in (10, 1_000, 1_000_000):
+        dag = hl.DAG("sizes").add(
+            hl.Function("make", lambda n: np.ones(n), extra_args=[length], node="alpha"),
+            hl.Function("near", lambda a: a.flags.writeable, args=["make"], node="alpha"),
+            hl.Function("far", lambda a: a.flags.writeable, args=["make"], node="beta"),
+        )
+        results = cluster.execute(dag).results
+        assert (results["near"], results["far"], results["make"].flags.writeable) == (False, False, False)
+
+
+def test_a_module_that_starts_a_cluster_is_not_imported_without_end(tmp_path: Path) -> None:
+    (tmp_path / "starts_one.py").write_text(
+        "import handoff_lab as hl\nfrom helpers_of_it import one\n"
+        "with hl.Cluster({'n': {'cpu': 1}}) as cluster:\n"
+        "    cluster.execute(hl.DAG('d').add(hl.Function('f', one, max_retries=0)))\n"
+    )
+    (tmp_path / "helpers_of_it.py").write_text("def one():\n    return 1\nimport starts_one\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import helpers_of_it"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "starts a cluster; put that under" in done.stderr
 
 
 def test_what_a_function_says_is_its_log(cluster: hl.Cluster) -> None:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import cloudpickle  # type: ignore[import-untyped]
+
 from handoff_lab._errors import HandoffError
 from handoff_lab.graph import DAG
 
@@ -18,6 +20,7 @@ def load_module(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise HandoffError(f"{path} cannot be imported")
     module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    cloudpickle.register_pickle_by_value(module)  # as if it were __main__: nodes must not execute the file again
     spec.loader.exec_module(module)
     return module
 

@@ -364,7 +364,7 @@ class Coordinator:
 
     def _start(self, start: Start) -> None:
         state = self._runs[start.id.run]
-        elsewhere = Feature.PROCESSES in self.backend.features
+        elsewhere = Feature.PROCESSES in self.backend.features_of(start.node)
         attempt = state.calls.attempt(start, self.scheduler.target_node(start.id), elsewhere)
         if isinstance(attempt, Failure):
             self._inbox.append(Failed(start.id, attempt))

@@ -70,6 +70,8 @@ class Request:
         """Check everything that can be known to be wrong before a node is asked."""
         if on_error not in ("stop", "continue"):
             raise ValueError(f"on_error is {on_error!r}; it must be 'stop' or 'continue'")
+        if not isinstance(dag, DAG):
+            raise TypeError(f"a DAG is needed, not {dag!r}; make one with hl.DAG() and add functions to it")
         _require_whole("max_retries", max_retries, 0)
         if max_concurrency is not None:
             _require_whole("max_concurrency", max_concurrency, 1)

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import cloudpickle  # type: ignore[import-untyped]
 from cloudpickle import cloudpickle as _internals
 
+from handoff_lab._loading import loading
 from handoff_lab.store.segments import Buffer
 
 Namespace: TypeAlias = dict[str, Any]
@@ -50,7 +51,9 @@ class Codes:
         try:
             return self._loaded[key]
         except KeyError:
-            code = self._loaded[key] = _Unpickler(self._pickled[key], self._namespace, self._captured).load()
+            unpickler = _Unpickler(self._pickled[key], self._namespace, self._captured)
+            with loading():
+                code = self._loaded[key] = unpickler.load()
             return code
 
     def set_up(self, key: str) -> None:

@@ -26,6 +26,7 @@ from dataclasses import fields
 from types import ModuleType
 from typing import Any, NoReturn
 
+from handoff_lab._loading import loading
 from handoff_lab.messages import Attempt, AttemptId, Failure, Source
 from handoff_lab.node.channel import Message, Receiver, send
 from handoff_lab.node.codes import Codes
@@ -159,7 +160,8 @@ class Slot:
         values = []
         for position, parts in enumerate(inputs):
             try:
-                values.append(Frames(tuple(parts)).load())
+                with loading():
+                    values.append(Frames(tuple(parts)).load())
             except BaseException as error:
                 return input_failure(position, error)
         outcome = execute(attempt, codes, values, retry_on)

@@ -16,6 +16,7 @@ from typing import ClassVar, Self
 from handoff_lab._errors import BackendError
 
 _PREFIX = "handoff-lab-"
+_MARK = ".handoff-lab-run"  # only what has this file in it is ever reaped: the prefix alone may be a user's folder
 _LOOK_S = 0.005
 # In bytes. The deepest that is made below is the Unix socket ``handoff-lab-12345678/node-12345678/kernel-ipc-99``, and
 # the whole path of one has at most 107.
@@ -40,12 +41,9 @@ class SharedDirectory:
         """Make a new one, where the system keeps what lives as long as a session."""
         base = _base()
         _reap(base)
-        while True:
-            path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-            try:
-                return cls.enter(path)
-            except FileNotFoundError:
-                continue  # another process reaped it before it was locked
+        directory = cls.enter(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)))
+        (directory.path / _MARK).touch()
+        return directory
 
     @classmethod
     def enter(cls, path: Path) -> Self:
@@ -99,7 +97,8 @@ def _base() -> Path:
 
 
 def _reap(base: Path) -> None:
-    for path in base.glob(f"{_PREFIX}*"):
+    for mark in base.glob(f"{_PREFIX}*/{_MARK}"):
+        path = mark.parent
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:

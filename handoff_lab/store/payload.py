@@ -58,9 +58,9 @@ class Frames:
         return buffers
 
     def load(self) -> Any:
-        """Unpickle; arrays share memory with the parts."""
+        """Unpickle; arrays share memory with the parts, and are read-only."""
         head, *buffers = self.buffers
-        return pickle.loads(head, buffers=buffers)
+        return pickle.loads(head, buffers=[memoryview(buffer).toreadonly() for buffer in buffers])
 
     def settled(self) -> Frames:
         """The value as it can be kept: without a descriptor when this process has few left."""

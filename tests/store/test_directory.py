@@ -55,6 +55,13 @@ def test_what_a_killed_process_left_is_reaped(base: Path) -> None:
     assert not left.exists()
 
 
+def test_a_folder_of_the_users_is_not_ours_to_reap(base: Path) -> None:
+    (base / "handoff-lab-results").mkdir()
+    (base / "handoff-lab-results" / "mine").touch()
+    SharedDirectory.create().leave()
+    assert [path.name for path in (base / "handoff-lab-results").iterdir()] == ["mine"]
+
+
 def test_what_is_gone_cannot_be_entered(base: Path) -> None:
     with pytest.raises(FileNotFoundError):
         SharedDirectory.enter(base / "handoff-lab-gone")
