@@ -162,19 +162,30 @@ def _draw_transfers(axes: Axes, rows: _Rows, transfers: Sequence[Transfer]) -> l
     return [Patch(facecolor=BLANK, edgecolor=QUIET, hatch="/////", label="transfer")] if transfers else []
 
 
+def _fitted(text: str, room: int) -> str:
+    """``text`` in so many letters: its end, often a number, tells functions apart; nothing where too little is left.
+
+    >>> _fitted("quality_3", 9), _fitted("quality_3", 7), _fitted("quality_3", 4)
+    ('quality_3', 'qual…_3', '')
+    """
+    if len(text) <= room:
+        return text
+    return f"{text[: room - 3]}…{text[-2:]}" if room >= 6 else ""
+
+
 def _label_bars(axes: Axes, rows: _Rows, bars: Sequence[Bar], end: float, rise: float) -> None:
     """The functions' names on the longest bars, where they fit."""
     letters_per_second = (_WIDTH - 1.6) / _LETTER / end
     for bar in sorted(bars, key=lambda bar: bar.start - bar.end)[:_MOST_LABELS]:
         sign = "" if bar.status in (FunctionStatus.DONE, FunctionStatus.WAITING) else f"{STATUS[bar.status].sign} "
         text = sign + title_of(bar.function)
-        room = int((bar.end - bar.start) * letters_per_second) - 1
-        if room < min(len(text), 3):
+        text = _fitted(text, int((bar.end - bar.start) * letters_per_second) - 1)
+        if not text:
             continue
         axes.text(
             (bar.start + bar.end) / 2,
             rows.of(bar.node, bar.lane) + rise,
-            text if len(text) <= room else f"{text[: room - 1]}…",
+            text,
             fontsize=7.5,
             color=INK,
             horizontalalignment="center",
