@@ -61,7 +61,8 @@ from handoff_lab.resources import Resources, ResourceTracker, SimpleResourceTrac
 
 if TYPE_CHECKING:
     from handoff_lab import visualization
-    from handoff_lab.cluster import Cluster, Node
+    from handoff_lab.cluster import Cluster
+    from handoff_lab.nodes import Node
     from handoff_lab.planning import plan
     from handoff_lab.run import Run
     from handoff_lab.store import ResultStore
@@ -123,7 +124,7 @@ __all__ = [
 
 _LAZY = {
     "Cluster": "handoff_lab.cluster",
-    "Node": "handoff_lab.cluster",
+    "Node": "handoff_lab.nodes",
     "Run": "handoff_lab.run",
     "ResultStore": "handoff_lab.store",
     "plan": "handoff_lab.planning",

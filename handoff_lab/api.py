@@ -10,9 +10,10 @@ from handoff_lab._errors import BackendError, ResultUnavailableError
 
 if TYPE_CHECKING:
     from handoff_lab.allocation import AllocatorLike
-    from handoff_lab.cluster import Capabilities, Cluster
+    from handoff_lab.cluster import Cluster
     from handoff_lab.coordinator import RunKeywords
     from handoff_lab.graph import DAG
+    from handoff_lab.nodes import Capabilities
     from handoff_lab.resources import Resources, ResourceTracker
     from handoff_lab.run import Run
     from handoff_lab.store import ResultStore

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType, ModuleType, TracebackType
@@ -18,46 +17,13 @@ from handoff_lab.backends.base import Feature
 from handoff_lab.coordinator import Coordinator, Request, RunKeywords, prepare
 from handoff_lab.graph import DAG
 from handoff_lab.graph.closest import closest
+from handoff_lab.nodes import Capabilities, Node, name_nodes, node_of
 from handoff_lab.resources import Resources, ResourceTracker, parse_capabilities, parse_cost, probe_machine
 from handoff_lab.run import Run
 
 if TYPE_CHECKING:
     from handoff_lab.backends.base import Backend
-    from handoff_lab.messages import NodeInfo
     from handoff_lab.store import ResultStore
-
-Capabilities = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node as it was when it was looked at.
-
-    Attributes
-    ----------
-    capabilities, available, used : Resources
-        What it has, what is free, what running functions claim. Memory in MB.
-    pid : int
-        The process id of its agent, on ``host``.
-    status : {"up", "draining"}
-        A node that drains takes nothing new.
-    last_seen : float
-        When it last said anything, in wall-clock seconds.
-    connection_file : str
-        Of its Jupyter kernel: ``jupyter console --existing FILE`` opens a console in it.
-    """
-
-    name: str
-    host: str
-    pid: int
-    capabilities: Resources
-    available: Resources
-    used: Resources
-    status: Literal["up", "draining"]
-    last_seen: float
-    versions: Mapping[str, str]
-    labels: Mapping[str, str]
-    connection_file: str
 
 
 class Cluster:
@@ -331,7 +297,7 @@ class Cluster:
         scheduler, last_seen = self._coordinator.scheduler, self._coordinator.last_seen
         present = sorted(self._backend.nodes().items())
         return {
-            name: _node(info, scheduler.used(name), scheduler.is_draining(name), last_seen[name])
+            name: node_of(info, scheduler.used(name), scheduler.is_draining(name), last_seen[name])
             for name, info in present
             if name in scheduler.nodes
         }
@@ -342,27 +308,6 @@ class Cluster:
             near = closest(name, present)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(present) or 'none'}"
             raise BackendError(f"the cluster has no node {name!r}{hint}")
-
-
-def name_nodes(nodes: int | Sequence[Capabilities] | Mapping[str, Capabilities] | None) -> dict[str, Resources]:
-    """Names and capabilities of the nodes that a user asks for."""
-    if nodes is None:
-        return {"node-1": probe_machine()}
-    if isinstance(nodes, Mapping):
-        for name in nodes:
-            if not isinstance(name, str):
-                raise TypeError(f"nodes: {name!r} is no name; nodes are named by strings")
-        return {name: parse_capabilities(capabilities) for name, capabilities in nodes.items()}
-    if isinstance(nodes, int):
-        if nodes < 0:
-            raise ValueError(f"nodes is {nodes}; it must be at least 0")
-        machine, each = probe_machine(), max(nodes, 1)
-        share = {k: max(1.0, v // each) if k == "cpu" else v / each for k, v in machine.items() if k != "gpu"}
-        return {f"node-{i}": parse_capabilities(share) for i in range(1, nodes + 1)}
-    given: object = nodes
-    if not isinstance(given, list | tuple) or not all(isinstance(capabilities, Mapping) for capabilities in given):
-        raise TypeError(f"nodes is {nodes!r}; give a number, a list of capabilities or {{name: capabilities}}")
-    return {f"node-{i}": parse_capabilities(capabilities) for i, capabilities in enumerate(nodes, 1)}
 
 
 def _require_methods(what: str, given: object, *names: str) -> None:
@@ -389,20 +334,3 @@ def _make_backend(
             f"backend is {backend!r}; it must be 'kernels', 'local' or a backend object"
         )
     return backend
-
-
-def _node(info: NodeInfo, used: Resources, draining: bool, last_seen: float) -> Node:
-    capabilities = parse_capabilities(info.capabilities)
-    return Node(
-        info.name,
-        info.host,
-        info.pid,
-        capabilities,
-        capabilities - used,
-        used,
-        "draining" if draining else "up",
-        last_seen,
-        info.versions,
-        info.labels,
-        info.connection_file,
-    )

@@ -23,7 +23,7 @@ STOREYS = (
     {"node"},
     {"backends"},
     {"coordinator"},
-    {"planning", "cluster", "run", "api"},
+    {"nodes", "planning", "cluster", "run", "api"},
     {"streaming"},
     {"visualization"},
     {"notebook"},

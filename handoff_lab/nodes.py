@@ -1,0 +1,81 @@
+"""What a user asks of nodes, and sees of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from handoff_lab.messages import NodeInfo
+from handoff_lab.resources import Resources, parse_capabilities, probe_machine
+
+Capabilities: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as it was when it was looked at.
+
+    Attributes
+    ----------
+    capabilities, available, used : Resources
+        What it has, what is free, what running functions claim. Memory in MB.
+    pid : int
+        The process id of its agent, on ``host``.
+    status : {"up", "draining"}
+        A node that drains takes nothing new.
+    last_seen : float
+        When it last said anything, in wall-clock seconds.
+    connection_file : str
+        Of its Jupyter kernel: ``jupyter console --existing FILE`` opens a console in it.
+    """
+
+    name: str
+    host: str
+    pid: int
+    capabilities: Resources
+    available: Resources
+    used: Resources
+    status: Literal["up", "draining"]
+    last_seen: float
+    versions: Mapping[str, str]
+    labels: Mapping[str, str]
+    connection_file: str
+
+
+def name_nodes(nodes: int | Sequence[Capabilities] | Mapping[str, Capabilities] | None) -> dict[str, Resources]:
+    """Names and capabilities of the nodes that a user asks for."""
+    if nodes is None:
+        return {"node-1": probe_machine()}
+    if isinstance(nodes, Mapping):
+        for name in nodes:
+            if not isinstance(name, str):
+                raise TypeError(f"nodes: {name!r} is no name; nodes are named by strings")
+        return {name: parse_capabilities(capabilities) for name, capabilities in nodes.items()}
+    if isinstance(nodes, int):
+        if nodes < 0:
+            raise ValueError(f"nodes is {nodes}; it must be at least 0")
+        machine, each = probe_machine(), max(nodes, 1)
+        share = {k: max(1.0, v // each) if k == "cpu" else v / each for k, v in machine.items() if k != "gpu"}
+        return {f"node-{i}": parse_capabilities(share) for i in range(1, nodes + 1)}
+    given: object = nodes
+    if not isinstance(given, list | tuple) or not all(isinstance(capabilities, Mapping) for capabilities in given):
+        raise TypeError(f"nodes is {nodes!r}; give a number, a list of capabilities or {{name: capabilities}}")
+    return {f"node-{i}": parse_capabilities(capabilities) for i, capabilities in enumerate(nodes, 1)}
+
+
+def node_of(info: NodeInfo, used: Resources, draining: bool, last_seen: float) -> Node:
+    capabilities = parse_capabilities(info.capabilities)
+    return Node(
+        info.name,
+        info.host,
+        info.pid,
+        capabilities,
+        capabilities - used,
+        used,
+        "draining" if draining else "up",
+        last_seen,
+        info.versions,
+        info.labels,
+        info.connection_file,
+    )
