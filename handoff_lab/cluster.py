@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from handoff_lab.backends.base import Backend
     from handoff_lab.store import ResultStore
 
+PATIENCE_S = 1.0  # for the news that a run began, which slow telemetry handlers of the user may hold up
+
 
 class Cluster:
     """Nodes that run functions: real Jupyter kernels on this machine or others.
@@ -291,6 +293,7 @@ class Cluster:
         run = Run(prepared.state, self._coordinator, lambda run: self._begin(request, run), self.result_store, before)
         self._coordinator.submit(prepared.state, request.options, prepared.codes.codes, prepared.values)
         self._runs[run.id] = run
+        prepared.state.wait_for(lambda: run.record.started is not None, PATIENCE_S)  # so that run.allocations is there
         return run
 
     def _look(self) -> dict[str, Node]:

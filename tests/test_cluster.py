@@ -361,6 +361,27 @@ def test_policies_without_their_methods_are_refused() -> None:
         hl.Cluster(1, backend="local", result_store={})  # type: ignore[arg-type]
 
 
+def test_what_the_targets_do_not_need_may_be_wrong(cluster: hl.Cluster) -> None:
+    dag = hl.DAG("half wrong").add(
+        hl.Function("a", lambda: 1, node="beta"),
+        hl.Function("b", lambda a: a + 1, args=["a"], node=hl.collocated("a")),
+        hl.Function("chicken", lambda egg: egg, args=["egg"]),
+        hl.Function("egg", lambda chicken: chicken, args=["chicken"]),
+    )
+    assert cluster.execute(dag, targets=["b"]).results["b"] == 2
+    with pytest.raises(hl.CyclicDependencyError):
+        cluster.execute(dag)
+    with pytest.raises(hl.CyclicDependencyError):
+        cluster.execute(dag, targets="egg")
+
+
+def test_a_call_that_can_never_work_is_tried_once(cluster: hl.Cluster) -> None:
+    dag = hl.DAG("d").add(hl.Function("a", lambda: 1), hl.Function("b", lambda: 2, args=["a"]))
+    run = cluster.execute(dag, raise_on_error=False)
+    assert run.attempts["b"] == 1
+    assert "takes 0 positional arguments but 1 was given" in str(run.errors["b"])
+
+
 def test_only_a_dag_can_be_run(cluster: hl.Cluster) -> None:
     with pytest.raises(TypeError, match="a DAG is needed, not 'x'"):
         cluster.execute("x")  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from handoff_lab.allocation import AllocatorLike, resolve_allocator
 from handoff_lab.coordinator.calls import Calls
 from handoff_lab.coordinator.codes import CodeBook
 from handoff_lab.coordinator.state import RunState
-from handoff_lab.graph import DAG
+from handoff_lab.graph import DAG, Collocated
 from handoff_lab.graph.closest import closest
 from handoff_lab.messages import AttemptId
 from handoff_lab.scheduler import RunOptions, compile_program
@@ -87,8 +87,9 @@ class Request:
             on_error=on_error,
             nodes=None if nodes is None else tuple(nodes),
         )
-        frozen = dag.copy().validate()
+        frozen = dag.copy()
         chosen = None if targets is None else _as_ids(targets, frozen)
+        _validate(frozen, chosen)
         request = cls(frozen, chosen, dict(inputs or {}), options, tuple(setup))
         request._check_inputs()
         return request
@@ -146,6 +147,17 @@ def _pack(id: Hashable, value: Any, pickle: bool) -> Payload:
         return Frames.dump(value)
     except Exception as error:
         raise InvalidFunctionError(id, f"its value, a {type(value).__name__}, cannot be pickled: {error}") from error
+
+
+def _validate(dag: DAG, targets: Iterable[Hashable] | None) -> None:
+    """Raise what is wrong with the part of ``dag`` that ``targets`` need; None: with all of it."""
+    if targets is None:
+        dag.validate()
+        return
+    needed = dict(dag.subgraph(targets))
+    while partners := {f.node.id for f in needed.values() if isinstance(f.node, Collocated)} - needed.keys():
+        needed |= dag.subgraph(partners)
+    DAG(dag.name).add(*needed.values()).validate()
 
 
 def _as_ids(targets: Hashable | Iterable[Hashable], dag: DAG) -> tuple[Hashable, ...]:

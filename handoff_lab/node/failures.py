@@ -35,7 +35,7 @@ def failure_of(error: BaseException, retry_on: ExceptionClasses = Exception, inp
         type_name=type(error).__name__,
         traceback=_traceback(error),
         exception=_pickled(error),
-        retryable=isinstance(error, retry_on),
+        retryable=isinstance(error, retry_on) and not _cannot_be_called_so(error),
         inputs=inputs,
     )
 
@@ -90,6 +90,11 @@ def _describe(value: Any) -> str:
         return _short.repr(value)
     except Exception:
         return f"<{type(value).__name__}>"
+
+
+def _cannot_be_called_so(error: BaseException) -> bool:
+    """Whether it is the call that fails, with no line of the function run: the next attempt would fare no better."""
+    return isinstance(error, TypeError) and _outside(error.__traceback__) is None
 
 
 def _sentence(error: BaseException) -> str:
