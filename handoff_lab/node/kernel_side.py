@@ -21,6 +21,8 @@ from handoff_lab.node.lifeline import Lifeline, adopt_orphans, arm, end_descenda
 
 DESCRIPTORS = "HANDOFF_LAB_DESCRIPTORS"  # lifeline, connection, fence, log
 
+FAREWELL_S = 0.5  # from the end of the first to the end of the last descriptor of a killed agent
+
 
 def main() -> NoReturn:
     """Fork: below the kernel, above its guard."""
@@ -45,8 +47,11 @@ def _guard(pid: int, agent: int) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # sent to the process group, meant for the kernel
     select.select([os.pidfd_open(pid), agent], [], [])
-    abandoned = select.select([agent], [], [], 0)[0]  # the kernel may be gone too by now: it sees the same
-    _, status = os.waitpid(pid, os.WNOHANG)
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    # A killed agent's descriptors close one after the other: the kernel may see its connection end, and leave with 0,
+    # before the lifeline ends.
+    patience_s = FAREWELL_S if ended and status == 0 else 0
+    abandoned = select.select([agent], [], [], patience_s)[0]
     end_descendants()
     if abandoned:
         directory = Path(sys.argv[sys.argv.index("-f") + 1]).parent

@@ -221,4 +221,5 @@ def test_a_kernel_ends_with_its_agent(alive: Any, eventually: Any) -> None:
         assert len(pids) == 3
         process.kill()
         process.stdout.read()  # its end: everyone who held it is gone
-        eventually(lambda: not any(map(alive, pids)) and not list(Path(private).iterdir()))
+        eventually(lambda: not any(map(alive, pids)))
+        eventually(lambda: not list(Path(private).iterdir()))
