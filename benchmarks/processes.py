@@ -6,7 +6,6 @@ import ctypes
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,35 +26,34 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run_child(command: Sequence[str], environment: Mapping[str, str], timeout_s: float) -> None:
-    """Run a command in a session and a temporary directory of its own, and end all that it started.
+def run_child(command: Sequence[str], environment: Mapping[str, str], timeout_s: float, folder: Path) -> None:
+    """Run a command in a session of its own, with its temporary files in ``folder``, and end all that it started.
 
     Raises
     ------
     ChildError
         It failed or took too long.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
-        log = Path(folder) / "log"
-        private = {**os.environ, **environment, **_private_folders(folder)}
-        try:
-            with log.open("wb") as file:
-                done = subprocess.run(  # in a session of its own: Ctrl-C comes here only
-                    command,
-                    env=private,
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=file,
-                    timeout=timeout_s,
-                    start_new_session=True,
-                    check=False,
-                )
-        except subprocess.TimeoutExpired as error:
-            raise ChildError(f"still not done after {timeout_s:.0f} s\n{_end_of(log)}") from error
-        finally:
-            end_children()
-        if done.returncode:
-            raise ChildError(f"ended with status {done.returncode}\n{_end_of(log)}")
+    log = folder / "log"
+    private = {**os.environ, **environment, **_private_folders(folder)}
+    try:
+        with log.open("wb") as file:
+            done = subprocess.run(  # in a session of its own: Ctrl-C comes here only
+                command,
+                env=private,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                timeout=timeout_s,
+                start_new_session=True,
+                check=False,
+            )
+    except subprocess.TimeoutExpired as error:
+        raise ChildError(f"still not done after {timeout_s:.0f} s\n{_end_of(log)}") from error
+    finally:
+        end_children()
+    if done.returncode:
+        raise ChildError(f"ended with status {done.returncode}\n{_end_of(log)}")
 
 
 def end_children() -> None:
@@ -75,12 +73,12 @@ def _descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def _private_folders(folder: str) -> dict[str, str]:
+def _private_folders(folder: Path) -> dict[str, str]:
     """Where an engine's temporary files, logs and profiles go instead of the user's folders."""
     names = ("TMPDIR", "XDG_STATE_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
     for name in names:
-        (Path(folder) / name).mkdir(mode=0o700)
-    return {name: str(Path(folder) / name) for name in names}
+        (folder / name).mkdir(mode=0o700)
+    return {name: str(folder / name) for name in names}
 
 
 def _end_of(log: Path) -> str:

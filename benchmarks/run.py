@@ -39,8 +39,10 @@ def _take_turns(outcomes: Mapping[str, Outcome], options: argparse.Namespace) ->
     for round_ in range(1, options.repeat + 1):
         for name, outcome in outcomes.items():
             if outcome.note == "measured":
-                print(f"round {round_} of {options.repeat}: {ENGINES[name].title}", file=sys.stderr, flush=True)
-                _measure(name, outcome, options.only, options.quick)
+                # The folder is there before anyone is told of the round, so an end from then on removes it.
+                with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+                    print(f"round {round_} of {options.repeat}: {ENGINES[name].title}", file=sys.stderr, flush=True)
+                    _measure(name, outcome, options.only, options.quick, Path(folder))
 
 
 def _report(outcomes: Mapping[str, Outcome], options: argparse.Namespace) -> None:
@@ -52,17 +54,16 @@ def _report(outcomes: Mapping[str, Outcome], options: argparse.Namespace) -> Non
         options.json.write_text(json.dumps(as_json(outcomes, settings), indent=2) + "\n", encoding="utf-8")
 
 
-def _measure(name: str, outcome: Outcome, figures: Sequence[str], quick: bool) -> None:
+def _measure(name: str, outcome: Outcome, figures: Sequence[str], quick: bool, folder: Path) -> None:
     """Take one sample of each figure, in a fresh process."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        output = Path(folder) / "figures"
-        command = [sys.executable, str(_HERE / "child.py"), name, ",".join(figures), str(output)]
-        try:
-            # PYTHONPATH: workers of every engine import the functions, none sends them by value.
-            run_child([*command, *(["--quick"] if quick else [])], {"PYTHONPATH": str(_HERE)}, _CHILD_TIMEOUT_S)
-        except ChildError as error:
-            outcome.note = f"failed: {error}"
-        rows = output.read_text(encoding="utf-8").splitlines() if output.exists() else []
+    output = folder / "figures"
+    command = [sys.executable, str(_HERE / "child.py"), name, ",".join(figures), str(output)]
+    try:
+        # PYTHONPATH: workers of every engine import the functions, none sends them by value.
+        run_child([*command, *(["--quick"] if quick else [])], {"PYTHONPATH": str(_HERE)}, _CHILD_TIMEOUT_S, folder)
+    except ChildError as error:
+        outcome.note = f"failed: {error}"
+    rows = output.read_text(encoding="utf-8").splitlines() if output.exists() else []
     for figure, value in map(json.loads, rows):
         outcome.samples.setdefault(figure, []).append(value)
 
