@@ -22,7 +22,7 @@ from handoff_lab._errors import (
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.messages import Failure, FailureKind
 from handoff_lab.scheduler.state import FinalFailure
-from handoff_lab.telemetry.record import FunctionStatus
+from handoff_lab.telemetry.record import HAS_RESULT
 
 if TYPE_CHECKING:
     from handoff_lab.allocation import Plan
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from handoff_lab.telemetry.record import RunRecord
 
 RunStatus = Literal["running", "done", "failed", "cancelled"]
-_HAS_RESULT = frozenset({FunctionStatus.DONE, FunctionStatus.CACHED})
 
 
 class Run:
@@ -198,8 +197,10 @@ class Run:
             return None
         if end.timeout_s is not None:
             return RunTimeoutError(self.id, end.timeout_s)
-        if end.failure is None or end.function is None:
+        if end.failure is None:
             return RunCancelledError(self.id)
+        if end.function is None:
+            return RunError(f"run {self.id} failed: {end.failure.message}")
         function = self._state.program.functions[end.function].id
         return _error(function, FinalFailure(end.attempts, end.deaths, end.node, end.failure))
 
@@ -248,20 +249,20 @@ class Results(Mapping[Hashable, Any]):
         if self._store is not None and (self._state.id, id) in self._store:
             return self._store.get((self._state.id, id))
         record = self._state.record.functions.get(id)
-        if record is not None and record.status not in _HAS_RESULT:
+        if record is not None and record.status not in HAS_RESULT:
             raise ResultUnavailableError(id, f"it is {record.status}; see run.errors and run.wait()")
         self._values[id] = _fetch(self._coordinator, self._state.id, id, self.index(id))
         return self._values[id]
 
     def __iter__(self) -> Iterator[Hashable]:
-        return (id for id, f in self._state.record.functions.items() if f.status in _HAS_RESULT)
+        return (id for id, f in self._state.record.functions.items() if f.status in HAS_RESULT)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, id: object) -> bool:
         record = self._state.record.functions.get(id)
-        return record is not None and record.status in _HAS_RESULT
+        return record is not None and record.status in HAS_RESULT
 
     def __repr__(self) -> str:
         return f"<results of {', '.join(map(repr, self))}>" if len(self) < 20 else f"<{len(self)} results>"

@@ -409,6 +409,34 @@ def test_a_removed_nodes_name_is_free_again(cluster: hl.Cluster) -> None:
     assert cluster.add_node({"cpu": 3}, "beta").capabilities == {"cpu": 3}
 
 
+def test_the_name_of_a_refused_node_is_free_again(cluster: hl.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise hl.BackendError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster._backend, "add_node", refuse)
+        with pytest.raises(hl.BackendError, match="no"):
+            cluster.add_node({"cpu": 1}, "gamma")
+    assert cluster.add_node({"cpu": 1}, "gamma").name == "gamma"
+
+
+def test_a_run_about_which_the_scheduler_fails_says_so(cluster: hl.Cluster, gate: Gate) -> None:
+    scheduler = cluster._coordinator.scheduler
+    handle = scheduler.handle
+
+    def fail(events: Any, now: float) -> Any:
+        scheduler.handle = handle  # type: ignore[method-assign]
+        raise LookupError("a bug")
+
+    run = cluster.submit(waiting(gate, "a"))
+    gate.wait_for("a")
+    scheduler.handle = fail  # type: ignore[method-assign]
+    gate.open()
+    with pytest.raises(hl.RunError, match="the scheduler failed: LookupError"):
+        run.wait(20)
+    assert run.status == "failed"
+
+
 def test_nodes_without_names_that_come_at_once_are_told_apart(cluster: hl.Cluster) -> None:
     with ThreadPoolExecutor(4) as pool:
         names = {node.name for node in pool.map(cluster.add_node, [{"cpu": 1}] * 4)}

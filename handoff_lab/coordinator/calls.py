@@ -28,7 +28,9 @@ class _Call:
 
     codes: tuple[str, ...]
     recipe: Recipe | None = None
-    packed: bytes | Failure | None = None
+    packed: bytes | None = None
+    retry_on: str | None = None  # key of the exceptions that are worth another attempt; None: every Exception
+    broken: Failure | None = None  # why it can't go to another process
 
 
 class Calls:
@@ -67,15 +69,11 @@ class Calls:
         scheduled = self._program.functions[index]
         function = scheduled.function
         call = self._calls[index]
+        if elsewhere and call.broken is not None:
+            return call.broken
         recipe = call.packed if elsewhere else call.recipe
-        if isinstance(recipe, Failure):
-            return recipe
         if function is None:
             recipe = Recipe((Use(0), Constant(start.node), Constant(target_node)))
-        retry_on = self._retry_on(function)
-        for key in (*call.codes, *((retry_on,) if retry_on else ())):
-            if elsewhere and key in self._codes.broken:
-                return self._codes.broken[key]
         return Attempt(
             start.id,
             start.node,
@@ -87,29 +85,29 @@ class Calls:
             start.priority,
             function.runs_in if function else "process",
             function.timeout if function else None,
-            retry_on,
+            call.retry_on,
             self._setup,
         )
-
-    def _retry_on(self, function: Function | None) -> str | None:
-        if function is None or function.retry_on is Exception:
-            return None
-        return self._codes.key(function.retry_on)
 
     def _describe(self, index: int) -> _Call:
         scheduled = self._program.functions[index]
         if scheduled.beside is not None:
-            return _Call((self._codes.key(self._program.serializers[index]),))
+            key = self._codes.key(self._program.serializers[index])
+            return _Call((key,), broken=self._codes.broken.get(key))
         if scheduled.function is None:  # an input
             return _Call(())
         function = scheduled.function
         keys = [self._codes.key(function.code)]
-        if function.retry_on is not Exception:
-            self._codes.key(function.retry_on)
-        if self._is_plain(function):
-            return _Call(tuple(keys))
-        recipe = _RecipeWriter(self._program, self._functions, self._codes, function, keys).write(function)
-        return _Call(tuple(keys), recipe, self._codes.packed(recipe))
+        retry_on = None if function.retry_on is Exception else self._codes.key(function.retry_on)
+        recipe: Recipe | None = None
+        packed: bytes | Failure | None = None
+        if not self._is_plain(function):
+            recipe = _RecipeWriter(self._program, self._functions, self._codes, function, keys).write(function)
+            packed = self._codes.packed(recipe)
+        failures = (self._codes.broken[key] for key in (*keys, retry_on) if key in self._codes.broken)
+        if isinstance(packed, Failure):
+            return _Call(tuple(keys), recipe, None, retry_on, packed)
+        return _Call(tuple(keys), recipe, packed, retry_on, next(failures, None))
 
     def _is_plain(self, function: Function) -> bool:
         return (

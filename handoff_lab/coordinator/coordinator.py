@@ -98,7 +98,11 @@ class Coordinator:
                 raise BackendError(f"there is a node {chosen!r} already; choose another name")
             self._starting.add(chosen)
             self._lost.pop(chosen, None)
-            self.backend.add_node(chosen, capabilities, {})
+            try:
+                self.backend.add_node(chosen, capabilities, {})
+            except BaseException:
+                self._starting.discard(chosen)  # refused: the name is free
+                raise
             return chosen
 
         chosen = self.call(add)

@@ -14,11 +14,9 @@ from collections.abc import Callable, Hashable, Sequence
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.messages import Ended
 from handoff_lab.telemetry.bus import dispatch
-from handoff_lab.telemetry.events import Event
+from handoff_lab.telemetry.events import FUNCTION_STOP, Event
 
 log = logging.getLogger(__name__)
-
-FUNCTION_STOP = ("handoff", "execution", "function", "stop")
 
 
 class Delivery:

@@ -31,7 +31,7 @@ class FunctionStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-_HAS_RESULT = frozenset({FunctionStatus.DONE, FunctionStatus.CACHED})
+HAS_RESULT = frozenset({FunctionStatus.DONE, FunctionStatus.CACHED})
 _BEFORE_RUNNING = frozenset({FunctionStatus.WAITING, FunctionStatus.QUEUED, FunctionStatus.RETRYING})
 
 
@@ -283,7 +283,7 @@ class RunRecord:
             attempt.error = event.metadata.get("reason")
 
     def _again(self, function: FunctionRecord) -> None:
-        if function.status in _HAS_RESULT:
+        if function.status in HAS_RESULT:
             self.recomputed += 1
             function.status = FunctionStatus.WAITING
 
