@@ -5,18 +5,20 @@ from __future__ import annotations
 import secrets
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-from handoff_lab._errors import BackendError
+from handoff_lab._errors import BackendError, RunError
 from handoff_lab._loading import is_loading
 from handoff_lab.allocation import AllocatorLike, resolve_allocator
 from handoff_lab.backends.base import Feature
 from handoff_lab.coordinator import Coordinator, Request, RunKeywords, prepare
 from handoff_lab.graph import DAG
 from handoff_lab.graph.closest import closest
+from handoff_lab.messages import AttemptId
 from handoff_lab.nodes import Capabilities, Node, name_nodes, node_of
 from handoff_lab.resources import Resources, ResourceTracker, parse_capabilities, parse_cost, probe_machine
 from handoff_lab.run import Run
@@ -188,6 +190,8 @@ class Cluster:
         on_error: Literal["stop", "continue"] = "stop",
         setup: Sequence[str] = (),
         nodes: Sequence[str] | None = None,
+        resume: Run | None = None,
+        again: Iterable[Hashable] = (),
     ) -> Run:
         """Begin a run and return at once.
 
@@ -215,6 +219,10 @@ class Cluster:
             Python source that each slot executes once before the run's functions.
         nodes : sequence of str, optional
             Use these nodes only.
+        resume : Run, optional
+            An earlier run on this cluster: what it finished is taken over, and only the rest is run.
+        again : ids
+            Functions of ``resume`` that are run again although they finished, such as edited ones.
 
         Raises
         ------
@@ -236,7 +244,7 @@ class Cluster:
             setup=setup,
             nodes=nodes,
         )
-        return self._begin(request)
+        return self._begin(request, resume, again)
 
     def execute(
         self,
@@ -280,8 +288,11 @@ class Cluster:
 
     # -- inside --------------------------------------------------------------
 
-    def _begin(self, request: Request, before: Run | None = None) -> Run:
-        given = {} if before is None else self._coordinator.results_of(before.id)
+    def _begin(self, request: Request, before: Run | None = None, again: Iterable[Hashable] = ()) -> Run:
+        given = {} if before is None else self._results_of(before)
+        chosen = [id for id in again if given.pop(id, None) is not None and id in request.dag.functions]
+        if chosen:  # they are wanted even where all that needs them is there
+            request = request.wanting(chosen)
         prepared = prepare(
             request,
             pickle=Feature.PROCESSES in self._backend.features,
@@ -290,11 +301,16 @@ class Cluster:
             given=given,
         )
         prepared.state.log_directory = self._log_directory
-        run = Run(prepared.state, self._coordinator, lambda run: self._begin(request, run), self.result_store, before)
+        run = Run(prepared.state, self._coordinator, partial(self._begin, request), self.result_store, before)
         self._coordinator.submit(prepared.state, request.options, prepared.codes.codes, prepared.values)
         self._runs[run.id] = run
         prepared.state.wait_for(lambda: run.record.started is not None, PATIENCE_S)  # so that run.allocations is there
         return run
+
+    def _results_of(self, run: Run) -> dict[Hashable, tuple[AttemptId, str]]:
+        if self._runs.get(run.id) is not run:
+            raise RunError(f"run {run.id} is of another cluster; its results cannot be taken over here")
+        return self._coordinator.results_of(run.id)
 
     def _look(self) -> dict[str, Node]:
         scheduler, last_seen = self._coordinator.scheduler, self._coordinator.last_seen

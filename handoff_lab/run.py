@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import weakref
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,13 +52,13 @@ class Run:
         self,
         state: RunState,
         coordinator: Coordinator,
-        again: Callable[[Run], Run],
+        begin: Callable[[Run, Collection[Hashable]], Run],
         store: ResultStore | None = None,
         before: Run | None = None,
     ) -> None:
         self._state = state
         self._coordinator = coordinator
-        self._again = again
+        self._begin = begin
         self.id = state.id
         self.dag_id = state.dag.name
         self.dag = state.dag
@@ -219,9 +219,28 @@ class Run:
         RunError
             This run still goes on.
         """
+        return self.rerun()
+
+    def rerun(self, *ids: Hashable, descendants: bool = False) -> Run:
+        """A new run of the same graph that takes over what this one finished, except of ``ids``.
+
+        Parameters
+        ----------
+        *ids
+            Functions to run again although they finished.
+        descendants : bool
+            Run everything that depends on them again, too.
+
+        Raises
+        ------
+        RunError
+            This run still goes on.
+        """
         if self._state.end is None:
             raise RunError(f"run {self.id} still goes on; wait for it or cancel it before you run its rest again")
-        return self._again(self)
+        for id in ids:
+            self.results.index(id)  # refuses what was no function of this run
+        return self._begin(self, self.dag.descendants(ids) if descendants else ids)
 
 
 class Results(Mapping[Hashable, Any]):

@@ -594,3 +594,80 @@ def fails_once() -> Any:
         return x
 
     return fail
+
+
+def counted(calls: list[str], id: str, code: Any) -> Any:
+    """A function that notes each of its calls, in this process."""
+
+    def note(*args: Any) -> Any:
+        calls.append(id)
+        return code(*args)
+
+    return note
+
+
+@pytest.fixture
+def chain(calls: list[str]) -> hl.DAG:
+    """a → b → c, and d beside b."""
+    return hl.DAG("chain").add(
+        hl.Function("a", counted(calls, "a", lambda: 1)),
+        hl.Function("b", counted(calls, "b", lambda a: a + 1), args=["a"]),
+        hl.Function("c", counted(calls, "c", lambda b: b + 1), args=["b"]),
+        hl.Function("d", counted(calls, "d", lambda a: -a), args=["a"]),
+    )
+
+
+@pytest.fixture
+def calls() -> list[str]:
+    return []
+
+
+@pytest.mark.parametrize(
+    ("ids", "descendants", "expected"),
+    [
+        ((), False, []),
+        (("b",), False, ["b"]),
+        (("b",), True, ["b", "c"]),
+        (("a",), True, ["a", "b", "c", "d"]),
+        (("c", "d"), False, ["c", "d"]),
+    ],
+)
+def test_a_rerun_runs_only_what_it_is_told(
+    cluster: hl.Cluster, chain: hl.DAG, calls: list[str], ids: tuple[str, ...], descendants: bool, expected: list[str]
+) -> None:
+    before = cluster.execute(chain)
+    calls.clear()
+    run = before.rerun(*ids, descendants=descendants).wait(20)
+    assert sorted(calls) == expected
+    assert dict(run.results) == {"a": 1, "b": 2, "c": 3, "d": -1}
+
+
+def test_a_rerun_can_itself_be_run_again(cluster: hl.Cluster, chain: hl.DAG, calls: list[str]) -> None:
+    run = cluster.execute(chain).rerun("b").wait(20)
+    calls.clear()
+    assert run.rerun("c").wait(20).results["c"] == 3
+    assert calls == ["c"]
+
+
+def test_a_rerun_of_an_unknown_function_names_it(cluster: hl.Cluster, chain: hl.DAG) -> None:
+    run = cluster.execute(chain)
+    with pytest.raises(hl.ResultUnavailableError, match="no such function"):
+        run.rerun("e")
+
+
+def test_an_edited_graph_takes_over_the_rest_of_a_run(cluster: hl.Cluster, chain: hl.DAG, calls: list[str]) -> None:
+    before = cluster.execute(chain)
+    chain.replace(hl.Function("b", lambda a: a + 10, args=["a"])).remove("d")
+    calls.clear()
+    run = cluster.submit(chain, resume=before, again=chain.descendants("b")).wait(20)
+    assert calls == ["c"]
+    assert dict(run.results) == {"a": 1, "b": 11, "c": 12}
+
+
+def test_a_run_of_another_cluster_cannot_be_resumed(cluster: hl.Cluster, chain: hl.DAG) -> None:
+    before = cluster.execute(chain)
+    with (
+        hl.Cluster({"gamma": {"cpu": 1}}, backend="local") as other,
+        pytest.raises(hl.RunError, match="another cluster"),
+    ):
+        other.submit(chain, resume=before)

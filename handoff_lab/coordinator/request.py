@@ -7,7 +7,7 @@ import secrets
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal, TypeAlias, TypedDict
 
@@ -21,7 +21,7 @@ from handoff_lab.coordinator.state import RunState
 from handoff_lab.graph import DAG, Collocated
 from handoff_lab.graph.closest import closest
 from handoff_lab.messages import AttemptId
-from handoff_lab.scheduler import RunOptions, compile_program
+from handoff_lab.scheduler import RunOptions, compile_program, sinks
 from handoff_lab.store.payload import Frames, Live, Payload
 from handoff_lab.telemetry.record import RunRecord
 
@@ -40,6 +40,8 @@ class RunKeywords(TypedDict, total=False):
     on_error: Literal["stop", "continue"]
     setup: Sequence[str]
     nodes: Sequence[str] | None
+    resume: Any  # a Run, which this layer does not know
+    again: Iterable[Hashable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,11 @@ class Request:
         request = cls(frozen, chosen, dict(inputs or {}), options, tuple(setup))
         request._check_inputs()
         return request
+
+    def wanting(self, ids: Sequence[Hashable]) -> Request:
+        """The same, with these functions among its targets."""
+        targets = sinks(self.dag) if self.targets is None else self.targets
+        return replace(self, targets=(*targets, *ids))
 
     def _check_inputs(self) -> None:
         wanted = self.dag.functions if self.targets is None else self.dag.subgraph(self.targets)

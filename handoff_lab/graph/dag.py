@@ -169,6 +169,14 @@ class DAG:
         self._resolved.require(id, "dag.dependents")
         return tuple(self._resolved.dependents[id])
 
+    def descendants(self, ids: Iterable[Hashable]) -> tuple[Hashable, ...]:
+        """``ids`` and all that depends on them, directly or not, in topological order."""
+        ids = [ids] if isinstance(ids, str) else list(ids)
+        for id in ids:
+            self._resolved.require(id, "dag.descendants")
+        found = self._resolved.descendants(ids)
+        return tuple(id for id in self.functions if id in found)
+
     def subgraph(self, targets: Iterable[Hashable]) -> Mapping[Hashable, Function]:
         """The functions that ``targets`` need, themselves included, in topological order.
 

@@ -88,6 +88,16 @@ class Resolution:
                     unseen.append(dependency)
         return found
 
+    def descendants(self, ids: Iterable[Hashable]) -> set[Hashable]:
+        """``ids`` and all that depends on them, directly or not."""
+        found = set(ids)
+        unseen = list(found)
+        while unseen:
+            fresh = set(self.dependents[unseen.pop()]) - found
+            found |= fresh
+            unseen += fresh
+        return found
+
     def _cycle(self) -> list[Hashable]:
         """One cycle, each needing the one before it, from the member that was added first.
 

@@ -167,6 +167,7 @@ COMMANDS: dict[str, Parser] = {}
     .takes("--on", nargs="+", completes="node", metavar="NODE", dest="nodes", help="use these nodes only")
     .takes("--allocator", completes="allocator", metavar="NAME", help="a strategy, or a variable of this notebook")
     .takes("--failed", action="store_true", help="take over what the last run finished, and try the rest again")
+    .takes("--stale", action="store_true", help="take over what is still right, and run what was edited since")
     .takes("--wait", action="store_true", help="until it is over")
     .takes("-o", type=identifier, metavar="VAR", dest="variable", help="a variable for the Run")
 )  # fmt: skip

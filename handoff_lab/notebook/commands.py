@@ -39,7 +39,7 @@ def run_on_node(session: Session, node: str, source: str) -> None:
 
 
 def _run(session: Session, options: Namespace) -> None:
-    run = _again(session, options) if options.failed else _submit(session, options)
+    run = _again(session, options) if options.failed or options.stale else _submit(session, options)
     if options.variable:
         session.shell.push({options.variable: run})
     shown = display.show_run(run)
@@ -65,20 +65,22 @@ def _submit(session: Session, options: Namespace) -> Run:
     strategy = None if options.allocator is None else _allocator(session, options.allocator)
     cluster = session.start_cluster(None)
     nodes = [_find(name, cluster.nodes, "node") for name in options.nodes or ()] or None
-    run = cluster.submit(dag, targets, inputs=given, allocation_strategy=strategy, setup=dag.setup, nodes=nodes)
-    session.submitted(run, needed)
-    return run
+    return session.submit(targets, inputs=given, allocation_strategy=strategy, nodes=nodes)
 
 
 def _again(session: Session, options: Namespace) -> Run:
-    if options.ids or options.inputs or options.nodes or options.allocator:
-        raise UsageError("--failed runs the last run's failures as they were; it takes only --wait and -o")
+    if options.ids or options.inputs or options.nodes or options.allocator or (options.failed and options.stale):
+        flag = "--failed" if options.failed else "--stale"
+        raise UsageError(f"{flag} goes on from the last run as it was asked for; it takes only --wait and -o")
     run = session.last_run
+    if options.stale:
+        with usage_errors():
+            return session.rerun_stale()
     if run.status not in ("failed", "cancelled"):
         raise UsageError(f"nothing to run again: the last run is {run.status}")
     if session.stale:
         edited = ", ".join(map(str, session.stale))
-        raise UsageError(f"edited since the last run: {edited}; %handoff run runs everything as it is now")
+        raise UsageError(f"edited since the last run: {edited}; %handoff run --stale runs what that changes")
     session.run = run.rerun_failed()
     return session.run
 

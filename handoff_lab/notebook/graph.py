@@ -45,6 +45,10 @@ class NotebookDAG(DAG):
         self._setups: dict[str, str] = {}  # by the key of the cell
         self._cells: list[_Open] = []
 
+    def owner(self, id: Hashable) -> Cell | None:
+        """The cell that defines a function."""
+        return self._owners.get(id)
+
     @property
     def is_open(self) -> bool:
         """Whether a cell is running."""

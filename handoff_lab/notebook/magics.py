@@ -28,7 +28,8 @@ class HandoffMagics(Magics):
         of the cell; a name with a leading underscore is a helper. ``%%handoff setup`` runs the cell here, and first in
         every slot of every node.
 
-        ``%handoff run [ID ...] [--set NAME=VALUE] [--on NODE ...] [--allocator NAME] [--failed] [--wait] [-o VAR]``
+        ``%handoff run [ID ...] [--set NAME=VALUE] [--on NODE ...] [--allocator NAME] [--failed] [--stale] [--wait]
+        [-o VAR]``
         ``%handoff start [NAME:cpu=4,gpu=1 ...]``, ``stop``, ``plan``, ``nodes``, ``graph``, ``watch``, ``status``,
         ``logs ID``, ``cancel [ID]``, ``report [FILE.html]``, ``export FILE.py``, ``import FILE.py``, ``reset``
         """

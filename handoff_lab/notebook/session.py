@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from handoff_lab._errors import AllocationError, HandoffError, RunError
 from handoff_lab.graph.decorator import make_function, marked_options
 from handoff_lab.notebook.cells import compile_body, plain_source
 from handoff_lab.notebook.display import show_change
-from handoff_lab.notebook.freshness import Freshness
+from handoff_lab.notebook.freshness import Freshness, inputs
 from handoff_lab.notebook.graph import Cell, NotebookDAG
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Session:
         self.dag = NotebookDAG()
         self.run: Run | None = None
         self._cluster: Cluster | None = None
+        self._options: dict[str, Any] = {}  # of the last run
         self._freshness = Freshness()
         self._raw_cells: list[str] = []
         self._loading = True  # the cell that loads the extension has begun before there was anyone to see it
@@ -133,10 +134,37 @@ class Session:
         """Functions whose last result is not what they would give now."""
         return self._freshness.stale(self.dag, self.setup_text)
 
-    def submitted(self, run: Run, ids: Iterable[Hashable]) -> None:
-        """Remember the last run; what it makes of ``ids`` is of the graph as it is now."""
-        self.run = run
-        self._freshness.submitted(self.dag, self.setup_text, ids)
+    def submit(
+        self,
+        targets: Sequence[Hashable] | None = None,
+        *,
+        resume: Run | None = None,
+        again: Sequence[Hashable] = (),
+        **options: Any,
+    ) -> Run:
+        """Run the graph, or what ``targets`` need, on the notebook's cluster, which is started if need be."""
+        needed = self.dag.subgraph(targets) if targets else self.dag.functions
+        cluster = self.start_cluster(None)
+        self.run = cluster.submit(self.dag, targets, setup=self.dag.setup, resume=resume, again=again, **options)
+        self._options = options
+        self._freshness.submitted(self.dag, self.setup_text, needed)
+        return self.run
+
+    def rerun_stale(self) -> Run:
+        """Run what is out of date or was not finished; the last run's other results are taken over."""
+        before, stale = self.run, self.stale
+        if before is None or before.status == "running":
+            raise RunError("nothing was run yet" if before is None else f"run {before.id} still goes on")
+        if not stale:
+            raise RunError("nothing is stale: every function is as it was when it last ran")
+        wanted = set(inputs(self.dag))
+        given = {id: value for id, value in self._options["inputs"].items() if id in wanted}
+        return self.submit(**self._options | {"inputs": given}, resume=before, again=stale)
+
+    def place(self, id: Hashable) -> tuple[str | None, str] | None:
+        """Key and label of the cell that defines a function."""
+        cell = self.dag.owner(id)
+        return None if cell is None else (cell.key, cell.label)
 
     @property
     def last_run(self) -> Run:

@@ -1,6 +1,6 @@
 """A run as a pure state machine: events in, commands out."""
 
-from handoff_lab.scheduler.compile import compile_program
+from handoff_lab.scheduler.compile import compile_program, sinks
 from handoff_lab.scheduler.program import Program, RunOptions, ScheduledFunction
 from handoff_lab.scheduler.scheduler import Scheduler
 from handoff_lab.scheduler.state import InvalidTransition, State
@@ -13,4 +13,5 @@ __all__ = [
     "Scheduler",
     "State",
     "compile_program",
+    "sinks",
 ]

@@ -48,7 +48,7 @@ def compile_program(
     >>> [(f.id, f.inputs) for f in compile_program(dag, run="r").functions]
     [('xs', ()), ('total', (0,))]
     """
-    wanted = _sinks(dag) if targets is None else list(dict.fromkeys(targets))
+    wanted = sinks(dag) if targets is None else list(dict.fromkeys(targets))
     needed = dag.subgraph(wanted)  # refuses what can't be a target
     compiler = _Compiler(dag, run, given, _to_run(dag, wanted, given))
     for function in needed.values():
@@ -56,7 +56,7 @@ def compile_program(
     return compiler.program(wanted)
 
 
-def _sinks(dag: DAG) -> list[Hashable]:
+def sinks(dag: DAG) -> list[Hashable]:
     """Functions that no other needs; an inline one has no result, so what it would have needed is wanted instead."""
     sinks: list[Hashable] = []
     seen: set[Hashable] = set()

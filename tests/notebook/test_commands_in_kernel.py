@@ -142,6 +142,23 @@ class TestRun:
         assert notebook.value("second.results['needs_file'] == (first.results['stamp'], 'here')") == "True"
         assert "nothing to run again" in notebook.refused("%handoff run --failed")
 
+    def test_stale_runs_what_an_edit_changes_and_nothing_else(self, notebook):
+        notebook.ok(BRANCHING, "A")
+        notebook.ok("%handoff run --wait -o first")
+        notebook.ok(BRANCHING.replace("x * 2", "x * 3"), "A")
+        notebook.ok("%handoff run --stale --wait -o second")
+        assert notebook.value("second.results['agg']") == "243"
+        assert notebook.value("sorted(id for id, n in second.attempts.items() if n)") == "['agg', 'pre_b']"
+        assert "nothing is stale" in notebook.refused("%handoff run --stale")
+
+    def test_stale_goes_on_with_the_inputs_of_the_last_run(self, notebook):
+        notebook.ok(SCALED, "A")
+        notebook.ok("%handoff run --set numbers=[1,2] --wait")
+        notebook.ok(SCALED.replace("factor=2", "factor=5"), "A")
+        notebook.ok("%handoff run --stale --wait -o second")
+        assert notebook.value("second.results['scaled']") == "[5, 10]"
+        assert "takes only --wait and -o" in notebook.refused("%handoff run --stale --set numbers=[3]")
+
     def test_failed_is_refused_once_the_graph_was_edited(self, notebook):
         notebook.ok("%%handoff --max-retries 0\ndef wrong(): 1 / 0", "A")
         notebook.run("%handoff run --wait")
