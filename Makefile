@@ -1,8 +1,9 @@
-# make demo    a real pipeline on three kernels; pictures in demo-report/
-# make test    lint, types, tests, doctests, notebooks
-# make lab     JupyterLab with the example notebooks
-# make bench   handoff_lab and its peers on the same work
-# make clean   everything that was made here, the environment too
+# make demo      a real pipeline on three kernels; pictures in demo-report/
+# make test      lint, types, tests, doctests, notebooks, a real browser
+# make lab       JupyterLab with the example notebooks and the panel
+# make frontend  what notebooks and JupyterLab show live, built from labextension/ when that has changed
+# make bench     handoff_lab and its peers on the same work
+# make clean     everything that was made here, the environment too
 #
 # Each makes .venv when it is not there. PYTHON=python3.12 chooses the Python.
 
@@ -10,7 +11,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: demo test lab bench clean
+.PHONY: demo test lab frontend bench clean
+.NOTPARALLEL:
 .DEFAULT_GOAL := test
 
 # One stamp per set of extras: scripts/setup.sh runs again when pyproject.toml changes, else not.
@@ -21,18 +23,27 @@ $(BIN)/.setup-%: pyproject.toml scripts/setup.sh
 demo: $(BIN)/.setup-notebooks
 	@$(BIN)/handoff-lab demo --report demo-report
 
-test: $(BIN)/.setup-test
+frontend: $(BIN)/.setup-notebooks $(BIN)/.frontend
+
+# Made after .setup-*, in whatever environment that gave.
+FRONTEND := $(wildcard labextension/*.*) $(shell find labextension/src labextension/style labextension/schema -type f)
+$(BIN)/.frontend: $(FRONTEND) labextension/.npmrc scripts/frontend.sh
+	@scripts/frontend.sh
+	@touch $@
+
+test: $(BIN)/.setup-test $(BIN)/.frontend
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-lab: $(BIN)/.setup-notebooks
+lab: $(BIN)/.setup-notebooks $(BIN)/.frontend
 	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 bench: $(BIN)/.setup-bench
 	$(BIN)/python benchmarks/run.py
 
 clean:
+	rm -rf labextension/node_modules labextension/build handoff_lab/widgets/static
 	rm -rf .venv build dist demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -66,6 +66,9 @@ if TYPE_CHECKING:
     from handoff_lab.planning import plan
     from handoff_lab.run import Run
     from handoff_lab.store import ResultStore
+    from handoff_lab.widgets.cluster_widget import ClusterWidget
+    from handoff_lab.widgets.dag_widget import DAGWidget
+    from handoff_lab.widgets.inputs_form import RunForm
 
 __all__ = [
     "DAG",
@@ -76,8 +79,10 @@ __all__ = [
     "AuthenticationError",
     "BackendError",
     "Cluster",
+    "ClusterWidget",
     "Collocated",
     "CyclicDependencyError",
+    "DAGWidget",
     "DuplicateFunctionError",
     "Function",
     "FunctionFailedError",
@@ -97,6 +102,7 @@ __all__ = [
     "Run",
     "RunCancelledError",
     "RunError",
+    "RunForm",
     "RunTimeoutError",
     "SimpleResourceTracker",
     "TimeOptimized",
@@ -124,8 +130,11 @@ __all__ = [
 
 _LAZY = {
     "Cluster": "handoff_lab.cluster",
+    "ClusterWidget": "handoff_lab.widgets.cluster_widget",
+    "DAGWidget": "handoff_lab.widgets.dag_widget",
     "Node": "handoff_lab.nodes",
     "Run": "handoff_lab.run",
+    "RunForm": "handoff_lab.widgets.inputs_form",
     "ResultStore": "handoff_lab.store",
     "plan": "handoff_lab.planning",
 }

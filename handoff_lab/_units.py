@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -25,6 +26,36 @@ def parse_megabytes(text: str) -> float:
     if match is None or match[2].lower() not in _BYTES:
         raise ValueError(f"{text!r} is not an amount of memory; write a number of MB, or '500MB', '2GiB'")
     return float(match[1]) * _BYTES[match[2].lower()] / 10**6
+
+
+def parse_number(text: str) -> float:
+    """A number as people write one, whole where it is.
+
+    >>> parse_number("4"), parse_number("0.5")
+    (4, 0.5)
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{text!r} is not a number, zero or more")
+    return int(value) if value.is_integer() else value
+
+
+def parse_amounts(text: str) -> dict[str, float]:
+    """Amounts of resources by name; memory in MB.
+
+    >>> parse_amounts("cpu=4, memory=8GB")
+    {'cpu': 4, 'memory': 8000.0}
+    """
+    amounts = {}
+    for part in text.split(","):
+        name, _, value = (word.strip() for word in part.partition("="))
+        if not (name and value):
+            raise ValueError(f"{part.strip()!r} is not NAME=AMOUNT, such as cpu=4")
+        amounts[name] = parse_megabytes(value) if name == "memory" else parse_number(value)
+    return amounts
 
 
 def format_bytes(nbytes: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
@@ -91,6 +92,10 @@ class Cluster:
         except BaseException:
             self.close()
             raise
+        if "ipykernel" in sys.modules:
+            from handoff_lab.widgets import panel
+
+            panel.offer(cluster=self)
 
     def __repr__(self) -> str:
         if self._coordinator.closed:
@@ -174,6 +179,22 @@ class Cluster:
         """
         self._require(node)
         self._coordinator.set_capabilities(node, parse_capabilities(capabilities))
+
+    def node_log(self, name: str) -> str:
+        """The end of what a node's agent wrote; what functions write is in ``run.logs``.
+
+        Raises
+        ------
+        BackendError
+            The node was not started by this cluster: its log is where it was started.
+        """
+        self._require(name)
+        return self._coordinator.node_log(name)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._coordinator.closed
 
     # -- runs ----------------------------------------------------------------
 
@@ -313,10 +334,10 @@ class Cluster:
         return self._coordinator.results_of(run.id)
 
     def _look(self) -> dict[str, Node]:
-        scheduler, last_seen = self._coordinator.scheduler, self._coordinator.last_seen
+        scheduler, last_seen, loads = self._coordinator.scheduler, self._coordinator.last_seen, self._coordinator.loads
         present = sorted(self._backend.nodes().items())
         return {
-            name: node_of(info, scheduler.used(name), scheduler.is_draining(name), last_seen[name])
+            name: node_of(info, scheduler.used(name), scheduler.is_draining(name), last_seen[name], loads.get(name))
             for name, info in present
             if name in scheduler.nodes
         }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from handoff_lab.messages import NodeInfo
+from handoff_lab.messages import NodeInfo, NodeLoad
 from handoff_lab.resources import Resources, parse_capabilities, probe_machine
 
 Capabilities: TypeAlias = Mapping[str, Any]
@@ -28,6 +28,8 @@ class Node:
         When it last said anything, in wall-clock seconds.
     connection_file : str
         Of its Jupyter kernel: ``jupyter console --existing FILE`` opens a console in it.
+    load : Resources or None
+        What its processes really use, cpu in cores and memory in MB; None until it was measured.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Node:
     versions: Mapping[str, str]
     labels: Mapping[str, str]
     connection_file: str
+    load: Resources | None = None
 
 
 def name_nodes(nodes: int | Sequence[Capabilities] | Mapping[str, Capabilities] | None) -> dict[str, Resources]:
@@ -64,7 +67,7 @@ def name_nodes(nodes: int | Sequence[Capabilities] | Mapping[str, Capabilities] 
     return {f"node-{i}": parse_capabilities(capabilities) for i, capabilities in enumerate(nodes, 1)}
 
 
-def node_of(info: NodeInfo, used: Resources, draining: bool, last_seen: float) -> Node:
+def node_of(info: NodeInfo, used: Resources, draining: bool, last_seen: float, load: NodeLoad | None) -> Node:
     capabilities = parse_capabilities(info.capabilities)
     return Node(
         info.name,
@@ -78,4 +81,5 @@ def node_of(info: NodeInfo, used: Resources, draining: bool, last_seen: float) -
         info.versions,
         info.labels,
         info.connection_file,
+        None if load is None else Resources({"cpu": load.cpu_percent / 100, "memory": load.memory / 10**6}),
     )

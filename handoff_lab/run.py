@@ -19,17 +19,23 @@ from handoff_lab._errors import (
     RunError,
     RunTimeoutError,
 )
+from handoff_lab._units import format_bytes
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.messages import Failure, FailureKind
 from handoff_lab.scheduler.state import FinalFailure
 from handoff_lab.telemetry.record import HAS_RESULT
 
 if TYPE_CHECKING:
+    from os import PathLike
+    from pathlib import Path
+
     from handoff_lab.allocation import Plan
     from handoff_lab.coordinator import Coordinator
     from handoff_lab.store import ResultStore
+    from handoff_lab.store.payload import Payload
     from handoff_lab.telemetry.events import Event
     from handoff_lab.telemetry.record import RunRecord
+    from handoff_lab.widgets.dag_widget import DAGWidget
 
 RunStatus = Literal["running", "done", "failed", "cancelled"]
 
@@ -111,6 +117,11 @@ class Run:
         functions = self._state.program.functions
         return {functions[i].id: _error(functions[i].id, failure) for i, failure in dict(self._state.failures).items()}
 
+    def error(self, function: Hashable) -> HandoffError | None:
+        """What made one function fail for good, or None."""
+        failure = self._state.failures.get(self._state.program.index.get(function, -1))
+        return None if failure is None else _error(function, failure)
+
     @property
     def logs(self) -> dict[Hashable, str]:
         """What each function wrote to stdout, stderr, logging and warnings, by function id."""
@@ -120,6 +131,11 @@ class Run:
     def events(self) -> list[Event]:
         """Everything that happened, in order."""
         return self.record.events
+
+    @property
+    def setup(self) -> tuple[str, ...]:
+        """Source that each slot executed before the run's functions."""
+        return self._state.setup
 
     @property
     def bytes_moved(self) -> int:
@@ -140,6 +156,25 @@ class Run:
             return None
         allocations = self.allocations
         return plan(self.dag, self.record.capabilities, allocation_strategy=lambda functions, nodes: allocations)
+
+    @property
+    def cluster_closed(self) -> bool:
+        """Whether the nodes are gone, so that nothing of it can be run again."""
+        return self._coordinator.closed
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """Call back after each event, on a thread of the cluster's, until what is returned is called."""
+        return self._state.subscribe(callback)
+
+    def when_over(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call back once the run is over, at once if it is, unless what is returned is called before."""
+        return self._state.when_over(callback)
+
+    def report(self, path: str | PathLike[str]) -> Path:
+        """Write what happened to one HTML file that needs no network, as ``hl.visualization.report`` does."""
+        from handoff_lab.visualization import report
+
+        return report(self, path)
 
     # -- verbs ---------------------------------------------------------------
 
@@ -211,6 +246,12 @@ class Run:
         else:
             self._coordinator.cancel(self.id, self.results.index(function))
 
+    def watch(self) -> DAGWidget | None:
+        """A live view of the run, to be shown in a notebook; without one, text on the terminal until it is over."""
+        from handoff_lab.widgets.watching import watch
+
+        return watch(self)
+
     def rerun_failed(self) -> Run:
         """A new run of the same graph that takes over what this one finished, and tries the rest.
 
@@ -273,6 +314,28 @@ class Results(Mapping[Hashable, Any]):
         self._values[id] = _fetch(self._coordinator, self._state.id, id, self.index(id))
         return self._values[id]
 
+    def peek(self, id: Hashable, timeout: float, most: int) -> Any:
+        """The value of a function or an input, fetched if need be and not kept for the next time.
+
+        Raises
+        ------
+        ResultUnavailableError
+            It is not there, has more than ``most`` bytes, or did not come within ``timeout`` seconds.
+        """
+        if id in self._values:
+            return self._values[id]
+        payload = _payload(self._coordinator, self._state.id, id, self.index(id), timeout)
+        if payload.nbytes > most:
+            raise ResultUnavailableError(id, f"it is large: {format_bytes(payload.nbytes)}")
+        return payload.load()
+
+    def nbytes(self, id: Hashable) -> int | None:
+        """Bytes of a result, where they are known; those of one that was taken over from the run that made it."""
+        record = self._state.record.functions.get(id)
+        if record is not None and record.nbytes is not None:
+            return record.nbytes
+        return None if self._before is None else self._before.nbytes(id)
+
     def __iter__(self) -> Iterator[Hashable]:
         return (id for id, f in self._state.record.functions.items() if f.status in HAS_RESULT)
 
@@ -310,12 +373,19 @@ class Results(Mapping[Hashable, Any]):
 
 
 def _fetch(coordinator: Coordinator, run: str, id: Hashable, index: int) -> Any:
+    return _payload(coordinator, run, id, index).load()
+
+
+def _payload(coordinator: Coordinator, run: str, id: Hashable, index: int, timeout: float | None = None) -> Payload:
     if coordinator.closed:
         raise ResultUnavailableError(id, "it stayed on its node, and the cluster is closed; read results before that")
-    payload = coordinator.fetch(run, index).result()
+    try:
+        payload = coordinator.fetch(run, index).result(timeout)
+    except TimeoutError:
+        raise ResultUnavailableError(id, f"it did not come within {timeout:g} s; its node is busy") from None
     if isinstance(payload, Failure):
         raise ResultUnavailableError(id, payload.message)
-    return payload.load()
+    return payload
 
 
 def _publish(state: RunState, coordinator: Coordinator, store: ResultStore, id: Hashable) -> None:

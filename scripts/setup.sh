@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs handoff_lab into it, editable, with the extras given ("test", "bench", "test,gpu").
-# Adds Debian's graphviz where it is missing and root may; else says how, and goes on without.
+# Adds Debian's graphviz, and chromium for the tests, where they are missing and root may; else says how, and goes on
+# without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -63,4 +64,8 @@ install --editable ".${extras:+[$extras]}"
 if ! works dot -V && ! apt_install graphviz; then
     say "the dot program is missing (as root: apt-get install graphviz); pictures will be drawn by pygraphviz"
     install "pygraphviz>=2.0" || say "pygraphviz could not be installed either; graphs will be shown as tables"
+fi
+
+if [[ ",$extras," == *,test,* ]] && ! works chromium --version && ! apt_install chromium; then
+    say "chromium is missing (as root: apt-get install chromium); the tests in a browser will be skipped"
 fi

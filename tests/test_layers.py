@@ -26,8 +26,8 @@ STOREYS = (
     {"nodes", "planning", "cluster", "run", "api"},
     {"streaming"},
     {"visualization"},
-    {"notebook"},
     {"widgets"},
+    {"notebook"},
     {"cli", "testing", "examples", "display"},
 )
 LEVEL = {name: level for level, storey in enumerate(STOREYS) for name in storey}
@@ -39,6 +39,8 @@ NOT_IN_THE_MODEL = {"asyncio", "IPython", "ipykernel", "jupyter_client", "socket
 ALLOWED = {
     ("cluster", "visualization"): "objects draw themselves in a notebook",
     ("run", "visualization"): "objects draw themselves in a notebook",
+    ("run", "widgets"): "run.watch()",
+    ("cluster", "widgets"): "a cluster in a kernel is offered to JupyterLab's panel",
 }
 
 

@@ -127,6 +127,12 @@ class MixedBackend:
         """Interrupt a cell."""
         self._kernels.interrupt_cell(node)
 
+    def node_log(self, node: str) -> str:
+        """What a node's agent wrote."""
+        if node == LOCAL:
+            raise BackendError(f"node {LOCAL!r} is this process and has no agent that writes a log")
+        return self._kernels.node_log(node)
+
     # -- between the two -----------------------------------------------------
 
     def _bring(self, source: Source) -> None:

@@ -28,11 +28,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Start the nodes, run, print, write."""
     from handoff_lab._units import format_cost
-    from handoff_lab.cli.progress import follow
     from handoff_lab.cli.report import write_report
     from handoff_lab.cli.summary import closing_line, functions_table, nodes_table
     from handoff_lab.cluster import Cluster
     from handoff_lab.examples.images import pipeline
+    from handoff_lab.widgets.text_progress import follow
 
     dag = pipeline(options.images)
     print("Starting three nodes, each a Jupyter kernel:")

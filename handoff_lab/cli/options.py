@@ -6,7 +6,7 @@ import argparse
 import ast
 from typing import Any
 
-from handoff_lab._errors import ResourceError
+from handoff_lab._units import parse_amounts
 from handoff_lab.resources import Resources, parse_capabilities
 
 
@@ -19,13 +19,12 @@ def node(text: str) -> tuple[str, Resources]:
     ('beta', Resources({'cpu': 2, 'gpu': 1, 'memory': 8589.934592}))
     """
     name, colon, rest = text.partition(":")
-    pairs = [part.partition("=") for part in rest.split(",")]
-    if not (name and colon) or not all(resource and equals for resource, equals, _ in pairs):
+    if not (name and colon and rest):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME:cpu=4,gpu=1")
     try:
-        return name, parse_capabilities({resource: _amount(resource, value) for resource, _, value in pairs})
-    except (ResourceError, ValueError) as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        return name, parse_capabilities(parse_amounts(rest))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME:cpu=4,gpu=1: {error}") from None
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -43,7 +42,3 @@ def setting(text: str) -> tuple[str, Any]:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return name, value
-
-
-def _amount(resource: str, value: str) -> float | str:
-    return value if resource == "memory" else float(value)

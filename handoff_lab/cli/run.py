@@ -48,9 +48,9 @@ def execute(options: argparse.Namespace) -> int:
 
 def _run_module(path: Path, options: argparse.Namespace) -> int:
     from handoff_lab.cli.modules import find_dag, load_module
-    from handoff_lab.cli.progress import follow
     from handoff_lab.cli.summary import closing_line, functions_table, results
     from handoff_lab.cluster import Cluster
+    from handoff_lab.widgets.text_progress import follow
 
     module = load_module(path)
     dag = find_dag(module, options.dag)

@@ -52,6 +52,7 @@ class Coordinator:
         self.scheduler = Scheduler(tracker)
         self.inline: dict[AttemptId, tuple[bytes, ...]] = {}  # small results, kept here too
         self.last_seen: dict[str, float] = {}  # wall-clock time at which a node last said anything, by name
+        self.loads: dict[str, NodeLoad] = {}  # what nodes really use, by name
         self._thread = LoopThread(f"{name} coordinator", self._shut)
         self._delivery = Delivery(name)
         self._runs: dict[str, RunState] = {}
@@ -149,6 +150,13 @@ class Coordinator:
 
         number = self.call(change)
         self.wait_until(lambda: self._changed[name] >= number or name not in self.scheduler.nodes)
+
+    def node_log(self, name: str) -> str:
+        """What a node's agent wrote."""
+        look: Callable[[str], str] | None = getattr(self.backend, "node_log", None)
+        if look is None:
+            raise BackendError(f"nodes of {type(self.backend).__name__} have no agents that write a log")
+        return self.call(lambda: look(name))
 
     def run_cell(self, node: str, source: str, on_message: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Run a cell in a node's kernel; messages are handed over on the caller's thread."""
@@ -312,6 +320,7 @@ class Coordinator:
                 self.inline[event.id] = inline
             case NodeLoad():
                 self.last_seen[event.name] = time.time()
+                self.loads[event.name] = event
             case NodeChanged():
                 self._changed[event.name] += 1
             case NodeJoined():
@@ -320,6 +329,7 @@ class Coordinator:
                 self._lost.pop(event.info.name, None)
             case NodeLost():
                 self.last_seen.pop(event.name, None)
+                self.loads.pop(event.name, None)
                 self._starting.discard(event.name)
                 self._lost[event.name] = event.reason
 

@@ -144,7 +144,7 @@ def prepare(
             for id, value in request.inputs.items()
             if id in program.index and id not in given
         }
-    return Prepared(RunState(run, request.dag, program, calls, RunRecord()), codes, values)
+    return Prepared(RunState(run, request.dag, program, calls, RunRecord(), request.setup), codes, values)
 
 
 def _pack(id: Hashable, value: Any, pickle: bool) -> Payload:

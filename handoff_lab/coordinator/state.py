@@ -29,6 +29,7 @@ class RunState:
     program: Program
     calls: Calls
     record: RunRecord
+    setup: tuple[str, ...] = ()  # source that each slot executes first
     log_directory: str | PathLike[str] | None = None
     log: RunLog | None = None  # open while the run goes on
     end: Ended | None = None
@@ -37,16 +38,33 @@ class RunState:
     publish: Callable[[Hashable], None] | None = None  # takes each finished function's id, for a result store
     withdraw: Callable[[], None] | None = None  # takes everything out of the store again
     _callbacks: list[Callable[[], object]] = field(default_factory=list)
+    _listeners: tuple[Callable[[Event], object], ...] = ()  # replaced, never changed: read without the lock
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _watchers: int = 0
 
-    def when_over(self, callback: Callable[[], object]) -> None:
-        """Call back once the run is over, at once if it is."""
+    def when_over(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call back once the run is over, at once if it is; what is returned takes that back."""
         with self._changed:
             if not self.over.is_set():
                 self._callbacks.append(callback)
-                return
+                return lambda: self._forget(callback)
         callback()
+        return lambda: None
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """Call back after each event, on the thread that delivers them; what is returned ends that."""
+        with self._changed:
+            self._listeners = (*self._listeners, callback)
+        return lambda: self._unsubscribe(callback)
+
+    def _forget(self, callback: Callable[[], object]) -> None:
+        with self._changed:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+    def _unsubscribe(self, callback: Callable[[Event], object]) -> None:
+        with self._changed:
+            self._listeners = tuple(listener for listener in self._listeners if listener is not callback)
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
         """Wait until ``condition``, looked at after each event of the run, is true, or the run is over."""
@@ -65,6 +83,8 @@ class RunState:
         if self._watchers:
             with self._changed:
                 self._changed.notify_all()
+        for listener in self._listeners:
+            self._tell(listener, event)
 
     def flush(self) -> None:
         """See that the log outlives this process as far as it was told."""
@@ -80,9 +100,16 @@ class RunState:
             self.end = end
             self.over.set()
             callbacks, self._callbacks = self._callbacks, []
+            self._listeners = ()
             self._changed.notify_all()
         for callback in callbacks:
             try:
                 callback()
             except BaseException:  # the others wait, too
                 _log.exception("run %s could not tell that it is over", self.id)
+
+    def _tell(self, listener: Callable[[Event], object], event: Event) -> None:
+        try:
+            listener(event)
+        except BaseException:  # the record and the other listeners must not suffer
+            _log.exception("a listener of run %s failed at %s", self.id, ".".join(event.name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 
-from handoff_lab._units import parse_megabytes
+from handoff_lab._units import parse_amounts, parse_megabytes, parse_number
 from handoff_lab.graph.closest import closest
 
 Kind = Literal["", "function", "node", "allocator", "input"]
@@ -62,14 +61,11 @@ class Parser(MagicArgumentParser):
 
 
 def number(text: str) -> float:
-    """A number as people write one, whole where it is."""
+    """A number as people write one."""
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number, zero or more")
-    return int(value) if value.is_integer() else value
+        return parse_number(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def whole(text: str) -> int:
@@ -87,10 +83,15 @@ def memory(text: str) -> float:
 
 def amount(text: str) -> tuple[str, float]:
     """``NAME=AMOUNT`` of a resource."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=AMOUNT, such as fpga=2")
-    return name, (memory if name == "memory" else number)(value)
+    return next(iter(amounts(text).items()))
+
+
+def amounts(text: str) -> dict[str, float]:
+    """``cpu=4,gpu=1``: amounts of resources."""
+    try:
+        return parse_amounts(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def node(text: str) -> tuple[str, dict[str, float]]:
@@ -98,7 +99,7 @@ def node(text: str) -> tuple[str, dict[str, float]]:
     name, colon, rest = text.partition(":")
     if not (name and colon and rest):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME:cpu=4,gpu=1")
-    return name, dict(amount(part) for part in rest.split(","))
+    return name, amounts(rest)
 
 
 def setting(text: str) -> tuple[str, str]:

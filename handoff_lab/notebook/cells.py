@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
+from IPython import version_info
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -25,7 +26,12 @@ class Body:
             exec(code, namespace)  # noqa: S102
 
 
-def compile_body(shell: InteractiveShell, body: str, raw_cell: str | None) -> Body:
+def running_count(shell: InteractiveShell, stored: bool) -> int:
+    """The number of the running cell; since 9.8, IPython counts one that goes into the history before it runs it."""
+    return int(shell.execution_count) - (stored and version_info[:2] >= (9, 8))
+
+
+def compile_body(shell: InteractiveShell, body: str, raw_cell: str | None, count: int) -> Body:
     """Compile what stands below the line of a cell magic.
 
     The source is cached under the name of the whole cell with an empty line in
@@ -34,7 +40,7 @@ def compile_body(shell: InteractiveShell, body: str, raw_cell: str | None) -> Bo
     """
     blank_lines = len(body[: len(body) - len(body.lstrip())].splitlines())  # IPython drops them
     source = "\n" * (1 + blank_lines) + shell.transform_cell(body)
-    filename = shell.compile.cache(source, shell.execution_count, raw_code=raw_cell)
+    filename = shell.compile.cache(source, count, raw_code=raw_cell)
     tree = shell.transform_ast(shell.compile.ast_parse(source, filename))
     names = defined_functions(tree)
     last = tree.body[-1:] if tree.body and isinstance(tree.body[-1], ast.Expr) else []

@@ -42,12 +42,7 @@ def _run(session: Session, options: Namespace) -> None:
     run = _again(session, options) if options.failed or options.stale else _submit(session, options)
     if options.variable:
         session.shell.push({options.variable: run})
-    shown = display.show_run(run)
-    if options.wait:
-        try:
-            run.join()
-        finally:
-            shown.update(run)
+    display.show_run(session, run, wait=options.wait)
 
 
 def _submit(session: Session, options: Namespace) -> Run:
@@ -78,8 +73,9 @@ def _again(session: Session, options: Namespace) -> Run:
             return session.rerun_stale()
     if run.status not in ("failed", "cancelled"):
         raise UsageError(f"nothing to run again: the last run is {run.status}")
-    if session.stale:
-        edited = ", ".join(map(str, session.stale))
+    stale = session.stale()
+    if stale:
+        edited = ", ".join(map(str, stale))
         raise UsageError(f"edited since the last run: {edited}; %handoff run --stale runs what that changes")
     session.run = run.rerun_failed()
     return session.run
@@ -112,15 +108,16 @@ def _nodes(session: Session, options: Namespace) -> None:
 
 
 def _graph(session: Session, options: Namespace) -> None:
-    display.show_graph(session.dag, session.stale)
+    display.show_graph(session.dag, session.stale())
 
 
 def _watch(session: Session, options: Namespace) -> None:
-    display.show(session.last_run)
+    display.show_run(session, session.last_run, wait=False)
 
 
 def _status(session: Session, options: Namespace) -> None:
-    stale = f"; stale: {', '.join(map(str, session.stale))}" if session.stale else ""
+    names = ", ".join(map(str, session.stale()))
+    stale = f"; stale: {names}" if names else ""
     cluster = "no cluster" if session.cluster is None else repr(session.cluster)
     run = "not run yet" if session.run is None else repr(session.run)
     display.show_text(f"{session.dag!r}{stale}\n{cluster}\n{run}")
@@ -149,7 +146,9 @@ def _report(session: Session, options: Namespace) -> None:
 def _export(session: Session, options: Namespace) -> None:
     path = Path(options.path).expanduser()
     nodes = None if session.cluster is None else session.cluster.discover()
-    path.write_text(module_source(session.dag, session.dag.setup, nodes), encoding="utf-8")
+    with usage_errors():
+        source = module_source(session.dag, session.dag.setup, nodes)
+    path.write_text(source, encoding="utf-8")
     display.show_text(f"{len(session.dag)} functions written to {path}; run it with: python {path}")
 
 

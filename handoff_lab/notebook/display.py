@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
-from IPython.display import DisplayHandle, display
+from IPython.display import display
 
 if TYPE_CHECKING:
     from handoff_lab.graph import DAG
     from handoff_lab.notebook.freshness import Change
+    from handoff_lab.notebook.session import Session
     from handoff_lab.run import Run
 
 
@@ -43,7 +45,16 @@ def _show_picture(dag: DAG, stale: Sequence[Hashable]) -> None:
     display(dag_mimebundle(dag, stale), raw=True)
 
 
-def show_run(run: Run) -> DisplayHandle:
-    """The run as it is now; what is returned can show it again in the same place."""
-    handle: DisplayHandle = display(run, display_id=True)
-    return handle
+def show_run(session: Session, run: Run, *, wait: bool) -> None:
+    """The run, live where a browser may be, else as text; until it is over if ``wait``."""
+    if hasattr(session.shell, "kernel"):
+        display(session.widget(run))
+        if wait:
+            run.join()
+    elif wait:
+        from handoff_lab.widgets.text_progress import follow
+
+        follow(run, sys.stdout)
+        run.join()
+    else:
+        display(run)

@@ -7,6 +7,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from handoff_lab.notebook.completion import Completion
 from handoff_lab.notebook.magics import HandoffMagics
 from handoff_lab.notebook.session import Session
+from handoff_lab.widgets import panel
 
 
 def load(shell: InteractiveShell) -> None:
@@ -18,6 +19,7 @@ def load(shell: InteractiveShell) -> None:
     if shell.Completer is not None:
         shell.Completer.custom_matchers.append(Completion(session).match)
     shell.push({"dag": session.dag}, interactive=False)
+    panel.offer(session=session)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -36,4 +38,5 @@ def unload(shell: InteractiveShell) -> None:
         for name in names:
             del shell.magics_manager.magics[kind][name]
     shell.drop_by_id({"dag": session.dag})
-    session.stop_cluster()
+    panel.withdraw()
+    session.close()

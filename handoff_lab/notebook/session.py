@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, Intera
 
 from handoff_lab._errors import AllocationError, HandoffError, RunError
 from handoff_lab.graph.decorator import make_function, marked_options
-from handoff_lab.notebook.cells import compile_body, plain_source
+from handoff_lab.notebook.cells import compile_body, plain_source, running_count
 from handoff_lab.notebook.display import show_change
 from handoff_lab.notebook.freshness import Freshness, inputs
 from handoff_lab.notebook.graph import Cell, NotebookDAG
@@ -19,6 +19,7 @@ from handoff_lab.notebook.graph import Cell, NotebookDAG
 if TYPE_CHECKING:
     from handoff_lab.cluster import Cluster
     from handoff_lab.run import Run
+    from handoff_lab.widgets.dag_widget import DAGWidget
 
 _DEFINED_WELL = (RunError, AllocationError, KeyboardInterrupt)  # it is the run that failed, not the definition
 
@@ -36,10 +37,12 @@ class Session:
         self.run: Run | None = None
         self._cluster: Cluster | None = None
         self._options: dict[str, Any] = {}  # of the last run
+        self._widgets: list[DAGWidget] = []  # that magics showed, of the last run
         self._freshness = Freshness()
         self._raw_cells: list[str] = []
+        self._counts: list[int] = []
         self._loading = True  # the cell that loads the extension has begun before there was anyone to see it
-        self._open_cell(None, "")
+        self._open_cell(None, "", running_count(shell, stored=True))
 
     # -- cells ---------------------------------------------------------------
 
@@ -47,7 +50,7 @@ class Session:
         """IPython is about to run a cell."""
         if self._loading:  # it was no cell that loaded the extension
             self._close_cell(keep=True, whole=True)
-        self._open_cell(info.cell_id, info.raw_cell or "")
+        self._open_cell(info.cell_id, info.raw_cell or "", running_count(self.shell, info.store_history))
 
     def end_cell(self, result: ExecutionResult) -> None:
         """IPython has run a cell: show what it changed, or take back what it defined if it failed."""
@@ -57,12 +60,14 @@ class Session:
         keep = error is None or isinstance(error, _DEFINED_WELL)
         if self._close_cell(keep=keep, whole=error is None) and keep:
             self._show_change(picture=result.result is not self.dag)
+        for widget in self._widgets:
+            widget.refresh()
 
     def define(self, body: str, options: Mapping[str, Any]) -> None:
         """Execute the body of a ``%%handoff`` cell and add the functions that it defines."""
         __tracebackhide__ = True
         with self._inside_cell():
-            compiled = compile_body(self.shell, body, self._raw_cell)
+            compiled = compile_body(self.shell, body, self._raw_cell, self._count)
             with usage_errors():
                 self.dag.must_be_free(compiled.names)
             compiled.run(self.shell.user_ns)
@@ -81,7 +86,7 @@ class Session:
         """Execute the body of a ``%%handoff setup`` cell here, and keep it for the slots."""
         source = plain_source(body)
         with self._inside_cell():
-            compile_body(self.shell, body, self._raw_cell).run(self.shell.user_ns)
+            compile_body(self.shell, body, self._raw_cell, self._count).run(self.shell.user_ns)
             self.dag.set_up(source)
 
     @contextmanager
@@ -101,17 +106,19 @@ class Session:
         if self.dag.is_open:
             yield
             return
-        with self.as_cell(Cell(None, f"In [{self.shell.execution_count}]")):
+        with self.as_cell(Cell(None, f"In [{self._count}]")):
             yield
         self._show_change(picture=True)
 
-    def _open_cell(self, key: str | None, raw_cell: str) -> None:
+    def _open_cell(self, key: str | None, raw_cell: str, count: int) -> None:
         self._raw_cells.append(raw_cell)
-        self.dag.open_cell(Cell(key, f"In [{self.shell.execution_count}]"))
+        self._counts.append(count)
+        self.dag.open_cell(Cell(key, f"In [{count}]"))
 
     def _close_cell(self, *, keep: bool, whole: bool) -> bool:
         self._loading = False
         self._raw_cells.pop()
+        self._counts.pop()
         return self.dag.close_cell(keep=keep, whole=whole)
 
     def _show_change(self, *, picture: bool) -> None:
@@ -122,6 +129,11 @@ class Session:
         """The running cell as it was typed, which names it for the debugger."""
         return self._raw_cells[-1] or None if self._raw_cells else None
 
+    @property
+    def _count(self) -> int:
+        """The number of the running cell."""
+        return self._counts[-1] if self._counts else int(self.shell.execution_count)
+
     # -- state ---------------------------------------------------------------
 
     @property
@@ -129,7 +141,6 @@ class Session:
         """The sources of all setup cells."""
         return "\n".join(self.dag.setup)
 
-    @property
     def stale(self) -> tuple[Hashable, ...]:
         """Functions whose last result is not what they would give now."""
         return self._freshness.stale(self.dag, self.setup_text)
@@ -152,7 +163,7 @@ class Session:
 
     def rerun_stale(self) -> Run:
         """Run what is out of date or was not finished; the last run's other results are taken over."""
-        before, stale = self.run, self.stale
+        before, stale = self.run, self.stale()
         if before is None or before.status == "running":
             raise RunError("nothing was run yet" if before is None else f"run {before.id} still goes on")
         if not stale:
@@ -160,6 +171,27 @@ class Session:
         wanted = set(inputs(self.dag))
         given = {id: value for id, value in self._options["inputs"].items() if id in wanted}
         return self.submit(**self._options | {"inputs": given}, resume=before, again=stale)
+
+    def adopt(self, before: Run, run: Run) -> None:
+        """A view ran ``before`` again: if that was the last run, ``run`` is it now."""
+        if self.run is before:
+            self.run = run
+
+    def widget(self, run: Run) -> DAGWidget:
+        """A live view of a run."""
+        from handoff_lab.widgets.dag_widget import DAGWidget
+
+        self._let_go()
+        widget = DAGWidget(run, notebook=self)
+        self._widgets.append(widget)
+        return widget
+
+    def _let_go(self) -> None:
+        """Earlier runs that are over: what shows them does not keep their results."""
+        for widget in [w for w in self._widgets if w.run is not self.run]:
+            if widget.run is None or widget.run.status != "running":
+                widget.let_go()
+                self._widgets.remove(widget)
 
     def place(self, id: Hashable) -> tuple[str | None, str] | None:
         """Key and label of the cell that defines a function."""
@@ -195,10 +227,17 @@ class Session:
         if cluster is not None:
             cluster.close()
 
+    def close(self) -> None:
+        """Let go of everything: the magics are taken out."""
+        self.run = None
+        self.stop_cluster()
+        self._let_go()
+
     def reset(self) -> None:
         """Begin with an empty graph under the name ``dag``."""
         self.dag.clear()
         self.run = None
+        self._let_go()
         self._freshness = Freshness()
         self.shell.push({"dag": self.dag}, interactive=False)
 

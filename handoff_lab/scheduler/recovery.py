@@ -52,7 +52,7 @@ class Recovery:
 
     def drain(self, runs: Iterable[Progress], name: str) -> None:
         """A node takes no more functions; those that run there go on."""
-        self._ledger.open.pop(name)
+        self._emit(reports.node("changed", self._ledger.open.pop(name), draining=True))
         self._placement.remember(name, "it is being drained")
         for run in runs:
             if run.status == "running" and name in run.node:

@@ -165,7 +165,7 @@ class Scheduler:
         """Let a node that was drained take functions again."""
         if node not in self._ledger.nodes:
             return []
-        return self._decide(now, lambda: self._ledger.reopen(node))
+        return self._decide(now, lambda: self._reopen(node))
 
     def is_draining(self, node: str) -> bool:
         """Whether a node takes nothing new."""
@@ -317,7 +317,12 @@ class Scheduler:
         if event.name in self._ledger.nodes:
             node = self._ledger.change(event.name, event.capabilities, event.slots)
             self._dispatcher.changed(node)
-            self._emit(reports.node("changed", node))
+            facts = {"draining": True} if self.is_draining(event.name) else {}
+            self._emit(reports.node("changed", node, **facts))
+
+    def _reopen(self, name: str) -> None:
+        self._ledger.reopen(name)
+        self._emit(reports.node("changed", self._ledger.nodes[name]))
 
     def _node_lost(self, event: NodeLost) -> None:
         if event.name in self._ledger.nodes:

@@ -24,7 +24,7 @@ execution function log                                                  run, fun
 resource allocation, release         an amount per resource             run, function, node, attempt, claimed,
                                                                         capabilities
 resource utilization                 cpu_percent, memory (bytes)        node, claimed, capabilities
-node up, changed, down                                                  node, capabilities, reason?, lost?
+node up, changed, down                                                  node, capabilities, reason?, lost?, draining?
 transfer stop                        nbytes, duration, started, ended   run, function (producer), source, target
 ==================================== ================================== ===============================================
 

@@ -269,7 +269,8 @@ class RunRecord:
 
     def _move(self, event: Event) -> None:
         function = self._function(event.metadata["function"])
-        function.node = event.metadata["target"]
+        function.node, function.slot = event.metadata["target"], None
+        function.started = function.ended = None  # those were of an attempt elsewhere
         self._again(function)
         if function.status not in _BEFORE_RUNNING:
             self._lose(function, event)

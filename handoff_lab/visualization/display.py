@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from handoff_lab.visualization.charts import gantt
 from handoff_lab.visualization.dag_graph import sketch_dag
+from handoff_lab.visualization.layout import Drawing
 from handoff_lab.visualization.palette import NodeMarks
-from handoff_lab.visualization.picture import Picture
-from handoff_lab.visualization.run_graph import sketch_run
+from handoff_lab.visualization.picture import Picture, image
+from handoff_lab.visualization.run_graph import run_line, sketch_run
 from handoff_lab.visualization.sources import AnyRun, nodes_of, record_of
-from handoff_lab.visualization.tables import NodeLike, functions_table, nodes_table, text
+from handoff_lab.visualization.tables import NodeLike, functions_table, nodes_table, plan_table, text
 
 if TYPE_CHECKING:
     from handoff_lab.allocation import Plan
@@ -35,12 +36,12 @@ def dag_mimebundle(dag: DAG, stale: Collection[Hashable] = ()) -> dict[str, str]
 
 
 def run_mimebundle(run: AnyRun) -> dict[str, str]:
-    """A run as its graph and a table of its functions."""
+    """A run as its graph and a table of its functions, in the HTML both."""
     record = record_of(run)
     marks = NodeMarks(nodes_of(record))
     picture = Picture.of(sketch_run(run))
     parts = [
-        f"<p>run {text(record.id)}</p>",
+        f"<p>run {text(record.id)}: {text(run_line(record))}</p>",
         picture.html(),
         functions_table(record, marks, _MOST_ROWS),
     ]
@@ -53,5 +54,7 @@ def cluster_mimebundle(cluster: ClusterLike) -> dict[str, str]:
 
 
 def plan_mimebundle(plan: Plan) -> dict[str, str]:
-    """A plan as its Gantt chart."""
-    return {"text/plain": repr(plan), "image/svg+xml": cast("Chart", gantt(plan)).svg()}
+    """A plan as its Gantt chart, in the HTML with a table of its nodes."""
+    svg = cast("Chart", gantt(plan)).svg()
+    html = f"<p>{text(repr(plan)[1:-1])}</p>{image(Drawing(svg), repr(plan))}{plan_table(plan)}"
+    return {"text/plain": repr(plan), "text/html": html, "image/svg+xml": svg}

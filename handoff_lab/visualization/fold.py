@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from handoff_lab.visualization.sketch import title_of
 
+Direction: TypeAlias = Literal["LR", "TB"]
 _Id = TypeVar("_Id", bound=Hashable)
 
 MOST_BOXES = 300
 MOST_CROSSED = 1500  # levels that the arrows cross together; dot takes half a second for them, 15 s for 5000
 _MOST_BANDS = 60
+_MOST_ABREAST = 6
 
 _NUMBERED = re.compile(r"[\W_]*\d+$")
 
@@ -35,22 +38,24 @@ class Folded:
     edges: Mapping[tuple[int, int], int]
 
 
-def is_big(edges: Mapping[_Id, Iterable[_Id]]) -> bool:
+def is_big(edges: Mapping[_Id, Iterable[_Id]], most: int = MOST_BOXES) -> bool:
     """Whether a graph, each id with those that it depends on, is better folded."""
-    return len(edges) > MOST_BOXES or _crossed(edges) > MOST_CROSSED
+    return len(edges) > most or crossed(edges) > MOST_CROSSED
 
 
-def fold(edges: Mapping[Hashable, Iterable[Hashable]], groups: Mapping[Hashable, str | None]) -> Folded:
+def fold(
+    edges: Mapping[Hashable, Iterable[Hashable]], groups: Mapping[Hashable, str | None], most: int = MOST_BOXES
+) -> Folded:
     """Fold by group where there is one, else by depth and name; by bands of depth when that is still too much.
 
-    ``edges`` has each id with those that it depends on, in topological order.
+    ``edges`` has each id with those that it depends on, in topological order; ``most`` is how many folds there may be.
     """
     depth = depths(edges)
     folded = _gather(
         edges, lambda vertex: _family(groups.get(vertex) or vertex, 0 if groups.get(vertex) else depth[vertex])
     )
     height = max(depth.values()) // _MOST_BANDS + 1
-    while is_big(_needs(folded)):
+    while is_big(_needs(folded), most):
         folded = _gather(edges, partial(_band, depth, height))
         height *= 2
     return folded
@@ -64,7 +69,17 @@ def depths(edges: Mapping[_Id, Iterable[_Id]]) -> dict[_Id, int]:
     return depth
 
 
-def _crossed(edges: Mapping[_Id, Iterable[_Id]]) -> int:
+def direction(edges: Mapping[_Id, Iterable[_Id]]) -> Direction:
+    """Which way a graph is better drawn: a wide one from left to right, for lines of text are wide too."""
+    return "LR" if widest(edges) > _MOST_ABREAST else "TB"
+
+
+def widest(edges: Mapping[_Id, Iterable[_Id]]) -> int:
+    """How many stand abreast where a graph is widest."""
+    return max(Counter(depths(edges).values()).values(), default=0)
+
+
+def crossed(edges: Mapping[_Id, Iterable[_Id]]) -> int:
     """How many levels the arrows cross together, which decides how long dot takes."""
     depth = depths(edges)
     return sum(max(1, depth[id] - depth.get(need, depth[id])) for id, needs in edges.items() for need in needs)

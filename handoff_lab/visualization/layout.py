@@ -1,4 +1,4 @@
-"""Graphviz source to SVG, by the best means there is: ``dot``, pygraphviz, or plain boxes in rows."""
+"""Graphviz, by the best means there is: ``dot`` or pygraphviz; and SVG of it, or of plain boxes in rows without it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PYGRAPHVIZ = """
 import sys, pygraphviz
 graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode())
 graph.layout("dot")
-for format in ("svg", "cmapx"):
+for format in sys.argv[1:]:
     sys.stdout.buffer.write(graph.draw(format=format))
 """
 
@@ -52,25 +52,31 @@ class Drawing:
 
 def draw(source: str, sketch: Sketch) -> Drawing:
     """Draw Graphviz ``source``, or the ``sketch`` that it was made of where there is no Graphviz."""
-    for command in _commands():
-        try:
-            output = _run(tuple(command), source)
-        except (OSError, subprocess.SubprocessError) as error:
-            said = getattr(error, "stderr", None) or b""
-            _log.warning("%s could not draw a graph: %s %s", command[0], error, said.decode(errors="replace").strip())
-        else:
-            svg, _, image_map = output.partition("</svg>")
-            return Drawing(_tidied(svg + "</svg>", sketch.name), _areas(image_map))
+    output = graphviz(source, "svg", "cmapx")
+    if output is not None:
+        svg, _, image_map = output.partition("</svg>")
+        return Drawing(_tidied(svg + "</svg>", sketch.name), _areas(image_map))
     drawn = plain.draw(sketch, "" if shutil.which("dot") else HINT)
     return Drawing(drawn.svg, tuple(Area(*area) for area in drawn.areas))
 
 
-def _commands() -> list[Sequence[str]]:
+def graphviz(source: str, *formats: str) -> str | None:
+    """What Graphviz makes of ``source`` in each of ``formats``, one behind the other; None where it cannot."""
+    for command in _commands(formats):
+        try:
+            return _run(command, source)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = getattr(error, "stderr", None) or b""
+            _log.warning("%s could not draw a graph: %s %s", command[0], error, said.decode(errors="replace").strip())
+    return None
+
+
+def _commands(formats: Sequence[str]) -> list[tuple[str, ...]]:
     dot = shutil.which("dot")
     if dot is not None:
-        return [[dot, "-Tsvg", "-Tcmapx"]]
+        return [(dot, *(f"-T{format}" for format in formats))]
     if find_spec("pygraphviz") is not None:
-        return [[sys.executable, "-c", _PYGRAPHVIZ]]
+        return [(sys.executable, "-c", _PYGRAPHVIZ, *formats)]
     return []
 
 

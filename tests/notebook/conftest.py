@@ -34,6 +34,11 @@ class Outcome:
         """Every text shown by display, a line each."""
         return "\n".join(bundle.get("text/plain", "") for bundle in self.shown)
 
+    @property
+    def last(self) -> dict[str, Any]:
+        """What stands in the last place where something was shown."""
+        return [*self.shown, *self.updates][-1]
+
 
 class Notebook:
     """Executes cells in one kernel; ``cell_id`` is what JupyterLab sends along."""

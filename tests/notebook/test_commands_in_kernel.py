@@ -77,7 +77,7 @@ class TestRun:
         notebook.ok(BRANCHING, "A")
         outcome = notebook.ok("%handoff run --wait")
         assert len(outcome.shown) == 1
-        assert "done" in outcome.updates[-1]["text/plain"]
+        assert "done" in outcome.last["text/plain"]
 
     def test_inputs_are_expressions_of_the_notebook_or_text(self, notebook):
         notebook.ok("import numpy as np\nvalues = np.arange(3)")
@@ -126,7 +126,7 @@ class TestRun:
         assert "ZeroDivisionError" in failed.evalue
         assert "return 1 / 0" in failed.evalue
         assert notebook.value("run.status") == "failed"
-        assert "failed" in failed.updates[-1]["text/plain"]
+        assert "failed" in failed.last["text/plain"]
 
     def test_failed_takes_over_what_was_finished(self, notebook, folder):
         source = (

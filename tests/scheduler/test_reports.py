@@ -141,6 +141,15 @@ class TestOneFunction:
         ]
         assert self.tell(NodeLoad("x", 1.0, 1), NodeChanged("x", {}, 1)) == []
 
+    def test_a_node_that_drains(self) -> None:
+        facts = {"node": "n", "capabilities": {"cpu": 2}}
+        assert (("node", "changed"), {}, {**facts, "draining": True}) in _reports(self.scheduler.drain("n", 1.0))
+        changed = {"node": "n", "capabilities": {"cpu": 3}, "draining": True}
+        assert self.tell(NodeChanged("n", {"cpu": 3}, 3)) == [(("node", "changed"), {}, changed)]
+        assert (("node", "changed"), {}, {"node": "n", "capabilities": {"cpu": 3}}) in _reports(
+            self.scheduler.undrain("n", 1.0)
+        )
+
 
 def _reports(commands: Any) -> list[tuple[tuple[str, ...], Any, Any]]:
     reports = [command for command in commands if isinstance(command, Report)]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handoff_lab.visualization.fold import MOST_BOXES, MOST_CROSSED, depths, fold, is_big
+from handoff_lab.visualization.fold import MOST_BOXES, MOST_CROSSED, depths, direction, fold, is_big
 
 
 @st.composite
@@ -76,3 +76,16 @@ def test_a_folded_graph_is_never_big_itself(functions, needs):
     folded = fold(edges, {})
     assert len(folded.folds) > 10
     assert not is_big({n: [tail for tail, head in folded.edges if head == n] for n in range(len(folded.folds))})
+
+
+def test_there_are_no_more_folds_than_one_wants():
+    edges = {f"{'abcdefghij'[n % 10]}q{n}z": [] for n in range(100)}
+    assert len(fold(edges, {}).folds) == 100
+    assert len(fold(edges, {}, most=20).folds) == 1
+    chain = {n: [n - 1] if n else [] for n in range(100)}
+    assert 10 < len(fold(chain, {}, most=20).folds) <= 20
+
+
+@pytest.mark.parametrize(("abreast", "way"), [(0, "TB"), (6, "TB"), (7, "LR")])
+def test_wide_graphs_go_from_left_to_right(abreast, way):
+    assert direction({"first": [], **{n: ["first"] for n in range(abreast)}}) == way

@@ -15,15 +15,32 @@ from handoff_lab.visualization.palette import (
     contrast,
     letters,
 )
+from tests.visualization.colour_vision import VISIONS, distance
 
 
 def saturation(colour):
     return colorsys.rgb_to_hls(*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)))[2]
 
 
-def test_the_colours_are_those_of_okabe_and_ito_without_grey_and_black():
-    assert set(OKABE_ITO) == {"#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
-    assert all(saturation(colour) > 0.4 for colour in OKABE_ITO)
+PUBLISHED = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#F0E442", "#D55E00")
+
+
+def test_the_colours_are_about_those_of_okabe_and_ito_without_grey_and_black():
+    assert all(distance(ours, theirs) < 6.2 for ours, theirs in zip(OKABE_ITO, PUBLISHED, strict=True))
+    assert all(saturation(colour) > 0.3 for colour in OKABE_ITO)
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_any_two_nodes_of_seven_differ_for_everyone(vision):
+    distances = {pair: distance(*pair, vision) for pair in itertools.combinations(OKABE_ITO, 2)}
+    assert len(distances) == 21
+    assert {pair: found for pair, found in distances.items() if found < 15} == {}
+
+
+def test_the_published_colours_would_not_do():
+    pairs = list(itertools.combinations(PUBLISHED, 2))
+    assert min(distance(*pair) for pair in pairs) > 15
+    assert all(min(distance(*pair, vision) for pair in pairs) < 13 for vision in ("protan", "deutan", "tritan"))
 
 
 def test_every_status_is_told_without_colour():

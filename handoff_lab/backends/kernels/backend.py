@@ -152,6 +152,12 @@ class KernelBackend:
         """Change what a node has."""
         self._hub.send(name, pack("capabilities", dict(capabilities), slots_of(capabilities)))
 
+    def node_log(self, name: str) -> str:
+        """The end of what a node's agent wrote."""
+        if name not in self._agents:
+            raise BackendError(f"node {name!r} was not started by this cluster; its log is where it was started")
+        return self._agents.log(name)
+
     # -- attempts --------------------------------------------------------------
 
     def load(self, codes: Mapping[str, Code]) -> None:

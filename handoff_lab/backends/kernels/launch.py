@@ -26,6 +26,7 @@ fcntl.flock(directory, fcntl.LOCK_EX)
 shutil.rmtree(sys.argv[1], ignore_errors=True)
 """
 _TAIL = 2000  # characters of what an agent wrote before it failed
+_LOG_LIMIT = 100_000  # bytes of its log that are shown
 
 
 class LocalAgent:
@@ -61,10 +62,16 @@ class LocalAgent:
             end = f"its agent was killed by {signal.Signals(-code).name}"
         else:
             end = f"its agent ended with code {code}"
-        with contextlib.suppress(OSError):
-            written = self._log_file.read_text(errors="replace").strip()[-_TAIL:]
-            end += f": {written}" if written else ""
-        return end
+        written = self.written.strip()[-_TAIL:]
+        return f"{end}: {written}" if written else end
+
+    @property
+    def written(self) -> str:
+        """The end of what it wrote."""
+        with contextlib.suppress(OSError), open(self._log_file, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_LIMIT))
+            return file.read().decode(errors="replace")
+        return ""
 
     def kill(self) -> None:
         """End it now; what it started ends with it."""

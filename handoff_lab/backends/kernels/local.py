@@ -79,6 +79,10 @@ class LocalAgents:
         entry = self._entries.get(name)
         return None if entry is None else entry.agent.pid
 
+    def log(self, name: str) -> str:
+        """The end of what an agent wrote."""
+        return self._entries[name].agent.written
+
     def joined(self, name: str) -> None:
         """The agent is there in time."""
         if name in self._entries:

@@ -1,0 +1,175 @@
+"""One run, or a DAG that was not run, on its way to the browser: whole states are published, patches sent."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final
+
+from handoff_lab.allocation import Plan
+from handoff_lab.graph import DAG
+from handoff_lab.widgets.protocol import Message, RunFacts, State
+from handoff_lab.widgets.remaining import Forecast
+from handoff_lab.widgets.state import LiveState
+from handoff_lab.widgets.structure import structure_of
+
+if TYPE_CHECKING:
+    from handoff_lab.run import Run
+
+MOST_PLANNED: Final = 5000  # functions; more take too long to predict beside a run
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """The way to the browser."""
+
+    lock: RLock  # held while something is published or sent
+    publish: Callable[[str, Any], object]
+    send: Callable[[Message], object]
+    cannot: Callable[[Run], dict[str, str]]  # why verbs can't be used now
+    settled: Callable[[], object]  # called without the lock
+
+
+class Broadcast:
+    """Everything that a view shows, and how it changes.
+
+    Parameters
+    ----------
+    subject
+        What is shown.
+    outlet
+        Where it goes.
+    stale
+        Functions whose results are out of date.
+    """
+
+    def __init__(self, subject: DAG | Run, outlet: Outlet, stale: Collection[Hashable] = ()) -> None:
+        self.is_run = not isinstance(subject, DAG)
+        self._run: Callable[[], Run | None] = lambda: None if isinstance(subject, DAG) else subject
+        self.dag = subject if isinstance(subject, DAG) else part_of(subject)
+        self.ids = tuple(self.dag.functions)
+        self.goes_on = self.run is not None and self.run.status == "running"
+        self._outlet = outlet
+        self.structure = structure_of(self.dag)
+        self._live = LiveState(self.structure["key"], self.dag, None if self.run is None else self.run.record)
+        self._seen_at = time.time()
+        self._expected: float | None = None
+        self._forecast = Forecast(self.dag)
+        self._is_planned = False
+        self._live.mark_stale(stale)
+        if not self.goes_on:
+            self._find_plan()
+        self._live.patch(self._seen_at, self._facts(meters=True))
+
+    @property
+    def run(self) -> Run | None:
+        """The run; None too when nobody else holds it any more and it was let go."""
+        return self._run()
+
+    def snapshot(self) -> State:
+        """The whole state as far as it was told."""
+        with self._outlet.lock:
+            return self._live.snapshot(time.time())
+
+    def refresh(self) -> None:
+        """Publish the whole state."""
+        with self._outlet.lock:
+            self._outlet.publish("state", self.snapshot())
+
+    def tell(self, *, meters: bool) -> bool:
+        """Send what changed, amounts too if ``meters``; whether there was anything."""
+        told = self._tell(meters)
+        if self._find_plan():
+            told |= self._tell(meters)
+        return told
+
+    def mark_stale(self, ids: Collection[Hashable]) -> None:
+        """Tell which results are out of date."""
+        with self._outlet.lock:
+            self._live.mark_stale(ids)
+            self._tell(meters=False)
+
+    def fold(self, groups: Sequence[int]) -> None:
+        """Draw these groups as one shape each, and no others."""
+        names = self.structure["groups"]
+        folded = structure_of(self.dag, [names[group] for group in groups if 0 <= group < len(names)])
+        with self._outlet.lock:
+            self.structure = folded
+            self._live.key = folded["key"]
+
+    def let_go(self) -> None:
+        """Hold the run by a weak reference from now on."""
+        if self.run is not None:
+            self._run = weakref.ref(self.run)
+
+    def ended(self) -> None:
+        """The run is over, and all was told."""
+        self._outlet.settled()
+
+    def _tell(self, meters: bool) -> bool:
+        with self._outlet.lock:
+            patch = self._live.patch(time.time(), self._facts(meters), meters=meters)
+            if patch is not None:
+                self._outlet.send({**patch})
+            return patch is not None
+
+    def _find_plan(self) -> bool:
+        """Predict the run once it is known what runs where; whether there is a plan now that was not there before."""
+        run = self.run
+        if self._is_planned or run is None or run.record.started is None:
+            return False
+        self._is_planned = True
+        if len(self.dag) > MOST_PLANNED:
+            return False
+        plan = run.plan
+        if plan is None:
+            return False
+        with self._outlet.lock:
+            self._forecast = Forecast(self.dag, _most_at_once(plan))
+            self._live.show_plan(plan)
+        return True
+
+    def _facts(self, meters: bool) -> RunFacts | None:
+        run = self.run
+        if run is None:
+            return None
+        record, status, error = run.record, run.status, run.exception()
+        over = status != "running"
+        if over:
+            self._expected = None
+        elif meters or self._expected is None:
+            self._expected = self._expect()
+        return {
+            "id": run.id,
+            "status": status,
+            "strategy": record.strategy,
+            "started": round(record.started or self._seen_at, 3),
+            "ended": round(record.ended or record.last_time, 3) if over else None,
+            "expected": self._expected,
+            "error": None if error is None else str(error).partition("\n")[0],
+            "cannot": self._outlet.cannot(run),
+        }
+
+    def _expect(self) -> float | None:
+        assert self.run is not None
+        now = time.time()
+        left = self._forecast.seconds_left(self.run.record, now)
+        return None if left is None else round(now + left, 1)
+
+
+def _most_at_once(plan: Plan) -> int:
+    """How many functions go on at the same time, by a plan."""
+    steps = sorted([*((end, -1) for end in plan.end.values()), *((start, 1) for start in plan.start.values())])
+    return max(accumulate(step for _, step in steps), default=1)
+
+
+def part_of(run: Run) -> DAG:
+    """The part of a run's graph that it runs: what its targets need."""
+    dag, known = run.dag, run.record.functions
+    if not known or all(id in known or function.type != "regular" for id, function in dag.functions.items()):
+        return dag
+    return DAG(dag.name).add(*dag.subgraph([id for id in dag.functions if id in known]).values())

@@ -1,0 +1,201 @@
+"""All about one function, when someone asks: `Details` of ``labextension/src/protocol.ts``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, TypedDict
+
+from handoff_lab._errors import HandoffError
+from handoff_lab._units import format_bytes, format_cost, format_seconds
+from handoff_lab.graph import DAG, Argument, Collocated, Function
+from handoff_lab.run import Run
+from handoff_lab.telemetry import AttemptRecord, FunctionRecord, FunctionStatus
+from handoff_lab.widgets.parameters import parameters_of
+from handoff_lab.widgets.preview import Preview, short_repr
+from handoff_lab.widgets.protocol import STATUS_LETTERS
+from handoff_lab.widgets.reproduce import reproducing_code
+from handoff_lab.widgets.source_code import doc_of, highlighted, place_of, source_of
+from handoff_lab.widgets.traceback_cut import cut
+from handoff_lab.widgets.value_fetcher import ValueFetcher
+
+LOG_LIMIT = 64_000  # characters
+
+_ELSEWHERE = {"code", "args", "extra_args", "kwargs", "cost"}  # options that have a place of their own
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(Function).parameters.items()
+    if parameter.default is not parameter.empty and name not in _ELSEWHERE
+}
+
+
+class InputDetails(TypedDict):
+    """Where an argument comes from."""
+
+    function: int
+    parameter: str
+    text: str
+    nbytes: int | None
+
+
+class AttemptDetails(TypedDict):
+    """One try; seconds since the run started."""
+
+    number: int
+    node: str | None
+    slot: int | None
+    started: float | None
+    ended: float | None
+    status: str
+    error: str | None
+
+
+class Details(TypedDict):
+    """What the browser shows of a function."""
+
+    function: int
+    id: str
+    doc: str | None
+    source: str | None
+    place: str | None
+    cost: str
+    options: list[tuple[str, str]]
+    inputs: list[InputDetails]
+    result: Preview | None
+    result_note: str | None
+    log: str
+    error: str | None
+    traceback: str | None
+    full_traceback: str | None
+    attempts: list[AttemptDetails]
+    code: str
+
+
+def details(subject: Run | DAG, id: Hashable) -> Details:
+    """Everything that is known of a function, in a form that JSON can hold.
+
+    Parameters
+    ----------
+    subject
+        A run, while it goes on or after; or a graph that was not run.
+
+    Raises
+    ------
+    MissingFunctionError
+        The graph has no such function.
+    """
+    dag, run = (subject.dag, subject) if isinstance(subject, Run) else (subject, None)
+    function = dag[id]
+    record = None if run is None else run.record.functions.get(id)
+    source = source_of(function.code)
+    fetch = ValueFetcher(run)
+    result, note = fetch.look(function, record)
+    return Details(
+        function=_numbers(dag)[id],
+        id=_text(id),
+        doc=None if function.code is None else doc_of(function.code),
+        source=None if source is None else highlighted(source),
+        place=place_of(function.code),
+        cost=format_cost(function.cost),
+        options=list(_options(function)),
+        inputs=list(_inputs(dag, function, fetch)),
+        result=result,
+        result_note=note,
+        log="" if record is None else _tail(record.log),
+        error=None if run is None or record is None else _error(run, record),
+        traceback=cut(record.traceback) if record is not None and record.traceback else None,
+        full_traceback=None if record is None else record.traceback,
+        attempts=[] if run is None else [_attempt(a, run) for a in list(run.record.attempts) if a.function == id],
+        code=reproducing_code(dag, id, _setup(subject), fetch.value),
+    )
+
+
+def _numbers(dag: DAG) -> dict[Hashable, int]:
+    return {id: number for number, id in enumerate(dag.functions)}
+
+
+def _text(id: Hashable) -> str:
+    return id if isinstance(id, str) else repr(id)
+
+
+def _setup(subject: Run | DAG) -> tuple[str, ...]:
+    """Source that runs first; the notebook's graph knows its own."""
+    return tuple(getattr(subject, "setup", ()))
+
+
+# -- what it is -----------------------------------------------------------------
+
+
+def _options(function: Function) -> Iterator[tuple[str, str]]:
+    for name, default in _DEFAULTS.items():
+        value = getattr(function, name)
+        if value is not default and value != default:
+            yield name, _option(name, value)
+
+
+def _option(name: str, value: Any) -> str:
+    if isinstance(value, Collocated):
+        return f"with {_text(value.id)}"
+    if name in ("retry_delay", "timeout", "duration", "batch_timeout") and isinstance(value, int | float):
+        return format_seconds(value)
+    if name == "output_size":
+        return format_bytes(value)
+    if name == "retry_on":
+        return ", ".join(error.__name__ for error in (value if isinstance(value, tuple) else (value,)))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{node} {format_seconds(seconds)}" for node, seconds in value.items())
+    return value if isinstance(value, str) else getattr(value, "__name__", None) or short_repr(value)
+
+
+def _inputs(dag: DAG, function: Function, fetch: ValueFetcher) -> Iterator[InputDetails]:
+    numbers, run = _numbers(dag), fetch.run
+    parameters = parameters_of(function)
+    for argument, name in zip(function.arguments, parameters):
+        nbytes = None if run is None else run.results.nbytes(argument.id) or None
+        text = _argument(dag, argument, fetch)
+        yield InputDetails(function=numbers.get(argument.id, -1), parameter=name, text=text, nbytes=nbytes)
+    given = [*zip(parameters[len(function.args) :], function.extra_args), *function.kwargs.items()]
+    for name, value in given:
+        yield InputDetails(function=-1, parameter=name, text=short_repr(value), nbytes=None)
+
+
+def _argument(dag: DAG, argument: Argument, fetch: ValueFetcher) -> str:
+    """Whose result it is, and how it comes; of an input its value."""
+    notes = [
+        "serialized on the way" if argument.serialize or argument.deserialize else "",
+        "in a list" if argument.argument_inclusion == "as_list" else "",
+    ]
+    text = _text(argument.id)
+    if argument.id in dag and dag[argument.id].type == "input":
+        with suppress(HandoffError):
+            text += f" = {short_repr(fetch.value(argument.id))}"
+    return ", ".join([text, *filter(None, notes)])
+
+
+# -- what became of it ----------------------------------------------------------
+
+
+def _error(run: Run, record: FunctionRecord) -> str | None:
+    if record.status is FunctionStatus.SKIPPED and record.because is not None:
+        return f"skipped, because {_text(record.because)} failed"
+    inputs = getattr(run.error(record.id), "inputs", "")
+    return f"{record.error}\ncalled with {inputs}" if record.error and inputs else record.error
+
+
+def _tail(log: str) -> str:
+    left_out = len(log) - LOG_LIMIT
+    return log if left_out <= 0 else f"[{left_out} characters before this are left out]\n{log[-LOG_LIMIT:]}"
+
+
+def _attempt(attempt: AttemptRecord, run: Run) -> AttemptDetails:
+    begun = run.record.started or 0.0
+    return AttemptDetails(
+        number=attempt.number,
+        node=attempt.node,
+        slot=attempt.slot,
+        started=None if attempt.started is None else round(attempt.started - begun, 3),
+        ended=None if attempt.ended is None else round(attempt.ended - begun, 3),
+        status=STATUS_LETTERS[attempt.status],
+        error=attempt.error,
+    )

@@ -1,0 +1,167 @@
+// All views of a run in one: the header, graph or table, nodes, timeline, and details of what is selected.
+
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import { GraphView } from "../graph/GraphView";
+import { useStore } from "../hooks";
+import type { Layout } from "../protocol";
+import type { Store } from "../store";
+import { DetailsView } from "./DetailsView";
+import { Header } from "./Header";
+import { pressKey } from "./keys";
+import { KeysHelp } from "./KeysHelp";
+import { NodesView } from "./NodesView";
+import { useRemembered } from "./remembered";
+import { Section } from "./Section";
+import { TableView } from "./TableView";
+import { Filters, type Tab, Tabs } from "./Tabs";
+import { TimelineView } from "./TimelineView";
+
+interface Props {
+  store: Store;
+  /** Goes to the cell that defines the function, where the front end can. */
+  onGoto?: (at: number) => void;
+}
+
+export function App({ store, onGoto }: Props): JSX.Element {
+  useStore(store, "structure", "run", "view");
+  const root = useRef<HTMLDivElement>(null);
+  const [keys, setKeys] = useState(false);
+  const details = useDetailsFocus(store, root);
+
+  const keyDown = (event: KeyboardEvent) => {
+    const done = pressKey(event, store, root.current!, {
+      help: () => setKeys(!keys),
+      close: () => (keys ? setKeys(false) : details.close()),
+      closable: keys || store.ui.selected >= 0,
+    });
+    if (done) {
+      event.preventDefault();
+    }
+    // JupyterLab hears keys at the document: its shortcuts act on the cell, so only those with Ctrl or Cmd may pass,
+    // such as saving. Its attribute against shortcuts is no help: those of the command mode match the focus itself.
+    if (!event.ctrlKey && !event.metaKey) {
+      event.stopPropagation();
+    }
+  };
+  return (
+    <div
+      class="hl-app hl-theme"
+      ref={root}
+      role="region"
+      aria-label={`Handoff: ${store.structure?.name || "DAG"}`}
+      data-run-status={store.live?.run?.status ?? "none"}
+      onKeyDown={keyDown}
+    >
+      <Header store={store} onKeys={() => setKeys(!keys)} />
+      <div class="hl-body" data-details={store.ui.selected >= 0 ? "true" : undefined}>
+        <div class="hl-stack">
+          <div class="hl-parts">
+            <Main store={store} />
+            <Section store={store} name="nodes" title="Nodes" note={<NodesLegend />}>
+              <NodesView store={store} />
+            </Section>
+            <Section store={store} name="timeline" title="Timeline" note={<TimelineLegend />}>
+              <TimelineView store={store} />
+            </Section>
+          </div>
+        </div>
+        {store.ui.selected >= 0 && (
+          <DetailsView store={store} focus={details.focus} onClose={details.close} onGoto={onGoto} />
+        )}
+      </div>
+      {keys && <KeysHelp onClose={() => setKeys(false)} />}
+    </div>
+  );
+}
+
+/** Graph or table: equals, so that one place holds either. */
+function Main({ store }: { store: Store }): JSX.Element {
+  const [tab, setTab] = useRemembered<Tab>(store, "tab", "graph");
+  const { members } = store.ui;
+  const before = useRef<Tab>(tab);
+  useEffect(() => {
+    if (members) {
+      before.current = tab;
+      setTab("table");
+    } else if (before.current === "graph") {
+      setTab("graph");
+    }
+  }, [members]);
+  const pick = (tab: Tab) => {
+    before.current = tab;
+    setTab(tab);
+  };
+  return (
+    <div class="hl-main">
+      <div class="hl-main-head">
+        <Tabs tab={tab} onTab={pick} />
+        <Filters store={store} />
+      </div>
+      <div class="hl-panel" style={{ "--hl-wish": `${wishedHeight(store.structure?.layout ?? null)}px` }}>
+        {tab === "graph" ? (
+          <GraphView store={store} />
+        ) : (
+          <section class="hl-table-part" data-part="table" aria-label="Table">
+            <TableView store={store} />
+          </section>
+        )}
+      </div>
+    </div>
+  );
+}
+
+const USUAL_WIDTH = 760;
+
+/** High enough for the graph at its own size; in a notebook, not higher. */
+function wishedHeight(layout: Layout | null): number {
+  return layout ? Math.round(layout.height * Math.min(1, USUAL_WIDTH / layout.width)) + 64 : 360;
+}
+
+function NodesLegend(): JSX.Element {
+  return (
+    <span class="hl-key" aria-hidden="true">
+      <i class="hl-key-claimed" /> claimed <i class="hl-key-used" /> used
+    </span>
+  );
+}
+
+function TimelineLegend(): JSX.Element {
+  return (
+    <span class="hl-key" aria-hidden="true">
+      <i class="hl-key-used" /> ran <i class="hl-key-planned" /> planned <i class="hl-key-moved" /> result on its way
+    </span>
+  );
+}
+
+/** Details take the focus when they are opened by key, and give it back when they close. */
+function useDetailsFocus(store: Store, root: { current: HTMLElement | null }): { focus: number; close: () => void } {
+  const [focus, setFocus] = useState(0);
+  const opener = useRef<HTMLElement | null>(null);
+  useEffect(
+    () =>
+      store.subscribe(["open"], () => {
+        const active = document.activeElement as HTMLElement | null;
+        const app = active?.closest(".hl-app") ?? root.current;
+        if (app !== root.current) {
+          return; // another view of the model
+        }
+        if (active && root.current?.contains(active) && !active.closest(".hl-details")) {
+          opener.current = active;
+        }
+        setFocus((count) => count + 1);
+      }),
+    [store],
+  );
+  const close = () => {
+    const inside = document.activeElement?.closest(".hl-details");
+    store.update({ selected: -1 });
+    setFocus(0);
+    if (inside) {
+      const stop = root.current?.querySelector<HTMLElement | SVGElement>(".hl-table, .hl-room [tabindex='0']");
+      (opener.current?.isConnected ? opener.current : stop)?.focus();
+    }
+  };
+  return { focus, close };
+}

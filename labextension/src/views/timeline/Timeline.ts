@@ -1,0 +1,264 @@
+// The timeline's canvas: follows the store, and what pointer and keys ask of it.
+
+import type { Store } from "../../store";
+import { type Colours, onTheme, readColours } from "./colours";
+import { type Bar, type Lanes, lanesOf } from "./lanes";
+import { paint } from "./paint";
+import { AXIS, barAt, LANE, type Picture, timeAt, xOf } from "./picture";
+import { moved, type Span, zoomed } from "./scale";
+import { firstBar, neighbour } from "./steps";
+import { barText } from "./words";
+
+export interface Hooks {
+  onLanes: (lanes: number, bars: number) => void;
+  /** Where the pointer's bar is told; null: there is none. */
+  onPoint: (text: string | null, x: number, y: number) => void;
+  onFocus: (text: string) => void;
+  onOpen: (bar: Bar) => void;
+}
+
+const MANY = 5000;
+
+export class Timeline {
+  private lanes: Lanes = { lanes: [], bars: [], end: 0 };
+  private span: Span | null;
+  private colours: Colours;
+  private hovered: Bar | null = null;
+  private drag: { x: number; span: Span; moved: boolean } | null = null;
+  private frame = 0;
+  private outdated = true;
+  private built = -Infinity;
+  private later: ReturnType<typeof setTimeout> | undefined;
+  private readonly ends: (() => void)[] = [];
+
+  constructor(
+    private readonly store: Store,
+    private readonly box: HTMLElement,
+    private readonly canvas: HTMLCanvasElement,
+    private readonly hooks: Hooks,
+  ) {
+    this.colours = readColours(box);
+    this.span = (store.memory.get("span") as Span | undefined) ?? null;
+    const observer = new ResizeObserver(() => this.draw());
+    observer.observe(box);
+    this.ends.push(
+      () => observer.disconnect(),
+      onTheme(() => this.recolour()),
+      store.subscribe(["structure", "functions", "run", "nodes", "connection"], () => this.renew()),
+      store.subscribe(["view"], () => this.draw()),
+      store.subscribe(["clock"], () => store.running && this.draw()),
+      this.listen(),
+    );
+    this.draw();
+  }
+
+  dispose(): void {
+    this.ends.forEach((end) => end());
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.later);
+  }
+
+  private recolour(): void {
+    // A theme's style sheets come after its name.
+    clearTimeout(this.later);
+    this.later = setTimeout(() => {
+      this.colours = readColours(this.box);
+      this.draw();
+    }, 300);
+    this.colours = readColours(this.box);
+    this.draw();
+  }
+
+  private renew(): void {
+    this.outdated = true;
+    this.draw();
+  }
+
+  private draw(): void {
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      this.build();
+      paint(this.canvas, this.picture());
+    });
+  }
+
+  private build(): void {
+    const now = performance.now();
+    const rest = this.store.size > MANY && this.store.running ? 500 : 0;
+    if (this.outdated && now - this.built >= rest) {
+      this.lanes = lanesOf(this.store);
+      this.hovered = this.lanes.bars.find((bar) => same(bar, this.hovered)) ?? null;
+      this.outdated = false;
+      this.built = now;
+      this.hooks.onLanes(this.lanes.lanes.length, this.lanes.bars.length);
+    }
+  }
+
+  /** All of the time there is, with a little room. */
+  private bounds(): Span {
+    const run = this.store.live?.run;
+    const expected = run && this.store.running && run.expected !== null ? run.expected - run.started : 0;
+    const end = Math.max(this.lanes.end, this.store.running ? this.store.now() : 0, expected);
+    return { from: 0, to: (end || 1) * 1.02 };
+  }
+
+  private picture(): Picture {
+    const { clientWidth: width, clientHeight: height, scrollTop: top } = this.box;
+    const { store, lanes, colours, hovered } = this;
+    const gutter = width < 560 ? 92 : 128;
+    return { store, lanes, span: this.span ?? this.bounds(), gutter, width, height, top, hovered, colours };
+  }
+
+  // -- moving ------------------------------------------------------------------------
+
+  private show(span: Span | null): void {
+    const bounds = this.bounds();
+    this.span = span && span.to - span.from < (bounds.to - bounds.from) * 0.999 ? span : null;
+    this.store.memory.set("span", this.span);
+    this.draw();
+  }
+
+  private zoom(factor: number, at?: number): void {
+    const span = this.span ?? this.bounds();
+    this.show(zoomed(span, at ?? (span.from + span.to) / 2, factor, this.bounds()));
+  }
+
+  private listen(): () => void {
+    const ends = new AbortController();
+    const { signal } = ends;
+    const { box } = this;
+    box.addEventListener("scroll", () => this.draw(), { signal, passive: true });
+    box.addEventListener("wheel", (event) => this.wheel(event), { signal, passive: false });
+    box.addEventListener("pointerdown", (event) => this.press(event), { signal });
+    box.addEventListener("pointermove", (event) => this.point(event), { signal });
+    box.addEventListener("pointerup", (event) => this.release(event), { signal });
+    box.addEventListener("pointerleave", () => this.hover(null), { signal });
+    box.addEventListener("blur", () => this.hover(null), { signal });
+    box.addEventListener("dblclick", (event) => this.zoom(event.shiftKey ? 2 : 0.5, this.timeOf(event)), { signal });
+    box.addEventListener("keydown", (event) => this.key(event), { signal });
+    return () => ends.abort();
+  }
+
+  private place(event: MouseEvent): { x: number; y: number } {
+    const { left, top } = this.box.getBoundingClientRect();
+    return { x: event.clientX - left, y: event.clientY - top };
+  }
+
+  private timeOf(event: MouseEvent): number {
+    return timeAt(this.picture(), this.place(event).x);
+  }
+
+  private wheel(event: WheelEvent): void {
+    const span = this.span ?? this.bounds();
+    if (event.ctrlKey || event.metaKey) {
+      event.preventDefault();
+      this.zoom(Math.exp(Math.max(-60, Math.min(60, event.deltaY)) / 150), this.timeOf(event));
+    } else if (this.span && Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
+      event.preventDefault();
+      this.show(moved(span, (event.deltaX * (span.to - span.from)) / this.box.clientWidth, this.bounds()));
+    }
+  }
+
+  private press(event: PointerEvent): void {
+    if (event.button === 0) {
+      this.drag = { x: event.clientX, span: this.span ?? this.bounds(), moved: false };
+      this.box.setPointerCapture(event.pointerId);
+    }
+  }
+
+  private point(event: PointerEvent): void {
+    if (this.drag) {
+      const { x, span } = this.drag;
+      this.drag.moved ||= Math.abs(event.clientX - x) > 3;
+      if (this.drag.moved) {
+        const seconds = ((x - event.clientX) * (span.to - span.from)) / this.box.clientWidth;
+        this.show(moved(span, seconds, this.bounds()));
+      }
+      return;
+    }
+    const { x, y } = this.place(event);
+    this.hover(barAt(this.picture(), x, y), x, y);
+  }
+
+  private release(event: PointerEvent): void {
+    const { x, y } = this.place(event);
+    const bar = this.drag && !this.drag.moved ? barAt(this.picture(), x, y) : null;
+    this.drag = null;
+    if (bar) {
+      this.store.update({ selected: bar.at });
+    }
+  }
+
+  private hover(bar: Bar | null, x = 0, y = 0): void {
+    if (bar !== this.hovered) {
+      this.hovered = bar;
+      this.draw();
+    }
+    this.hooks.onPoint(bar && barText(this.store, this.lanes, bar), Math.min(x, this.box.clientWidth - 220), y + 16);
+  }
+
+  // -- keys ----------------------------------------------------------------------------
+
+  private key(event: KeyboardEvent): void {
+    const act = KEYS[event.key];
+    if (act && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      event.stopPropagation();
+      act(this);
+    }
+  }
+
+  zoomBy(factor: number): void {
+    this.zoom(factor, this.hovered?.start);
+  }
+
+  showAll(): void {
+    this.show(null);
+  }
+
+  open(): void {
+    if (this.hovered) {
+      this.hooks.onOpen(this.hovered);
+    }
+  }
+
+  /** To the bar before or after on the lane, or the nearest one of a lane above or below. */
+  step(across: number, down: number): void {
+    const bars = this.lanes.bars.filter((bar) => bar.kind !== "planned");
+    const from = this.hovered ?? bars.find((bar) => bar.at === this.store.ui.selected) ?? null;
+    const next = from ? neighbour(bars, from, across, down) : firstBar(bars);
+    if (next) {
+      this.hovered = next;
+      this.hooks.onFocus(barText(this.store, this.lanes, next));
+      this.reveal(next);
+    }
+  }
+
+  private reveal(bar: Bar): void {
+    const y = bar.lane * LANE;
+    const room = this.box.clientHeight - AXIS - LANE;
+    this.box.scrollTop = Math.min(y, Math.max(this.box.scrollTop, y - room));
+    const picture = this.picture();
+    if (this.span && (bar.start < this.span.from || bar.start > this.span.to)) {
+      this.show(moved(this.span, bar.start - (this.span.from + this.span.to) / 2, this.bounds()));
+    }
+    this.hooks.onPoint(barText(this.store, this.lanes, bar), xOf(picture, bar.start), AXIS + y - picture.top + LANE);
+    this.draw();
+  }
+}
+
+const KEYS: Record<string, (timeline: Timeline) => void> = {
+  ArrowRight: (timeline) => timeline.step(1, 0),
+  ArrowLeft: (timeline) => timeline.step(-1, 0),
+  ArrowDown: (timeline) => timeline.step(0, 1),
+  ArrowUp: (timeline) => timeline.step(0, -1),
+  Enter: (timeline) => timeline.open(),
+  "+": (timeline) => timeline.zoomBy(0.5),
+  "=": (timeline) => timeline.zoomBy(0.5),
+  "-": (timeline) => timeline.zoomBy(2),
+  "0": (timeline) => timeline.showAll(),
+};
+
+function same(bar: Bar, other: Bar | null): boolean {
+  return bar.at === other?.at && bar.kind === other.kind && bar.number === other.number && bar.lane === other.lane;
+}

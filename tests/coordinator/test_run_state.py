@@ -1,0 +1,65 @@
+"""Listeners of a run hear each event once it is in the record, and none can hurt the run."""
+
+import pytest
+
+from handoff_lab.coordinator.state import RunState
+from handoff_lab.graph import DAG
+from handoff_lab.messages import Ended
+from handoff_lab.telemetry import Event, RunRecord
+
+QUEUED = Event(("handoff", "execution", "function", "queued"), 1.0, {}, {"run": "r", "function": "a", "node": "n"})
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunState("r", DAG("d"), None, None, RunRecord(id="r", dag_id="d"), log_directory=tmp_path)
+
+
+def test_a_listener_hears_an_event_that_is_in_the_record(run):
+    heard = []
+    run.subscribe(lambda event: heard.append((event, run.record.counts())))
+    run.apply(QUEUED)
+    assert heard == [(QUEUED, {"queued": 1})]
+
+
+def test_a_listener_that_unsubscribed_hears_no_more(run):
+    heard, also = [], []
+    end = run.subscribe(heard.append)
+    run.subscribe(also.append)
+    run.apply(QUEUED)
+    end()
+    end()
+    run.apply(QUEUED)
+    assert (len(heard), len(also)) == (1, 2)
+
+
+def test_a_listener_that_raises_costs_the_others_nothing(run, caplog):
+    def bad(event):
+        raise KeyboardInterrupt
+
+    heard = []
+    run.subscribe(bad)
+    run.subscribe(heard.append)
+    run.apply(QUEUED)
+    assert heard == [QUEUED]
+    assert "a listener of run r failed at handoff.execution.function.queued" in caplog.text
+
+
+def test_a_run_that_is_over_keeps_no_listener(run):
+    class Listener:
+        def hear(self, event):
+            pass
+
+    run.subscribe(Listener().hear)
+    run.finish(Ended("r", "done"))
+    assert run._listeners == ()
+
+
+def test_who_takes_back_is_not_told_of_the_end(run):
+    told = []
+    back = run.when_over(lambda: told.append("taken back"))
+    run.when_over(lambda: told.append("kept"))
+    back()
+    run.finish(Ended("r", "done"))
+    back()
+    assert told == ["kept"]
