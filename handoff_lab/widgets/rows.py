@@ -44,8 +44,8 @@ class EarlierAttempts:
                 new.append(self._row(before, node, since))
             self._read = at + 1
         for function, left in self._left:
-            latest = self._latest.get(function)
-            if latest is not None and latest.node == left and function in self._index:
+            last = self._latest.get(function)
+            if last is not None and last.node == left and function in self._index:
                 new.append(self._row(self._latest.pop(function), node, since))
         self._left.clear()
         self.rows += new
