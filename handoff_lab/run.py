@@ -93,6 +93,11 @@ class Run:
         return "running" if end is None else end.status
 
     @property
+    def functions(self) -> tuple[Hashable, ...]:
+        """Ids of what its targets need, inputs among them; inline functions have no life of their own."""
+        return tuple(id for id in self.dag.functions if id in self._state.program.index)
+
+    @property
     def allocations(self) -> dict[Hashable, str]:
         """The node of each function, by function id."""
         return {id: f.node for id, f in self.record.functions.items() if f.node is not None}

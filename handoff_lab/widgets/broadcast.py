@@ -169,7 +169,7 @@ def _most_at_once(plan: Plan) -> int:
 
 def part_of(run: Run) -> DAG:
     """The part of a run's graph that it runs: what its targets need."""
-    dag, known = run.dag, run.record.functions
-    if not known or all(id in known or function.type != "regular" for id, function in dag.functions.items()):
+    dag, needed = run.dag, run.functions
+    if len(needed) == sum(function.type != "inline" for function in dag.functions.values()):
         return dag
-    return DAG(dag.name).add(*dag.subgraph([id for id in dag.functions if id in known]).values())
+    return DAG(dag.name).add(*dag.subgraph(needed).values())

@@ -21,7 +21,8 @@ PR_SET_CHILD_SUBREAPER = 36
 def main(command: list[str]) -> None:
     # Kernels leave the server's session and their nodes outlive them for a moment: orphans become our children.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which close the pipe in their own time
+    for number in (signal.SIGINT, signal.SIGTERM):  # those are for the tests, which close the pipe in their own time
+        signal.signal(number, signal.SIG_IGN)
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     select.select([sys.stdin, os.pidfd_open(server.pid)], [], [])
     server.terminate()

@@ -12,10 +12,6 @@ if TYPE_CHECKING:
 _SHAPES = """app => Object.fromEntries([...app.querySelectorAll("[data-part=graph] [data-function]")].map(
     ({dataset}) => [dataset.function, [dataset.status, dataset.node]]
 ))"""
-_SHOWS = f"""([app, wanted]) => {{
-    const shapes = ({_SHAPES})(app);
-    return Object.entries(wanted).every(([id, status]) => shapes[id]?.[0] === status);
-}}"""
 # Colours as the eye meets them: what is see-through shows what is behind it.
 _CONTRASTS = """app => {
     const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
@@ -67,7 +63,8 @@ class View:
 
     def wait_functions(self, **statuses: str) -> None:
         """Wait until the graph shows these statuses of these functions."""
-        self.app.page.wait_for_function(_SHOWS, arg=[self.app.element_handle(), statuses])
+        for id, status in statuses.items():
+            self.app.locator(f'[data-part="graph"] [data-function="{id}"][data-status="{status}"]').wait_for()
 
     def shapes(self) -> Mapping[str, tuple[str, str]]:
         """Status and node of each function, as the graph shows them."""

@@ -202,6 +202,12 @@ def test_stale_functions_are_marked_and_run_by_the_notebook(page, cluster):
     assert "no cell" in shown.ask(do="goto", function=1)["error"]
 
 
+def test_a_run_with_targets_is_shown_as_the_part_that_they_need(page, cluster):
+    shown = page(cluster.execute(graph(), "bad"))
+    assert shown.latest("structure")["ids"] == ["src", "bad"]
+    assert shown.latest("state")["status"] == "dd"
+
+
 def test_a_run_that_was_let_go_is_shown_until_nobody_holds_it_and_after(page, cluster):
     run = cluster.execute(graph())
     shown = page(run, notebook=Notebook())
