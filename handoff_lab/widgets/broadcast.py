@@ -50,7 +50,7 @@ class Broadcast:
     def __init__(self, subject: DAG | Run, outlet: Outlet, stale: Collection[Hashable] = ()) -> None:
         self.is_run = not isinstance(subject, DAG)
         self._run: Callable[[], Run | None] = lambda: None if isinstance(subject, DAG) else subject
-        self.dag = subject if isinstance(subject, DAG) else part_of(subject)
+        self.dag = subject if isinstance(subject, DAG) else subject.part
         self.ids = tuple(self.dag.functions)
         self.goes_on = self.run is not None and self.run.status == "running"
         self._outlet = outlet
@@ -165,11 +165,3 @@ def _most_at_once(plan: Plan) -> int:
     """How many functions go on at the same time, by a plan."""
     steps = sorted([*((end, -1) for end in plan.end.values()), *((start, 1) for start in plan.start.values())])
     return max(accumulate(step for _, step in steps), default=1)
-
-
-def part_of(run: Run) -> DAG:
-    """The part of a run's graph that it runs: what its targets need."""
-    dag, needed = run.dag, run.functions
-    if len(needed) == sum(function.type != "inline" for function in dag.functions.values()):
-        return dag
-    return DAG(dag.name).add(*dag.subgraph(needed).values())

@@ -13,6 +13,7 @@ from handoff_lab._errors import BackendError, HandoffError
 from handoff_lab.visualization.tables import nodes_table
 from handoff_lab.widgets.node_row import CapabilitiesField, NodeRow, close_with_parts, message
 from handoff_lab.widgets.node_table import NodeTable
+from handoff_lab.widgets.shown_output import LIVE_VIEW
 
 if TYPE_CHECKING:
     from handoff_lab.cluster import Cluster
@@ -64,8 +65,9 @@ class ClusterWidget(w.VBox):  # type: ignore[misc]
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The live view, and a table for pages without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs) or {}
-        return {**bundle, "text/plain": repr(self), "text/html": nodes_table(self._seen.values())}
+        bundle = super()._repr_mimebundle_(**kwargs)
+        live = {**bundle, LIVE_VIEW: {}} if bundle else {}
+        return {**live, "text/plain": repr(self), "text/html": nodes_table(self._seen.values())}
 
     def refresh(self) -> None:
         """Show the cluster as it is now. Done every second as long as the widget and the cluster are open."""

@@ -14,7 +14,7 @@ from handoff_lab._errors import HandoffError
 from handoff_lab.graph import DAG
 from handoff_lab.graph.closest import closest
 from handoff_lab.widgets.actions import Notebook
-from handoff_lab.widgets.shown_output import ShownOutput
+from handoff_lab.widgets.shown_output import LIVE_VIEW, ShownOutput
 from handoff_lab.widgets.viewer import Viewer
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ class DAGWidget(AnyWidget):
         """The live view, and beside it what a saved notebook shows: picture, table, text."""
         view = None if self.comm is None else super()._repr_mimebundle_()
         live, metadata = view or ({}, {})
+        if live:
+            live = {**live, LIVE_VIEW: {}}
         return {**live, **_still(self.run or self.dag), "text/plain": repr(self)}, metadata
 
     # -- of the viewer, from any thread ------------------------------------------------

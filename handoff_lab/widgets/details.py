@@ -85,7 +85,7 @@ def details(subject: Run | DAG, id: Hashable) -> Details:
     MissingFunctionError
         The graph has no such function.
     """
-    dag, run = (subject.dag, subject) if isinstance(subject, Run) else (subject, None)
+    dag, run = (subject.part, subject) if isinstance(subject, Run) else (subject, None)
     function = dag[id]
     record = None if run is None else run.record.functions.get(id)
     source = source_of(function.code)

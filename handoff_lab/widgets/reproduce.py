@@ -6,9 +6,10 @@ import ast
 import base64
 import functools
 import inspect
+import keyword
 import linecache
 import sys
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -40,7 +41,7 @@ def reproducing_code(dag: DAG, id: Hashable, setup: Sequence[str], value_of: Val
     try:
         return _write(dag, id, setup, value_of)
     except HandoffError as error:
-        return f"# {error}\n"
+        return f"{_comment(error)}\n"
 
 
 def _write(dag: DAG, id: Hashable, setup: Sequence[str], value_of: ValueOf) -> str:
@@ -55,7 +56,7 @@ def _write(dag: DAG, id: Hashable, setup: Sequence[str], value_of: ValueOf) -> s
     results = writer.free_name("results")
     lines = [f"{results}[{writer.express(f.id)}] = {text.replace(_RESULTS, results)}" for f, text in zip(needed, made)]
     parts = [
-        "\n".join([f"# Computes {id!r} of the DAG {dag.name!r} again.", *writer.imports()]),
+        "\n".join([_comment(f"Computes {id!r} of the DAG {dag.name!r} again."), *writer.imports()]),
         *setup,
         "\n".join(writer.constants.values()),
         *writer.definitions.values(),
@@ -96,7 +97,7 @@ class _ScriptWriter(SourceWriter):
         try:
             return self.express(value_of(id))
         except HandoffError as error:
-            return f"...  # put its value here: {error}"
+            return f"...  {_comment(f'put its value here: {error}')}"
 
     def call(self, function: Function) -> str:
         """The expression that calls a function as a run does."""
@@ -111,7 +112,7 @@ class _ScriptWriter(SourceWriter):
             terms = [_listed(terms)]
         else:
             terms = list(_gathered(function.arguments, terms))
-        given = [*terms, *map(self.express, function.extra_args), *(f"{name}={text}" for name, text in kwargs.items())]
+        given = [*terms, *map(self.express, function.extra_args), *_by_name(kwargs)]
         return f"{code}({', '.join(given)})"
 
     def _term(self, argument: Argument) -> str:
@@ -131,7 +132,7 @@ class _ScriptWriter(SourceWriter):
         if isinstance(value, functools.partial):
             self.refer("functools", functools)
             given = [self.express(value.func), *map(self.express, value.args)]
-            given += [f"{name}={self.express(item)}" for name, item in value.keywords.items()]
+            given += _by_name({name: self.express(item) for name, item in value.keywords.items()})
             return f"functools.partial({', '.join(given)})"
         if isinstance(value, str | bytes | list | tuple | dict | set) and len(value) > ITEM_LIMIT:
             return self.otherwise(value)
@@ -161,7 +162,8 @@ class _ScriptWriter(SourceWriter):
         except Exception:
             data = b""
         if not 0 < len(data) <= PICKLE_LIMIT:
-            return super().otherwise(value)
+            kind = type(value).__name__
+            raise HandoffError(f"{self.user!r} uses a value of type {kind}, which is too large, or cannot be pickled")
         self.refer("base64", base64)
         self.needs("import pickle")
         return f"pickle.loads(base64.b64decode({base64.b64encode(data)!r}))"
@@ -173,6 +175,23 @@ class _ScriptWriter(SourceWriter):
             return path
         filename = getattr(sys.modules[path[0]], "__file__", None)
         return path if filename is None or is_library(filename) else None
+
+
+def _comment(text: object) -> str:
+    """One line, whatever is in the text: what a user copies must run nothing that stands in a message or a name."""
+    return f"# {' '.join(str(text).split())}"
+
+
+def _by_name(given: Mapping[str, str]) -> Iterator[str]:
+    """Arguments by name; names that Python's grammar has no place for are handed over in a dict."""
+    odd = []
+    for name, text in given.items():
+        if name.isidentifier() and not keyword.iskeyword(name):
+            yield f"{name}={text}"
+        else:
+            odd.append(f"{name!r}: {text}")
+    if odd:
+        yield f"**{{{', '.join(odd)}}}"
 
 
 def _listed(terms: Sequence[str]) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display, update_display
+
+# Says that the HTML beside a widget's view stands for it: JupyterLab's extension shows that when the kernel is gone.
+LIVE_VIEW: Final = "application/vnd.handoff-lab.view+json"
 
 Bundle: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 

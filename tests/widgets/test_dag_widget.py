@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 import handoff_lab as hl
 from handoff_lab.widgets import dag_widget
 from handoff_lab.widgets.dag_widget import DAGWidget
+from handoff_lab.widgets.shown_output import LIVE_VIEW
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -141,6 +142,7 @@ def test_the_bundle_has_picture_table_and_text_beside_the_view(widget, cluster):
     shown = widget(cluster.execute(graph()))
     data, _ = shown._repr_mimebundle_()
     assert data[VIEW]["model_id"] == shown.model_id
+    assert LIVE_VIEW in data
     assert data["image/svg+xml"].startswith("<svg")
     assert "<table>" in data["text/html"]
     assert data["text/plain"] == repr(shown)

@@ -17,6 +17,7 @@ import "../../style/lab.css";
 import { hasCell } from "./cells";
 import { addDashboardCommands, addPanelCommands, addToPalette, COMMANDS, goToPlace } from "./commands";
 import { Follower, IFollower } from "./follower";
+import { showSavedViews } from "./saved_view";
 import { Sidebar } from "./sidebar";
 import { StatusItem } from "./status_item";
 
@@ -102,10 +103,20 @@ const status: JupyterFrontEndPlugin<void> = {
   },
 };
 
+const savedViews: JupyterFrontEndPlugin<void> = {
+  id: "handoff-lab:saved-views",
+  description: "Live views of saved notebooks as pictures, where their kernel is gone.",
+  autoStart: true,
+  optional: [INotebookTracker],
+  activate: (_app: JupyterFrontEnd, notebooks: INotebookTracker | null) => {
+    notebooks?.widgetAdded.connect((_, panel) => showSavedViews(panel));
+  },
+};
+
 function openDashboard(app: JupyterFrontEnd): void {
   if (app.commands.hasCommand(COMMANDS.dashboard)) {
     void app.commands.execute(COMMANDS.dashboard);
   }
 }
 
-export default [follower, panel, dashboard, status];
+export default [follower, panel, dashboard, savedViews, status];
