@@ -23,7 +23,7 @@ STOREYS = (
     {"node"},
     {"backends"},
     {"coordinator"},
-    {"nodes", "planning", "cluster", "run", "api"},
+    {"nodes", "planning", "cluster", "results", "run", "api"},
     {"streaming"},
     {"visualization"},
     {"widgets"},

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import lru_cache
 from itertools import chain
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
@@ -25,6 +25,7 @@ from handoff_lab.resources import Resources
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _DECORATORS = (DAG.function, function)
+_WRITTEN = (type(None), bool, int, str, bytes)  # as their repr
 
 
 class SourceWriter:
@@ -103,19 +104,19 @@ class SourceWriter:
 
     def express(self, value: Any) -> str:
         """An expression that gives ``value``."""
-        if (
-            value is None
-            or isinstance(value, bool | int | str | bytes)
-            or (isinstance(value, float) and math.isfinite(value))
-        ):
+        kind = type(value)  # of what is made of one of these, such as a named tuple, the text would be another thing
+        if kind in _WRITTEN or (kind is float and math.isfinite(value)):
             return repr(value)
-        if isinstance(value, Resources):
+        if _is_number_of_numpy(value):
+            self.refer("numpy", sys.modules["numpy"])
+            return f"numpy.{kind.__name__}({value.item()!r})"
+        if kind is Resources:
             return repr({name: int(v) if v.is_integer() else v for name, v in value.items()})
-        if isinstance(value, Mapping):
+        if kind in (dict, MappingProxyType):
             return "{" + ", ".join(f"{self.express(k)}: {self.express(v)}" for k, v in value.items()) + "}"
-        if isinstance(value, list):
+        if kind is list:
             return f"[{', '.join(map(self.express, value))}]"
-        if isinstance(value, tuple):
+        if kind is tuple:
             inside = ", ".join(map(self.express, value))
             return f"({inside},)" if len(value) == 1 else f"({inside})"
         if isinstance(value, Argument | Collocated):
@@ -160,6 +161,13 @@ def names_in(*trees: ast.AST) -> list[str]:
     """The names that are read in these trees, each once."""
     loaded = (n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
     return list(dict.fromkeys(name.id for name in loaded))
+
+
+def _is_number_of_numpy(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, numpy.generic) or value.dtype.kind not in "biuf":
+        return False
+    return type(value.item()) in (bool, int, float) and math.isfinite(value)
 
 
 def _definition(value: Any, user: str) -> tuple[Definition, str, Mapping[str, Any]]:

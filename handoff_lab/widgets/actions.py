@@ -240,9 +240,10 @@ def _subject(view: View) -> DAG | Run:
 
 
 def _run(view: View) -> Run:
-    if view.run is None:
+    run = view.run
+    if run is None:
         raise HandoffError("the graph was not run yet, or its run is not kept any more; run it")
-    return view.run
+    return run
 
 
 def _function(view: View, request: Request) -> Hashable:

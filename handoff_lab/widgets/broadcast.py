@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import weakref
 from collections.abc import Callable, Collection, Hashable, Sequence
@@ -10,8 +11,10 @@ from itertools import accumulate
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
+from handoff_lab._errors import HandoffError
 from handoff_lab.allocation import Plan
 from handoff_lab.graph import DAG
+from handoff_lab.telemetry import RunRecord
 from handoff_lab.widgets.protocol import Message, RunFacts, State
 from handoff_lab.widgets.remaining import Forecast
 from handoff_lab.widgets.state import LiveState
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     from handoff_lab.run import Run
 
 MOST_PLANNED: Final = 5000  # functions; more take too long to predict beside a run
+_FORECAST_S: Final = 1.0
+_SHARE: Final = 0.01  # of its time that may go into forecasts
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +65,13 @@ class Broadcast:
         self._live = LiveState(self.structure["key"], self.dag, None if self.run is None else self.run.record)
         self._seen_at = time.time()
         self._expected: float | None = None
+        self._expect_at = 0.0  # monotonic; not sooner is it looked at again
         self._forecast = Forecast(self.dag)
         self._is_planned = False
         self._live.mark_stale(stale)
         if not self.goes_on:
             self._find_plan()
-        self._live.patch(self._seen_at, self._facts(meters=True))
+        self._live.patch(self._seen_at, self._facts())
 
     @property
     def run(self) -> Run | None:
@@ -103,8 +111,9 @@ class Broadcast:
 
     def let_go(self) -> None:
         """Hold the run by a weak reference from now on."""
-        if self.run is not None:
-            self._run = weakref.ref(self.run)
+        run = self.run
+        if run is not None:
+            self._run = weakref.ref(run)
 
     def ended(self) -> None:
         """The run is over, and all was told."""
@@ -112,7 +121,7 @@ class Broadcast:
 
     def _tell(self, meters: bool) -> bool:
         with self._outlet.lock:
-            patch = self._live.patch(time.time(), self._facts(meters), meters=meters)
+            patch = self._live.patch(time.time(), self._facts(), meters=meters)
             if patch is not None:
                 self._outlet.send({**patch})
             return patch is not None
@@ -125,15 +134,20 @@ class Broadcast:
         self._is_planned = True
         if len(self.dag) > MOST_PLANNED:
             return False
-        plan = run.plan
+        try:
+            plan = run.plan
+        except HandoffError:  # nodes have less now than the run needed: that is no reason to show nothing
+            _log.debug("run %s cannot be predicted", run.id, exc_info=True)
+            return False
         if plan is None:
             return False
         with self._outlet.lock:
             self._forecast = Forecast(self.dag, _most_at_once(plan))
             self._live.show_plan(plan)
+            self._expect_at = 0.0
         return True
 
-    def _facts(self, meters: bool) -> RunFacts | None:
+    def _facts(self) -> RunFacts | None:
         run = self.run
         if run is None:
             return None
@@ -141,8 +155,8 @@ class Broadcast:
         over = status != "running"
         if over:
             self._expected = None
-        elif meters or self._expected is None:
-            self._expected = self._expect()
+        elif time.monotonic() >= self._expect_at:
+            self._expected = self._expect(record)
         return {
             "id": run.id,
             "status": status,
@@ -154,10 +168,10 @@ class Broadcast:
             "cannot": self._outlet.cannot(run),
         }
 
-    def _expect(self) -> float | None:
-        assert self.run is not None
-        now = time.time()
-        left = self._forecast.seconds_left(self.run.record, now)
+    def _expect(self, record: RunRecord) -> float | None:
+        begin, now = time.monotonic(), time.time()
+        left = self._forecast.seconds_left(record, now)
+        self._expect_at = begin + max(_FORECAST_S, (time.monotonic() - begin) / _SHARE)
         return None if left is None else round(now + left, 1)
 
 

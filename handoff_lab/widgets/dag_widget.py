@@ -140,8 +140,8 @@ class DAGWidget(AnyWidget):
 
     def _finish(self) -> None:
         """A cell has run: the last of a run that is over belongs to it."""
-        viewer = self._viewer
-        if viewer is not None and viewer.run is not None and viewer.run.status != "running":
+        viewer, run = self._viewer, self.run
+        if viewer is not None and run is not None and run.status != "running":
             viewer.join(_PATIENCE_S)
 
     def _take(self, widget: object, content: Any, buffers: object) -> None:

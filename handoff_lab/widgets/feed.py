@@ -13,9 +13,10 @@ from handoff_lab.telemetry.events import Event
 STATUS_S: Final = 0.1
 METERS_S: Final = 1.0
 STATE_S: Final = 5.0
-# Of its time that the thread may spend on news, on meters, and on the whole state.
+# Of its time that the thread may spend.
 _SHARE_OF_NEWS: Final = 0.1
-_SHARE: Final = 0.01
+_SHARE_OF_METERS: Final = 0.05
+_SHARE_OF_STATE: Final = 0.01
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +85,11 @@ class Feed:
         self._news.set()
         self.join()
 
+    def finish(self) -> None:
+        """The run is over: tell the rest of it, and wait until the thread is gone."""
+        self._end()
+        self.join()
+
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread is gone: a run that is over was told to its end."""
         if self._thread.ident is not None and self._thread is not threading.current_thread():
@@ -131,12 +137,12 @@ class Feed:
                 spent = self._clock() - now
                 tell_at = now + max(STATUS_S, spent / _SHARE_OF_NEWS)
                 if meters:
-                    meters_at = now + max(METERS_S, spent / _SHARE)
+                    meters_at = now + max(METERS_S, spent / _SHARE_OF_METERS)
                 unmetered = not meters
             elif unsaved and now >= state_at:
                 self._audience.refresh()
                 unsaved = False
-                state_at = now + max(STATE_S, (self._clock() - now) / _SHARE)
+                state_at = now + max(STATE_S, (self._clock() - now) / _SHARE_OF_STATE)
             else:
                 times = ((tell_at, fresh), (max(tell_at, meters_at), unmetered), (state_at, unsaved))
                 due = [at for at, wanted in times if wanted]

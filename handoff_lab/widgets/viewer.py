@@ -111,8 +111,11 @@ class Viewer:
         if shown is not None and not shown.is_run:
             self.show(shown.dag)
         elif shown is not None:
-            self._stale = self._find_stale()
-            shown.mark_stale(self._stale)
+            stale = self._find_stale()
+            with self._turn:  # what is shown may be another run by now
+                self._stale = stale
+                if self._shown is not None:
+                    self._shown.mark_stale(stale)
 
     def fold(self, groups: Sequence[int]) -> None:
         """Draw these groups as one shape each, and no others."""
@@ -146,7 +149,12 @@ class Viewer:
     def let_go(self) -> None:
         """Go on to show a run that is over, but don't keep its results for it."""
         with self._turn:
-            self._end_feed()
+            run, feed = self.run, self._feed
+            if run is None or run.status == "running":
+                return
+            if feed is not None:
+                feed.finish()
+                self._feed = None
             if self._shown is not None:
                 self._shown.let_go()
 

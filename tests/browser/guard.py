@@ -22,7 +22,7 @@ def main(command: list[str]) -> None:
     # Kernels leave the server's session and their nodes outlive them for a moment: orphans become our children.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):  # those are for the tests, which close the pipe in their own time
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)  # a handler, for what is ignored is inherited
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     select.select([sys.stdin, os.pidfd_open(server.pid)], [], [])
     server.terminate()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .server import JupyterServer
 
-PATIENCE_S = 60
+PATIENCE_S = 30
 CHROMIUM = "chromium"
 _THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
@@ -31,8 +31,8 @@ _READY = f"""path => {{
 # Cells that come into sight get another height, which moves those after them: once is not enough.
 _IN_SIGHT = """cell => {
     const [part, whole] = [cell, cell.closest(".jp-WindowedPanel-outer")].map(e => e.getBoundingClientRect());
-    const above = part.top < whole.top - 1, below = part.bottom > whole.bottom + 1;
-    const there = above === below && cell.firstElementChild.checkVisibility({contentVisibilityAuto: true});
+    const seen = Math.min(part.bottom, whole.bottom) - Math.max(part.top, whole.top);
+    const there = seen > Math.min(part.height, whole.height) - 2 && cell.firstElementChild.checkVisibility({contentVisibilityAuto: true});
     cell.frames = there ? (cell.frames ?? 0) + 1 : 0;
     if (!there) cell.scrollIntoView({block: "nearest"});
     return cell.frames > 3;

@@ -116,9 +116,9 @@ def test_a_quiet_run_publishes_nothing_again():
 
 
 def test_what_is_dear_is_told_less_often():
-    world = World(news(*(i / 10 for i in range(1, 400))) + end(40.0), cost=0.05).follow()
-    assert len(world.told) <= 40 / (0.05 * 10) + 3
-    assert sum(meters for _, meters in world.told) <= 40 / (0.05 * 100) + 2
+    world = World(news(*(i / 10 for i in range(1, 400))) + end(40.0), cost=0.1).follow()
+    assert len(world.told) <= 40 / (0.1 * 10) + 3
+    assert sum(meters for _, meters in world.told) <= 40 / (0.1 * 20) + 2
 
 
 def test_at_the_end_all_is_told_and_nobody_listens_any_more():

@@ -222,6 +222,49 @@ def test_a_run_that_was_let_go_is_shown_until_nobody_holds_it_and_after(page, cl
     assert shown.viewer.snapshot()["status"] == "ddd"
 
 
+def test_a_run_that_is_let_go_at_its_end_was_told_to_its_end(page, cluster, gate):
+    run = cluster.submit(graph(gate))
+    shown = page()
+    run.when_over(shown.viewer.let_go)  # before the feed hears of the end
+    shown.viewer.show(run)
+    gate.set()
+    assert shown.settled.wait(30)
+    assert shown.latest("state")["run"]["status"] == "done"
+
+
+def test_a_run_that_goes_on_is_not_let_go(page, cluster, gate):
+    shown = page(cluster.submit(graph(gate)))
+    shown.viewer.let_go()
+    gc.collect()
+    gate.set()
+    assert shown.settled.wait(30)
+    assert shown.viewer.run.results["end"] == 3
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_run_with_targets_is_planned_and_numbered_as_the_part_that_they_need(page, cluster, alone):
+    dag = hl.DAG("g").add(
+        hl.Function("other", lambda: 1, duration=1.0, cost={"gpu": 1}),
+        hl.Function("near", lambda: 1, duration=1.0),
+        hl.Function("src", lambda: 1, duration=1.0, node=hl.collocated("near") if alone else None),
+        hl.Function("end", lambda src: src + 1, ["src"], duration=1.0),
+    )
+    shown = page(cluster.execute(dag, ["end"]))
+    assert shown.latest("structure")["ids"] == ["src", "end"]
+    assert shown.latest("state")["plan"]["end"] == [1.0, 2.0]
+    told = shown.ask(do="details", function=1)["value"]
+    assert (told["function"], told["inputs"][0]["function"]) == (1, 0)
+
+
+def test_a_run_that_cannot_be_predicted_any_more_is_shown_without_a_plan(page):
+    with hl.Cluster({"alpha": {"cpu": 2}}, backend="local") as cluster:
+        dag = hl.DAG("g").add(hl.Function("f", lambda: 1, duration=1.0, cost={"cpu": 2}))
+        run = cluster.execute(dag)
+    run.record.capabilities["alpha"] = {"cpu": 1.0}
+    shown = page(run)
+    assert (shown.latest("state")["status"], shown.latest("state")["plan"]) == ("d", None)
+
+
 def test_what_failed_is_not_run_as_it_was_once_cells_were_edited(page, cluster):
     book = Notebook()
     book.out_of_date = ("bad", "end")
