@@ -59,7 +59,7 @@ class FrontEnd(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def _has_node() -> bool:
-    if shutil.which("npm") is None:
+    if shutil.which("npm") is None or shutil.which("node") is None:
         return False
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
     return version.startswith("v") and int(version[1:].split(".")[0]) >= 20

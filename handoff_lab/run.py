@@ -65,7 +65,7 @@ class Run:
         self.id = state.id
         self.dag_id = state.dag.name
         self.dag = state.dag
-        self.results = Results(state, coordinator, store, None if before is None else before.results)
+        self.results: Results = Results(state, coordinator, store, None if before is None else before.results)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {status}" for status, n in self.record.counts().items())
@@ -166,7 +166,11 @@ class Run:
             return None
         allocations = self.allocations
         alone = [f.replace(node=None) for f in part.functions.values() if _is_apart(f, part)]
-        return plan(part.copy().replace(*alone), self.record.capabilities, allocation_strategy=lambda functions, nodes: allocations)
+        return plan(
+            part.copy().replace(*alone),
+            self.record.capabilities,
+            allocation_strategy=lambda functions, nodes: allocations,
+        )
 
     @property
     def cluster_closed(self) -> bool:

@@ -50,7 +50,8 @@ class DAG:
     def __init__(self, name: str = "dag") -> None:
         self.name = name
         self._added: dict[Hashable, Function] = {}
-        self._resolution: Resolution | None = None
+        self._version = 0  # goes up with each change
+        self._resolution: tuple[int, Resolution] | None = None  # of which version
 
     @classmethod
     def from_module(cls, module: ModuleType, name: str | None = None) -> Self:
@@ -238,7 +239,7 @@ class DAG:
     def copy(self) -> DAG:
         """Another DAG of the same functions; changing one leaves the other as it is."""
         twin = DAG(self.name)
-        twin._added, twin._resolution = dict(self._added), self._resolution
+        twin._version, twin._added, twin._resolution = self._version, dict(self._added), self._resolution
         return twin
 
     def __repr__(self) -> str:
@@ -246,17 +247,18 @@ class DAG:
         return f"<DAG {self.name!r}: {count} function{'' if count == 1 else 's'}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"name": self.name, "_added": self._added, "_resolution": None}
+        return {"name": self.name, "_added": self._added, "_version": 0, "_resolution": None}
 
     @property
     def _resolved(self) -> Resolution:
-        if self._resolution is None:
-            self._resolution = Resolution(self._added)
-        return self._resolution
+        known, version = self._resolution, self._version
+        if known is None or known[0] != version:  # what shows a DAG reads it while its user changes it
+            known = self._resolution = version, Resolution(dict(self._added))
+        return known[1]
 
     def _change(self, added: dict[Hashable, Function]) -> Self:
         self._added = added
-        self._resolution = None
+        self._version += 1
         return self
 
     def _define(self, made: Function) -> None:

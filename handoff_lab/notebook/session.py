@@ -166,6 +166,8 @@ class Session:
         before, stale = self.run, self.stale()
         if before is None or before.status == "running":
             raise RunError("nothing was run yet" if before is None else f"run {before.id} still goes on")
+        if before.cluster_closed:
+            raise RunError(f"run {before.id} was on a cluster that is stopped, and its results with it; %handoff run")
         if not stale:
             raise RunError("nothing is stale: every function is as it was when it last ran")
         wanted = set(inputs(self.dag))

@@ -25,8 +25,8 @@ _URGENCY = (
     FunctionStatus.QUEUED,
     FunctionStatus.SKIPPED,
     FunctionStatus.WAITING,
-    FunctionStatus.CACHED,
     FunctionStatus.DONE,
+    FunctionStatus.CACHED,
 )
 _UNTOUCHED = frozenset({FunctionStatus.WAITING, FunctionStatus.QUEUED, FunctionStatus.SKIPPED})
 

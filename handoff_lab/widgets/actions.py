@@ -94,7 +94,7 @@ def cannot(run: Run, notebook: Notebook | None, stale: Collection[Hashable]) -> 
             reasons["failed"] = "nothing failed"
         if run.cluster_closed:
             reasons |= dict.fromkeys(
-                ("rerun", "failed"), "the cluster was closed; start another and run the graph there"
+                ("rerun", "failed", "stale"), "the cluster was closed; start another and run the graph there"
             )
         if notebook is None:
             reasons["stale"] = _NO_CELLS

@@ -72,6 +72,8 @@ class ClusterWidget(w.VBox):  # type: ignore[misc]
     def refresh(self) -> None:
         """Show the cluster as it is now. Done every second as long as the widget and the cluster are open."""
         with self._lock:
+            if self._ended.is_set():
+                return
             try:
                 nodes = self._cluster.nodes
             except BackendError:
@@ -88,8 +90,9 @@ class ClusterWidget(w.VBox):  # type: ignore[misc]
 
     def close(self) -> None:
         """Take the widget off the page; the cluster stays."""
-        self._ended.set()
-        close_with_parts(self)
+        with self._lock:
+            self._ended.set()
+            close_with_parts(self)
 
     # -- what is shown ---------------------------------------------------------
 

@@ -153,7 +153,10 @@ class NodeRow(w.VBox):  # type: ignore[misc]
 def close_with_parts(widget: w.Widget) -> None:
     """Close a widget and everything in it, with their styles; ipywidgets closes the widget alone."""
     for child in getattr(widget, "children", ()):
-        close_with_parts(child)
+        if type(child).close is w.Widget.close:
+            close_with_parts(child)
+        else:  # it has more to let go of
+            child.close()
     for name in ("layout", "style"):
         part = getattr(widget, name, None)
         if isinstance(part, w.Widget):

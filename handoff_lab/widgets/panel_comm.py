@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from handoff_lab.telemetry import attach, detach
@@ -65,7 +66,8 @@ class Panel:
         self._whole = False  # a structure was published: the state that follows is news
         self._cell_ended = False
         self._lock, self._sending = threading.Lock(), threading.Lock()
-        self._wake, self._closed = threading.Event(), threading.Event()
+        self._wake: SimpleQueue[None] = SimpleQueue()  # no Event: the collector wakes it, wherever it may run
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="handoff panel", daemon=True)
 
     def show(self, cluster: Cluster | None = None, session: Session | None = None) -> None:
@@ -77,7 +79,11 @@ class Panel:
                 self._cells = Cells(session)
         with self._sending:
             if self._comm is None and not self._closed.is_set():
-                self._comm = self._open_comm()
+                try:
+                    self._comm = self._open_comm()
+                except Exception:  # what is shown must not hurt what runs
+                    _log.debug("there is no comm for JupyterLab's panel", exc_info=True)
+                    return
                 self._comm.on_msg(lambda message: self.receive(message["content"]["data"]))
                 self._comm.on_close(self._lose_comm)
                 requests.register(self)
@@ -86,7 +92,7 @@ class Panel:
     def look_again(self) -> None:
         """A cell was run: the notebook's graph may be another than before."""
         self._cell_ended = True
-        self._wake.set()
+        self._nudge()
 
     @property
     def key(self) -> str:
@@ -97,7 +103,7 @@ class Panel:
     def stop(self) -> None:
         """Tell nothing more."""
         self._closed.set()
-        self._wake.set()
+        self._nudge()
         detach(self)
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
@@ -122,11 +128,21 @@ class Panel:
                 self._greet()
             case "follow":
                 self._chosen = message.get("run")
-                self._wake.set()
-            case "request" if self._viewer is not None:
-                if message.get("request", {}).get("do") == "rerun":
-                    self._chosen = None  # the new run is of interest now
-                self._viewer.receive(message)
+                self._nudge()
+            case "request":
+                self._answer(message)
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        viewer = self._viewer
+        if viewer is None:
+            self._send({"type": "reply", "id": message.get("id", -1), "error": "nothing is shown yet"})
+            return
+        before = viewer.run
+        viewer.receive(message)
+        match message:
+            case {"request": {"do": "rerun"}} if viewer.run is not before:
+                self._chosen = None  # the new run is of interest now
+                self._nudge()
 
     def _greet(self) -> None:
         """A browser knows nothing yet: tell it everything."""
@@ -137,7 +153,7 @@ class Panel:
                 self._thread.start()
         if is_first:
             attach(self, ("handoff",), self._on_event)
-        self._wake.set()
+        self._nudge()
 
     def _lose_comm(self, message: dict[str, Any]) -> None:
         with self._sending:
@@ -152,14 +168,17 @@ class Panel:
             self._nodes.hear(name, numbers, facts)
         if name in {names.RUN_START, names.RUN_STOP}:  # what it runs is stale no more
             self._cell_ended = True
-        self._wake.set()
+        self._nudge()
+
+    def _nudge(self) -> None:
+        if self._wake.empty():
+            self._wake.put(None)
 
     def _work(self) -> None:
         while True:
-            self._wake.wait()
+            self._wake.get()
             if self._closed.is_set():
                 return
-            self._wake.clear()
             try:
                 self._look()
             except Exception:
@@ -194,16 +213,14 @@ class Panel:
         if viewer is None or viewer.notebook is not cells:
             if viewer is not None:
                 viewer.close()
-            viewer = self._viewer = Viewer(
-                publish=self._publish, send=self._send, notebook=cells, settled=self._wake.set
-            )
+            viewer = self._viewer = Viewer(publish=self._publish, send=self._send, notebook=cells, settled=self._nudge)
             self._shown = None
         return viewer
 
     def _meters(self, clusters: list[Cluster]) -> dict[str, Any]:
         """The nodes, at most once a second."""
         if time.monotonic() - self._nodes_at < _NODES_PERIOD_S:
-            self._wake.set()  # what is not told now is told then
+            self._nudge()  # what is not told now is told then
             return {}
         self._nodes_at = time.monotonic()
         present = nodes_of(clusters)
@@ -225,7 +242,7 @@ class Panel:
         if not is_same:
             viewer.show(run or dag)
             if run is not None:
-                weakref.finalize(run, self._wake.set).atexit = False
+                weakref.finalize(run, self._wake.put, None).atexit = False
         elif run is not None and viewer.run is run and run.status != "running":
             viewer.let_go()
 

@@ -6,13 +6,15 @@
 
 import type { PanelMessage } from "./protocol";
 
+type StatusSlot = (sender: unknown, status: string) => void;
+
 /** What of JupyterLab's IKernelConnection is used here; other front ends have none of it. */
 export interface Kernel {
   readonly clientId: string;
   readonly username: string;
   readonly isDisposed: boolean;
   readonly supportsSubshells: boolean;
-  readonly statusChanged: { connect(slot: (sender: unknown, status: string) => void): unknown };
+  readonly statusChanged: Record<"connect" | "disconnect", (slot: StatusSlot) => unknown>;
   requestCreateSubshell(content: Record<string, never>): { done: Promise<{ content: object }> };
   sendShellMessage(message: never, expectReply: true, disposeOnDone: true): { done: Promise<unknown> };
 }
@@ -40,12 +42,16 @@ export async function sendOverKernel(kernel: Kernel, key: string, message: Panel
 function subshellOf(kernel: Kernel): Promise<string> {
   let subshell = subshells.get(kernel);
   if (!subshell) {
-    const forget = () => subshells.delete(kernel);
+    const forget = () => {
+      subshells.delete(kernel);
+      kernel.statusChanged.disconnect(hear);
+    };
+    const hear = (_: unknown, status: string) => {
+      if (status === "restarting" || status === "autorestarting") forget(); // it went with the old process
+    };
     subshell = createSubshell(kernel);
     subshell.catch(forget);
-    kernel.statusChanged.connect((_, status) => {
-      if (status === "restarting" || status === "autorestarting") forget(); // it went with the old process
-    });
+    kernel.statusChanged.connect(hear);
     subshells.set(kernel, subshell);
   }
   return subshell;

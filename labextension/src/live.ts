@@ -25,6 +25,8 @@ type Times = (number | null)[];
 
 export class Live {
   seq: number;
+  /** Epoch: the kernel's clock when it was so. */
+  now: number;
   readonly key: string;
   run: RunState | null;
   readonly nodes: NodeState[];
@@ -48,6 +50,7 @@ export class Live {
   /** `types` as in a structure. */
   constructor(state: State, types: string) {
     this.seq = state.seq;
+    this.now = state.now;
     this.key = state.key;
     this.run = state.run;
     this.nodes = state.nodes.slice();
@@ -75,6 +78,7 @@ export class Live {
   /** Take in the patch that follows. */
   apply(patch: Patch): Change {
     this.seq = patch.seq;
+    this.now = Math.max(this.now, patch.now);
     const functions = new Set<number>(patch.functions?.at);
     if (patch.functions) {
       this.applyColumns(patch.functions);

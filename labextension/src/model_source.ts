@@ -4,6 +4,7 @@ import type { AnyModel } from "@anywidget/types";
 
 import { openKernel, sendOverKernel } from "./kernel_link";
 import type { Answers, Patch, ReplyMessage, Request, RequestMessage, State, Structure } from "./protocol";
+import { Replies } from "./replies";
 import type { News, Source } from "./source";
 
 export interface Traits {
@@ -15,37 +16,38 @@ export interface Traits {
 
 export type Model = AnyModel<Traits>;
 
-/** What of JupyterLab's kernel connection tells that it is over; its manager of widgets does not say so. */
-interface Connection {
-  isDisposed: boolean;
-  disposed: { connect(slot: () => void): unknown; disconnect(slot: () => void): unknown };
+interface Signal<Argument> {
+  connect(slot: (sender: unknown, argument: Argument) => void): unknown;
+  disconnect(slot: (sender: unknown, argument: Argument) => void): unknown;
 }
 
-interface Waiting {
-  resolve: (value: unknown) => void;
-  reject: (error: Error) => void;
+/** What of JupyterLab's kernel connection tells that it is over or interrupted; its manager of widgets does not. */
+interface Connection {
+  isDisposed: boolean;
+  disposed: Signal<void>;
+  connectionStatus?: string;
+  connectionStatusChanged?: Signal<string>;
 }
 
 export class ModelSource implements Source {
   private readonly listeners = new Set<(news: News) => void>();
-  private readonly waiting = new Map<number, Waiting>();
+  private readonly replies = new Replies();
   private readonly ends: (() => void)[] = [];
   private readonly kernel: Connection | null;
 
   constructor(private readonly model: Model) {
     this.kernel = connectionOf(model);
-    const over = () => this.hearConnection();
-    this.kernel?.disposed.connect(over);
-    this.ends.push(() => this.kernel?.disposed.disconnect(over));
-    this.follow("change:structure", () => this.tell({ type: "structure", structure: this.structure() }));
-    this.follow("change:state", () => this.tell({ type: "state", state: this.state() }));
+    this.connect(this.kernel?.disposed, () => this.hearConnection());
+    this.connect(this.kernel?.connectionStatusChanged, () => this.hearConnection());
+    this.follow("change:structure", () => this.tell({ type: "structure" }));
+    this.follow("change:state", () => this.tell({ type: "state" }));
     this.follow("comm_live_update", () => this.hearConnection());
     this.follow("msg:custom", (message) => this.hear(message as Patch | ReplyMessage));
   }
 
   dispose(): void {
     this.ends.forEach((end) => end());
-    this.giveUp("The view was closed.");
+    this.replies.giveUp("The view was closed.");
   }
 
   structure(): Structure | null {
@@ -61,21 +63,21 @@ export class ModelSource implements Source {
     return () => this.listeners.delete(listener);
   }
 
-  /** The widget's layout is a model of the same kernel; it can be asked, which anywidget's model cannot. */
   connected(): boolean {
-    const layout = this.model.get("layout") as { comm_live?: boolean } | null | undefined;
-    return layout?.comm_live !== false && this.kernel?.isDisposed !== true;
+    return !this.isGone && (this.kernel?.connectionStatus ?? "connected") === "connected";
   }
 
   request<R extends Request>(request: R): Promise<Answers[R["do"]]> {
     if (!this.connected()) {
       return Promise.reject(new Error("No kernel is there to answer: this shows how it was."));
     }
-    const message: RequestMessage = { type: "request", id: nextId(), request };
-    return new Promise((resolve, reject) => {
-      this.waiting.set(message.id, { resolve: resolve as (value: unknown) => void, reject });
-      void this.send(message);
-    });
+    return this.replies.await(request, (message) => void this.send(message));
+  }
+
+  /** The widget's layout is a model of the same kernel; it can be asked, which anywidget's model cannot. */
+  private get isGone(): boolean {
+    const layout = this.model.get("layout") as { comm_live?: boolean } | null | undefined;
+    return layout?.comm_live === false || this.kernel?.isDisposed === true;
   }
 
   private async send(message: RequestMessage): Promise<void> {
@@ -86,9 +88,9 @@ export class ModelSource implements Source {
         return;
       }
     } catch (error) {
-      console.warn("handoff_lab: the kernel made no sub-shell, so a running cell is waited for.", error);
+      console.warn("handoff_lab: a running cell is waited for, as the kernel did not answer beside it.", error);
     }
-    if (this.waiting.has(message.id)) {
+    if (this.replies.has(message.id)) {
       this.model.send(message);
     }
   }
@@ -96,31 +98,18 @@ export class ModelSource implements Source {
   private hear(message: Patch | ReplyMessage): void {
     if (message.type === "patch") {
       this.tell(message);
-      return;
-    }
-    const waiting = message.type === "reply" ? this.waiting.get(message.id) : undefined;
-    if (waiting) {
-      this.waiting.delete(message.id);
-      if (message.error === undefined) {
-        waiting.resolve(message.value);
-      } else {
-        waiting.reject(new Error(message.error));
-      }
+    } else if (message.type === "reply") {
+      this.replies.settle(message);
     }
   }
 
   private hearConnection(): void {
-    if (!this.connected()) {
-      this.giveUp("The kernel went before it answered.");
+    if (this.isGone) {
+      this.replies.giveUp("The kernel went before it answered.");
+    } else if (this.connected()) {
+      this.request({ do: "state" }).catch(() => undefined); // what was said meanwhile may have been missed
     }
     this.tell({ type: "connection" });
-  }
-
-  private giveUp(reason: string): void {
-    for (const { reject } of this.waiting.values()) {
-      reject(new Error(reason));
-    }
-    this.waiting.clear();
   }
 
   private tell(news: News): void {
@@ -133,16 +122,14 @@ export class ModelSource implements Source {
     this.model.on(event, callback);
     this.ends.push(() => this.model.off(event as never, callback));
   }
+
+  private connect<Argument>(signal: Signal<Argument> | undefined, slot: () => void): void {
+    signal?.connect(slot);
+    this.ends.push(() => signal?.disconnect(slot));
+  }
 }
 
 function connectionOf(model: Model): Connection | null {
   const { kernel } = model.widget_manager as { kernel?: Partial<Connection> | null };
   return kernel?.disposed && kernel.isDisposed === false ? (kernel as Connection) : null;
-}
-
-// Replies go to every page that shows the model, so ids must differ between pages too.
-let last = Math.floor(Math.random() * 2 ** 40) * 1000;
-
-function nextId(): number {
-  return ++last;
 }

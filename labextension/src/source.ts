@@ -5,7 +5,7 @@ import type { Answers, Patch, Request, State, Structure } from "./protocol";
 export interface Source {
   structure(): Structure | null;
   state(): State | null;
-  /** Called with a whole new structure or state, or with a patch; returns what ends it. */
+  /** Called when structure or state are others, the kernel came or went, and with patches; returns what ends it. */
   listen(listener: (news: News) => void): () => void;
   /** Ask the kernel; rejects with an Error whose message is for the user. */
   request<R extends Request>(request: R): Promise<Answers[R["do"]]>;
@@ -13,8 +13,4 @@ export interface Source {
   connected(): boolean;
 }
 
-export type News =
-  | { type: "structure"; structure: Structure | null }
-  | { type: "state"; state: State | null }
-  | { type: "connection" }
-  | Patch;
+export type News = { type: "structure" | "state" | "connection" } | Patch;

@@ -1,6 +1,6 @@
 // How a status is told: a word, a sign, an icon. Never by colour alone. As handoff_lab/visualization/palette.py has it.
 
-import type { StatusLetter } from "./protocol";
+import type { RunState, StatusLetter } from "./protocol";
 
 interface StatusMark {
   word: string;
@@ -21,11 +21,19 @@ export const STATUS: Record<StatusLetter, StatusMark> = {
   x: { word: "cancelled", sign: "⊘", icon: "M8 2.5a5.5 5.5 0 1 0 .01 0M4.2 4.2l7.6 7.6" },
 };
 
-/** Most urgent first: what stands for many functions shows the first of these that any of them is. */
+/** Most urgent first, as visualization/run_graph.py has it: what stands for many functions shows the first of these that any of them is. */
 export const URGENCY: readonly StatusLetter[] = ["f", "t", "r", "x", "q", "s", "w", "d", "c"];
 
 /** In the order in which a function goes through them: for bars and legends. */
 export const PROGRESS: readonly StatusLetter[] = ["d", "c", "f", "x", "s", "t", "r", "q", "w"];
+
+/** The status whose word, sign and icon a run has. */
+export const RUN_LETTERS: Record<RunState["status"], StatusLetter> = {
+  running: "r",
+  done: "d",
+  failed: "f",
+  cancelled: "x",
+};
 
 export type Counts = Record<StatusLetter, number>;
 

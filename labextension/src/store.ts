@@ -1,52 +1,16 @@
 // What all views of a model share: its structure and live state, the clock, and what the user points at.
 
 import { Adjacency } from "./adjacency";
+import { Backlog } from "./backlog";
 import { KernelClock } from "./clock";
+import { type Listener, Listeners, type Topic } from "./listeners";
 import { Live } from "./live";
 import type { Answers, NodeState, Patch, Request, State, StatusLetter, Structure } from "./protocol";
 import type { News, Source } from "./source";
-
-/**
- * structure: another graph (all else is new too). functions: columns, errors or stale marks of some. nodes, run: as in
- * the state; a plan counts as run. connection: the kernel came or went. clock: time passed, a few times a second while
- * a run goes on. view: what the user looks at (`store.ui`). open: details are to be shown and take the focus.
- */
-export type Topic = "structure" | "functions" | "nodes" | "run" | "connection" | "clock" | "view" | "open";
-
-/** For "functions": those that changed, null for all. Otherwise null. */
-export type Listener = (changed: number[] | null) => void;
-
-/** Functions and nodes go by index; -1 is none. */
-export interface UserInterface {
-  /** Its details are shown. */
-  selected: number;
-  search: string;
-  highlightedNode: number;
-  statusFilter: StatusLetter | null;
-  /** Only these: what a fold or a level stands for. */
-  members: Members | null;
-  /** What went wrong with the last request. */
-  error: string | null;
-}
-
-export interface Members {
-  title: string;
-  functions: Set<number>;
-}
-
-const QUIET_UI: UserInterface = {
-  selected: -1,
-  search: "",
-  highlightedNode: -1,
-  statusFilter: null,
-  members: null,
-  error: null,
-};
+import { carriedOver, find, QUIET_UI, type UserInterface } from "./ui";
 
 const ALL: readonly Topic[] = ["structure", "functions", "nodes", "run", "connection", "clock", "view"];
 const TICK_MS = 250;
-const RETRY_MS = 2000;
-const MOST_PENDING = 200;
 
 export class Store {
   structure: Structure | null = null;
@@ -59,11 +23,9 @@ export class Store {
   /** Views keep here what a second view of the model should start with, such as the zoom. */
   readonly memory = new Map<string, unknown>();
 
-  private readonly listeners = new Map<Topic, Set<Listener>>();
+  private readonly listeners = new Listeners();
   private readonly unlisten: () => void;
-  private latest: State | null = null;
-  private pending: Patch[] = [];
-  private asked = -Infinity;
+  private readonly backlog: Backlog;
   private ticking: ReturnType<typeof setInterval> | null = null;
   private readonly clock: KernelClock;
   private edges: Adjacency | null = null;
@@ -74,28 +36,27 @@ export class Store {
     browserNow: () => number = () => Date.now() / 1000,
   ) {
     this.clock = new KernelClock(browserNow);
-    this.structure = source.structure();
-    this.take(source.state());
+    this.backlog = new Backlog(
+      () => source.request({ do: "state" }),
+      () => this.skipGap(),
+    );
+    this.show(source.structure(), source.state());
     this.unlisten = source.listen((news) => this.hear(news));
   }
 
   /** Be told of changes; returns what ends it. */
   subscribe(topics: readonly Topic[], listener: Listener): () => void {
-    for (const topic of topics) {
-      const listeners = this.listeners.get(topic) ?? new Set();
-      this.listeners.set(topic, listeners.add(listener));
-    }
+    this.listeners.add(topics, listener);
     this.tickIfNeeded();
     return () => {
-      for (const topic of topics) {
-        this.listeners.get(topic)?.delete(listener);
-      }
+      this.listeners.remove(topics, listener);
       this.tickIfNeeded();
     };
   }
 
   dispose(): void {
     this.unlisten();
+    this.backlog.dispose();
     this.listeners.clear();
     this.tickIfNeeded();
   }
@@ -163,7 +124,7 @@ export class Store {
   update(changes: Partial<UserInterface>): void {
     const ui = { ...this.ui, ...changes };
     if (ui.search !== this.ui.search) {
-      this.matches = this.find(ui.search);
+      this.matches = find(this.structure, ui.search);
     }
     this.ui = ui;
     this.emit("view");
@@ -185,16 +146,6 @@ export class Store {
     }
   }
 
-  private find(search: string): Set<number> | null {
-    const wanted = search.trim().toLowerCase();
-    if (!wanted) {
-      return null;
-    }
-    const found = new Set<number>();
-    this.structure?.ids.forEach((id, at) => id.toLowerCase().includes(wanted) && found.add(at));
-    return found;
-  }
-
   // -- what the kernel says ---------------------------------------------------------
 
   private hear(news: News): void {
@@ -202,45 +153,40 @@ export class Store {
       this.patch(news);
     } else if (news.type === "connection") {
       this.emit("connection");
-    } else if (news.type === "state") {
-      this.take(news.state);
-      this.emitAll();
     } else {
-      const before = this.structure;
-      this.structure = news.structure;
-      this.restart(before);
-      this.take(this.latest);
-      this.emitAll();
+      this.settle();
     }
     this.tickIfNeeded();
   }
 
-  /** Another graph: indices mean something else now. */
-  private restart(before: Structure | null): void {
-    this.edges = this.depth = null;
-    const id = before?.ids[this.ui.selected];
-    const selected = id === undefined ? -1 : (this.structure?.ids.indexOf(id) ?? -1);
-    this.ui = { ...this.ui, selected, members: null };
-    this.matches = this.find(this.ui.search);
-  }
-
-  private take(state: State | null): void {
-    this.latest = state;
-    this.live = null;
-    if (!state || state.key !== this.structure?.key) {
-      return;
+  /** Structure and state come one after the other: until both fit, what was there before is shown. */
+  private settle(): void {
+    const [structure, state] = [this.source.structure(), this.source.state()];
+    if (!structure || !state || structure.key === state.key) {
+      this.show(structure, state);
+      ALL.forEach((topic) => this.emit(topic));
     }
-    this.live = new Live(state, this.structure.types);
-    this.clock.hear(state.now);
-    this.takePending();
   }
 
-  private takePending(before?: (live: Live, patch: Patch) => void): void {
-    const pending = this.pending;
-    this.pending = [];
-    for (const patch of pending) {
-      if (this.live && patch.key === this.live.key) {
-        before?.(this.live, patch);
+  private show(structure: Structure | null, state: State | null): void {
+    const before = { structure: this.structure, live: this.live };
+    if (structure?.key !== before.structure?.key) {
+      this.structure = structure;
+      this.edges = this.depth = null;
+      this.matches = find(structure, this.ui.search);
+    }
+    this.live = structure && state?.key === structure.key ? new Live(state, structure.types) : null;
+    this.ui = carriedOver(this.ui, before, this);
+    if (this.live) {
+      this.clock.hear(this.live.now);
+      this.takeUp(this.live);
+    }
+  }
+
+  /** Patches that waited for the state `live`; what was said before it, it has already. */
+  private takeUp(live: Live): void {
+    for (const patch of this.backlog.take()) {
+      if (patch.key === live.key && patch.now >= live.now) {
         this.patch(patch);
       }
     }
@@ -248,14 +194,16 @@ export class Store {
 
   private patch(patch: Patch): void {
     this.clock.hear(patch.now);
-    if (this.live && patch.key === this.live.key && patch.seq <= this.live.seq) {
+    const { live } = this;
+    if (live?.key === patch.key && patch.seq <= live.seq && patch.now <= live.now) {
+      return; // it is in the state
+    }
+    // A number that is too small, but later: of another run, whose state is on its way.
+    if (live?.key !== patch.key || patch.seq !== live.seq + 1) {
+      this.backlog.add(patch);
       return;
     }
-    if (!this.live || patch.key !== this.live.key || patch.seq !== this.live.seq + 1) {
-      this.resynchronise(patch);
-      return;
-    }
-    const change = this.live.apply(patch);
+    const change = live.apply(patch);
     if (change.functions.length > 0) {
       this.emit("functions", change.functions);
     }
@@ -267,38 +215,26 @@ export class Store {
     }
   }
 
-  /** Something was missed: keep the patch until the whole state has come. */
-  private resynchronise(patch: Patch): void {
-    if (this.pending.push(patch) > MOST_PENDING) {
-      this.pending.shift();
-    }
-    const now = performance.now();
-    if (now - this.asked > RETRY_MS) {
-      this.asked = now;
-      this.source.request({ do: "state" }).catch(() => this.skipGap());
-    }
-  }
-
   /** The whole state cannot be had now: what is known of it is better than nothing. */
   private skipGap(): void {
-    this.takePending((live, patch) => (live.seq = Math.max(live.seq, patch.seq - 1)));
+    for (const patch of this.backlog.take()) {
+      if (this.live && patch.key === this.live.key) {
+        this.live.seq = Math.max(this.live.seq, patch.seq - 1);
+        this.patch(patch);
+      }
+    }
+    this.tickIfNeeded();
   }
 
   // -- telling ----------------------------------------------------------------------
 
   private emit(topic: Topic, changed: number[] | null = null): void {
     this.version++;
-    for (const listener of [...(this.listeners.get(topic) ?? [])]) {
-      listener(changed);
-    }
-  }
-
-  private emitAll(): void {
-    ALL.forEach((topic) => this.emit(topic));
+    this.listeners.tell(topic, changed);
   }
 
   private tickIfNeeded(): void {
-    const needed = this.running && this.source.connected() && (this.listeners.get("clock")?.size ?? 0) > 0;
+    const needed = this.running && this.source.connected() && this.listeners.has("clock");
     if (needed && this.ticking === null) {
       this.ticking = setInterval(() => this.emit("clock"), TICK_MS);
     } else if (!needed && this.ticking !== null) {

@@ -1,7 +1,9 @@
 // A source whose kernel is the test.
 
-import type { Answers, Patch, Request, RunState, State, StatusLetter, Structure } from "../src/protocol";
+import type { Answers, PanelNews, Patch, Request, RunState, State, StatusLetter, Structure } from "../src/protocol";
 import type { News, Source } from "../src/source";
+
+type Published = Extract<PanelNews, { type: "structure" | "state" }>;
 
 export class FakeSource implements Source {
   readonly asked: Request[] = [];
@@ -36,7 +38,13 @@ export class FakeSource implements Source {
     return this.online;
   }
 
-  say(news: News): void {
+  /** The kernel says so. */
+  say(news: News | Published): void {
+    if ("structure" in news) {
+      this.nowStructure = news.structure;
+    } else if ("state" in news) {
+      this.nowState = news.state;
+    }
     this.listeners.forEach((listener) => listener(news));
   }
 }

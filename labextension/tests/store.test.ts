@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import type { Topic } from "../src/listeners";
 import type { NodeState } from "../src/protocol";
-import { Store, type Topic } from "../src/store";
+import { Store } from "../src/store";
 import { FakeSource, patchOf, stateOf, structureOf } from "./fake_source";
 
 const IDS = ["load", "clean", "train", "report"];
@@ -13,6 +14,13 @@ function make(status = "rwww", changes = {}): { source: FakeSource; store: Store
   const store = new Store(source, () => now);
   return { source, store, tick: (to) => (now = to) };
 }
+
+function nodeOf(name: string, status: NodeState["status"] = "up"): NodeState {
+  return { name, status, letter: name, colour: "#000", ink: "#fff", resources: {}, lost: null };
+}
+
+/** The kernel's answer, or that it has none, was heard. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 function heard(store: Store): [Topic, number[] | null][] {
   const told: [Topic, number[] | null][] = [];
@@ -62,48 +70,99 @@ test("where the whole state cannot be had, patches are applied across the gap", 
   const { source, store } = make();
   source.answer = () => Promise.reject(new Error("busy"));
   source.say(patchOf(4, { 1: "r" }));
-  await Promise.resolve().then(() => undefined);
+  await settled();
   assert.equal(store.status(1), "r");
   source.say(patchOf(5, { 1: "d" }));
   assert.equal(store.status(1), "d");
 });
 
-test("a patch for another structure waits until that has come", () => {
+test("what is still missing when the kernel has answered is asked for again, also when no more patch comes", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
   const { source, store } = make();
-  source.say(patchOf(8, { 1: "f" }, { key: "other" }));
-  assert.equal(store.status(1), "w");
+  source.say(patchOf(4, { 1: "d" }));
+  await settled();
+  assert.equal(source.asked.length, 1);
+  t.mock.timers.tick(2000);
+  assert.equal(source.asked.length, 2);
+  source.say({ type: "state", state: stateOf("rdww", { seq: 4 }) });
+  await settled();
+  t.mock.timers.tick(10_000);
+  assert.equal(source.asked.length, 2);
+  assert.equal(store.status(1), "d");
+});
+
+test("a patch of a run whose state has yet to come is for that state, not for the run before", () => {
+  const { source, store } = make("dddd", { seq: 7 });
+  source.say(patchOf(1, { 0: "r" }, { now: 1005 }));
+  assert.equal(store.status(0), "d");
+  source.say({ type: "state", state: stateOf("wwww", { seq: 0, now: 1004 }) });
+  assert.deepEqual(store.live?.status, ["r", "w", "w", "w"]);
+});
+
+test("a patch of the run before is not for the next, whatever its number", () => {
+  const { source, store } = make("rwww", { seq: 0 });
+  source.say(patchOf(3, { 0: "f" }, { now: 1001 }));
+  source.say({ type: "state", state: stateOf("wwww", { seq: 2, now: 1004 }) });
+  assert.deepEqual(store.live?.status, ["w", "w", "w", "w"]);
+  source.say(patchOf(3, { 1: "r" }, { now: 1005 }));
+  assert.deepEqual(store.live?.status, ["w", "r", "w", "w"]);
+});
+
+test("until structure and state fit, what was there before is shown", () => {
+  const { source, store } = make("rfww");
+  const told = heard(store);
   source.say({ type: "structure", structure: structureOf(["x", "y"], [0, 1], "other") });
-  assert.deepEqual([store.size, store.status(0)], [2, "w"]);
+  assert.deepEqual([store.size, store.status(1), told.length], [4, "f", 0]);
+  source.say(patchOf(8, { 1: "f" }, { key: "other" }));
   source.say({ type: "state", state: stateOf("rw", { key: "other", seq: 7 }) });
+  assert.equal(store.size, 2);
   assert.deepEqual(store.live?.status, ["r", "f"]);
 });
 
 test("state before its structure is kept for it", () => {
   const { source, store } = make();
   source.say({ type: "state", state: stateOf("ff", { key: "other" }) });
+  assert.deepEqual(store.live?.counts.f, 0);
   source.say({ type: "structure", structure: structureOf(["x", "y"], [0, 1], "other") });
   assert.deepEqual(store.live?.counts.f, 2);
 });
 
 test("what is selected stays the same function when the structure changes", () => {
   const { source, store } = make();
+  const show = (ids: string[], key: string) => {
+    source.say({ type: "structure", structure: structureOf(ids, [], key) });
+    source.say({ type: "state", state: stateOf("w".repeat(ids.length), { key }) });
+  };
   store.update({ selected: 2, search: "tra" });
-  source.say({ type: "structure", structure: structureOf(["new", "load", "clean", "train"], [], "other") });
+  show(["new", "load", "clean", "train"], "other");
   assert.equal(store.ui.selected, 3);
   assert.deepEqual([...(store.matches ?? [])], [3]);
-  source.say({ type: "structure", structure: structureOf(["new"], [], "third") });
+  show(["new"], "third");
   assert.equal(store.ui.selected, -1);
 });
 
+test("the same structure once more is no other: what was chosen stays", () => {
+  const { source, store } = make();
+  const { structure } = store;
+  store.update({ selected: 1, members: { title: "m", functions: new Set([1]) } });
+  source.say({ type: "structure", structure: structureOf(IDS, [0, 1, 1, 2, 2, 3]) });
+  assert.equal(store.structure, structure);
+  assert.deepEqual([store.ui.selected, store.ui.members?.title], [1, "m"]);
+});
+
+test("the node that stands out is the same one in the next run, or none", () => {
+  const { source, store } = make("rwww", { nodes: [nodeOf("a"), nodeOf("b")] });
+  store.update({ highlightedNode: 1 });
+  source.say({ type: "state", state: stateOf("rwww", { nodes: [nodeOf("b")], now: 1001 }) });
+  assert.equal(store.ui.highlightedNode, 0);
+  source.say({ type: "state", state: stateOf("rwww", { nodes: [nodeOf("c")], now: 1002 }) });
+  assert.equal(store.ui.highlightedNode, -1);
+});
+
 test("nodes keep their place, new ones are appended; a stale mark counts as a change of its function", () => {
-  const node = (name: string, status: NodeState["status"]): NodeState => ({
-    ...{ name, status, letter: name, colour: "#000", ink: "#fff" },
-    resources: {},
-    lost: null,
-  });
-  const { source, store } = make("rwww", { nodes: [node("a", "up"), node("b", "up")], stale: [1] });
+  const { source, store } = make("rwww", { nodes: [nodeOf("a"), nodeOf("b")], stale: [1] });
   const told = heard(store);
-  source.say(patchOf(1, {}, { nodes: [node("a", "lost"), node("c", "up")], stale: [2], run: { status: "failed" } }));
+  source.say(patchOf(1, {}, { nodes: [nodeOf("a", "lost"), nodeOf("c")], stale: [2], run: { status: "failed" } }));
   assert.deepEqual(
     store.live?.nodes.map(({ name, status }) => [name, status]),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pickle
+from collections.abc import Hashable, Mapping
 
 import cloudpickle
 import pytest
@@ -19,6 +20,7 @@ from handoff_lab._errors import (
 )
 from handoff_lab.graph import DAG, Argument, Function, collocated
 from handoff_lab.graph.closest import closest
+from handoff_lab.graph.resolution import Resolution
 
 
 def one(*_: object) -> int:
@@ -93,6 +95,20 @@ class TestHandoff:
     def test_an_inline_function_has_no_node_and_no_init(self, options: dict[str, object]) -> None:
         with pytest.raises(InvalidFunctionError):
             f("a", type="inline", **options)
+
+
+def test_a_change_while_another_thread_reads_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = DAG().add(f("a"))
+
+    class Slow(Resolution):
+        def __init__(self, added: Mapping[Hashable, Function]) -> None:
+            super().__init__(added)
+            if "b" not in added:
+                made.add(f("b"))
+
+    monkeypatch.setattr("handoff_lab.graph.dag.Resolution", Slow)
+    assert list(made) == ["a"]
+    assert list(made) == ["a", "b"]
 
 
 def test_the_branching_example() -> None:

@@ -151,6 +151,14 @@ class TestRun:
         assert notebook.value("sorted(id for id, n in second.attempts.items() if n)") == "['agg', 'pre_b']"
         assert "nothing is stale" in notebook.refused("%handoff run --stale")
 
+    def test_stale_says_that_a_stopped_cluster_has_no_results(self, notebook):
+        notebook.ok(SCALED, "A")
+        notebook.ok("%handoff run --set numbers=[1,2] --wait")
+        notebook.ok("%handoff stop")
+        notebook.ok(SCALED.replace("factor=2", "factor=5"), "A")
+        assert "cluster that is stopped" in notebook.refused("%handoff run --stale")
+        assert "no cluster" in notebook.ok("%handoff status").text
+
     def test_stale_goes_on_with_the_inputs_of_the_last_run(self, notebook):
         notebook.ok(SCALED, "A")
         notebook.ok("%handoff run --set numbers=[1,2] --wait")

@@ -203,7 +203,10 @@ def test_closing_leaves_no_widget_behind(cluster: hl.Cluster) -> None:
     from ipywidgets.widgets.widget import _instances
 
     before = set(_instances)
-    ClusterWidget(cluster).close()
+    widget = ClusterWidget(cluster)
+    widget.close()
+    cluster.add_node({"cpu": 1}, "gamma")
+    widget.refresh()  # as a verb that ends later does
     assert set(_instances) == before
 
 

@@ -21,6 +21,11 @@ class Watched(ipywidgets.HTML):
     def __init__(self, run: hl.Run) -> None:
         super().__init__()
         self.runs = [run]
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        super().close()
 
     def watch(self, run: hl.Run) -> None:
         self.runs.append(run)
@@ -185,6 +190,15 @@ def test_a_front_end_that_is_not_built_stops_no_run(
     assert form.submit().wait(20).status == "done"
     assert "run make frontend" in form._watched.children[0].value
     form.close()
+
+
+def test_closing_the_form_closes_the_live_view_too(dag: hl.DAG, cluster: hl.Cluster) -> None:
+    form = RunForm(dag, cluster)
+    form.values = {"count": 1, "scale": 1.0, "name": "a", "extra": 1}
+    form.submit().wait(30)
+    (shown,) = form._watched.children
+    form.close()
+    assert shown.closed
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,39 @@ def test_requests_are_answered_also_beside_the_comm(offered: Panel, browser: Bro
     del run
 
 
+def test_a_request_before_anything_is_shown_is_answered(offered: Panel, browser: Browser) -> None:
+    offered.show()
+    browser.says(type="request", id=5, request={"do": "details", "function": 0})
+    assert browser.heard == [{"type": "reply", "id": 5, "error": "nothing is shown yet"}]
+
+
+def test_a_rerun_that_fails_leaves_the_chosen_run_in_view(
+    offered: Panel, browser: Browser, cluster: hl.Cluster
+) -> None:
+    older, newer = cluster.execute(Notebook().dag), cluster.execute(Notebook().dag)
+    offered.show(cluster)
+    browser.says(type="hello")
+    browser.says(type="follow", run=older.id)
+    browser.waits(lambda: (browser.latest.get("state") or {}).get("run", {}).get("id") == older.id)
+    browser.says(type="request", id=5, request={"do": "rerun", "what": "function", "function": 99})
+    assert "no function number 99" in browser.heard[-1]["error"]
+    cluster.add_node({"cpu": 1}, name="gamma")
+    browser.waits(lambda: len(browser.overview["nodes"]) == 3)
+    assert browser.overview["following"] == older.id
+    browser.says(type="request", id=6, request={"do": "rerun", "what": "function", "function": 0})
+    browser.waits(lambda: browser.overview["following"] not in (older.id, newer.id))
+
+
+def test_a_panel_without_a_comm_hurts_nobody(cluster: hl.Cluster) -> None:
+    def none() -> Browser:
+        raise RuntimeError("no kernel")
+
+    offered = Panel(none)
+    offered.show(cluster)
+    assert offered.key == ""
+    offered.close()
+
+
 def test_only_what_changed_is_told(offered: Panel, browser: Browser, cluster: hl.Cluster) -> None:
     offered.show(cluster, Notebook())
     browser.says(type="hello")

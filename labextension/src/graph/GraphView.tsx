@@ -1,6 +1,6 @@
 // The graph: drawn from the kernel's coordinates, or by levels where there are too many functions to draw.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 import { useStore } from "../hooks";
 import type { Layout } from "../protocol";
@@ -41,8 +41,9 @@ function Drawing({ store, layout }: { store: Store; layout: Layout }) {
   const map = useRef<HTMLCanvasElement>(null);
   const frame = useRef<HTMLDivElement>(null);
   const viewport = useRef<Viewport | null>(null);
-  useEffect(() => {
-    const scene = new Scene(store, layout, getComputedStyle(room.current!).fontFamily);
+  // Before the page is painted: after a fold no frame is empty.
+  useLayoutEffect(() => {
+    const scene = new Scene(store, layout, fontOf(room.current!));
     room.current!.replaceChildren(scene.picture);
     const view = new Viewport(store, room.current!, scene.picture, layout);
     viewport.current = view;
@@ -69,6 +70,11 @@ function Drawing({ store, layout }: { store: Store; layout: Layout }) {
       <Toolbar viewport={viewport} />
     </>
   );
+}
+
+/** An element that is not in the page yet has no style. */
+function fontOf(room: HTMLElement): string {
+  return getComputedStyle(room).fontFamily || getComputedStyle(document.body).fontFamily;
 }
 
 /** What pointer and keys do; returns what ends it. */

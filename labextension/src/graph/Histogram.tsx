@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { count, plural } from "../format";
-import { useStore } from "../hooks";
+import { useStore, useStoreValue } from "../hooks";
 import type { StatusLetter } from "../protocol";
 import { PROGRESS, STATUS, countsText, mostUrgent, statusWord } from "../status";
 import type { Store } from "../store";
@@ -13,9 +13,11 @@ const MOST_BARS = 120;
 const LEAST_PERCENT = 1.2;
 
 export function Histogram({ store }: { store: Store }) {
-  useStore(store, "functions", "view");
-  const [focused, setFocused] = useState(0);
+  useStore(store, "functions");
+  const chosen = useStoreValue(store, () => store.ui.members?.title, "view");
   const bars = countLevels(store.levels, (at) => store.status(at), MOST_BARS);
+  const [wished, setFocused] = useState(0);
+  const focused = Math.min(wished, bars.length - 1);
   const tallest = Math.max(...bars.map(({ total }) => total), 1);
   const choose = (bar: Bar) => {
     const functions = membersOf(bar, store.levels);
@@ -42,7 +44,7 @@ export function Histogram({ store }: { store: Store }) {
             key={bar.first}
             bar={bar}
             tallest={tallest}
-            chosen={store.ui.members?.title === barTitle(bar)}
+            chosen={chosen === barTitle(bar)}
             tabIndex={at === focused ? 0 : -1}
             choose={() => (setFocused(at), choose(bar))}
           />

@@ -5,7 +5,7 @@
 import type { Shape } from "../protocol";
 import { STATUS, statusWord } from "../status";
 import type { Store } from "../store";
-import { element, put, write } from "./svg";
+import { element, paint, put, write } from "./svg";
 import { firstFitting, fitted } from "./text";
 import { isQuiet, labelOf, notesOf } from "./words";
 
@@ -71,7 +71,7 @@ export class FunctionCard implements ShapeView {
     put(root, "data-status", statusWord(status));
     put(root, "data-node", node?.name ?? "");
     put(root, "aria-label", labelOf(store, at));
-    put(root, "style", node ? `--hl-node:${node.colour};--hl-node-ink:${node.ink}` : "");
+    paint(root, node);
     root.classList.toggle("hl-quiet", isQuiet(store, at));
     root.classList.toggle("hl-unplaced", node === null);
     put(this.icon, "d", STATUS[status].icon);

@@ -4,7 +4,7 @@ import type { Shape } from "../protocol";
 import { PROGRESS, STATUS, mostUrgent, statusWord, type Counts } from "../status";
 import type { Store } from "../store";
 import { frame, type ShapeView } from "./card";
-import { element, put } from "./svg";
+import { element, paint, put } from "./svg";
 import { fitted } from "./text";
 import { countMembers, foldLabel, sharedNode } from "./words";
 
@@ -58,7 +58,7 @@ export class FoldCard implements ShapeView {
     put(root, "data-status", statusWord(status));
     put(root, "data-node", node?.name ?? "");
     put(root, "aria-label", foldLabel(shape, counts));
-    put(root, "style", node ? `--hl-node:${node.colour};--hl-node-ink:${node.ink}` : "");
+    paint(root, node);
     put(this.icon, "d", STATUS[status].icon);
     const shown = JSON.stringify(counts);
     if (shown !== this.shown) {

@@ -29,6 +29,10 @@ export function listenToGestures(room: HTMLElement, viewport: Viewport): Gesture
     if (!before) {
       return;
     }
+    if (event.buttons === 0) {
+      up(event); // it was let go elsewhere
+      return;
+    }
     const [dx, dy] = [event.clientX - before.x, event.clientY - before.y];
     if (!dragged && Math.hypot(dx, dy) < SLOP) {
       return;

@@ -115,10 +115,17 @@ export class Keyboard {
     } else if (members || highlightedNode >= 0 || statusFilter) {
       this.store.update({ members: null, highlightedNode: -1, statusFilter: null });
     } else {
-      this.scene.root(this.focused)?.blur();
+      leaveApp(this.scene.picture);
     }
     return true;
   }
+}
+
+/** Back to what the app is in, such as the notebook's cell, whose keys work then. */
+function leaveApp(within: Element): void {
+  const around = within.closest(".hl-app")?.parentElement?.closest<HTMLElement>("[tabindex]");
+  (document.activeElement as HTMLElement | null)?.blur();
+  around?.focus({ preventScroll: true });
 }
 
 /** A function's details; of a fold, the table of its members. */

@@ -1,11 +1,12 @@
 // The whole graph, small: what is where, what failed, and which part is in sight. Drag to move there.
 
-import type { Store } from "../store";
-import { countMembers, sharedNode } from "./words";
 import { mostUrgent } from "../status";
+import type { Store } from "../store";
+import { onTheme } from "../theme";
 import { sight } from "./camera";
 import type { Scene } from "./scene";
 import type { Viewport } from "./viewport";
+import { countMembers, sharedNode } from "./words";
 
 const MOST_WIDTH = 168;
 const MOST_HEIGHT = 112;
@@ -15,7 +16,7 @@ const REDRAW_MS = 250;
 export class Minimap {
   private readonly scaleX: number;
   private readonly scaleY: number;
-  private readonly end: () => void;
+  private readonly ends: (() => void)[];
   private readonly listening = new AbortController();
   private due: ReturnType<typeof setTimeout> | undefined;
 
@@ -36,14 +37,14 @@ export class Minimap {
     canvas.style.width = `${width * this.scaleX}px`;
     canvas.style.height = `${height * this.scaleY}px`;
     canvas.getContext("2d")?.scale(this.scaleX * sharpness, this.scaleY * sharpness);
-    this.end = store.subscribe(["functions", "nodes"], () => this.redrawSoon());
+    this.ends = [store.subscribe(["functions", "nodes"], () => this.redrawSoon()), onTheme(() => this.redrawSoon())];
     this.listen();
     this.redraw();
     this.move();
   }
 
   dispose(): void {
-    this.end();
+    this.ends.forEach((end) => end());
     this.listening.abort();
     clearTimeout(this.due);
   }

@@ -1,5 +1,7 @@
 // Small help for making SVG by hand.
 
+import type { NodeState } from "../protocol";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export function element<Tag extends keyof SVGElementTagNameMap>(
@@ -25,5 +27,17 @@ export function put(target: Element, name: string, value: string): void {
 export function write(target: Element, text: string): void {
   if (target.textContent !== text) {
     target.textContent = text;
+  }
+}
+
+/** In the node's colours; style.setProperty lets nothing but a value in. */
+export function paint(target: SVGElement, node: NodeState | null): void {
+  for (const [name, value] of [
+    ["--hl-node", node?.colour ?? ""],
+    ["--hl-node-ink", node?.ink ?? ""],
+  ] as const) {
+    if (target.style.getPropertyValue(name) !== value) {
+      target.style.setProperty(name, value);
+    }
   }
 }

@@ -18,7 +18,8 @@ export class Viewport {
   view: Size = NO_ROOM;
   /** Told after each move. */
   onMove: () => void = () => undefined;
-  private fitted = true;
+  /** What the camera keeps to while the room changes; null: the user chose it. */
+  private keeps: typeof fit | null;
   private frame = 0;
   private calm: ReturnType<typeof setTimeout> | undefined;
   private readonly observer = new ResizeObserver(() => this.resize());
@@ -29,11 +30,10 @@ export class Viewport {
     private readonly picture: SVGSVGElement,
     private readonly graph: Size,
   ) {
-    this.camera = { x: 0, y: 0, scale: 1 };
     this.view = { width: room.clientWidth || 1, height: room.clientHeight || 1 };
     const remembered = store.memory.get("camera") as Remembered | undefined;
-    this.fitted = remembered?.key !== store.structure?.key;
-    this.camera = this.fitted ? first(graph, this.view) : remembered!.camera;
+    this.keeps = remembered?.key === store.structure?.key ? null : first;
+    this.camera = this.keeps?.(graph, this.view) ?? remembered!.camera;
     this.draw();
     this.observer.observe(room);
   }
@@ -46,7 +46,7 @@ export class Viewport {
 
   fit(): void {
     this.store.memory.delete("camera");
-    this.fitted = true;
+    this.keeps = fit;
     this.glide(fit(this.graph, this.view));
   }
 
@@ -95,7 +95,7 @@ export class Viewport {
 
   private remember(camera: Camera): void {
     this.camera = camera;
-    this.fitted = false;
+    this.keeps = null;
     this.store.memory.set("camera", { key: this.store.structure?.key ?? "", camera } satisfies Remembered);
   }
 
@@ -105,9 +105,7 @@ export class Viewport {
       return;
     }
     this.view = view;
-    if (this.fitted) {
-      this.camera = first(this.graph, view);
-    }
+    this.camera = this.keeps?.(this.graph, view) ?? this.camera;
     this.room.classList.remove("hl-gliding");
     this.drawSoon();
   }

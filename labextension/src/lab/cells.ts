@@ -1,16 +1,19 @@
 // Goes to the cell that defines a function.
 
 import type { JupyterFrontEnd } from "@jupyterlab/application";
-import type { ICodeCellModel } from "@jupyterlab/cells";
+import type { Cell, ICodeCellModel } from "@jupyterlab/cells";
 import type { NotebookPanel } from "@jupyterlab/notebook";
 
 import type { CellPlace } from "../protocol";
 
 const FLASH_MS = 1600;
 
-/** Whether there is such a cell. */
-export function hasCell(notebook: NotebookPanel | null, place: CellPlace | null): boolean {
-  return notebook !== null && place !== null && indexOf(notebook, place) >= 0;
+/** Tells whether there is such a cell; made once for many places, as notebooks have many cells. */
+export function cellFinder(notebook: NotebookPanel | null): (place: CellPlace) => boolean {
+  const cells = notebook?.content.widgets ?? [];
+  const ids = new Set(cells.map((cell) => cell.model.id));
+  const numbers = new Set(cells.map(numberOf));
+  return ({ id, label }) => (id === null ? numbers.has(numberIn(label)) : ids.has(id));
 }
 
 export async function goToCell(app: JupyterFrontEnd, notebook: NotebookPanel, place: CellPlace): Promise<void> {
@@ -28,11 +31,16 @@ export async function goToCell(app: JupyterFrontEnd, notebook: NotebookPanel, pl
 }
 
 /** By the cell's id; where the kernel was told none, by its number. */
-function indexOf(notebook: NotebookPanel, place: CellPlace): number {
-  const cells = notebook.content.widgets;
-  if (place.id !== null) {
-    return cells.findIndex((cell) => cell.model.id === place.id);
-  }
-  const number = Number(/^In \[(\d+)\]$/.exec(place.label)?.[1]);
-  return cells.findIndex((cell) => (cell.model as Partial<ICodeCellModel>).executionCount === number);
+function indexOf(notebook: NotebookPanel, { id, label }: CellPlace): number {
+  const isIt = id === null ? (cell: Cell) => numberOf(cell) === numberIn(label) : (cell: Cell) => cell.model.id === id;
+  return notebook.content.widgets.findIndex(isIt);
+}
+
+/** NaN where it has none, which no place has. */
+function numberOf(cell: Cell): number {
+  return (cell.model as Partial<ICodeCellModel>).executionCount ?? NaN;
+}
+
+function numberIn(label: string): number {
+  return Number(/^In \[(\d+)\]$/.exec(label)?.[1] ?? -1);
 }

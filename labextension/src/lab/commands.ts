@@ -4,12 +4,13 @@ import type { ILabShell, JupyterFrontEnd } from "@jupyterlab/application";
 import { WidgetTracker, type ICommandPalette } from "@jupyterlab/apputils";
 
 import type { CellPlace, Request } from "../protocol";
-import type { Store } from "../store";
 import { cannot } from "../views/asking";
+import { nextFailure } from "../views/Search";
 import { goToCell } from "./cells";
 import { Dashboard } from "./dashboard";
 import type { IFollower } from "./follower";
 import { handoffIcon } from "./icons";
+import type { KernelPanel } from "./kernel_panel";
 import type { Sidebar } from "./sidebar";
 
 export const COMMANDS = {
@@ -40,7 +41,32 @@ export function addPanelCommands(app: JupyterFrontEnd, follower: IFollower, side
       execute: () => follower.panel?.store.ask(request),
     });
   }
-  follower.changed.connect(() => commands.notifyCommandChanged());
+  notify(app, follower, [COMMANDS.cancel, COMMANDS.rerunFailed, COMMANDS.runStale]);
+}
+
+/** Tell when `ids` came to be enabled or disabled: menus and buttons are drawn again at each word of it. */
+function notify({ commands }: JupyterFrontEnd, follower: IFollower, ids: readonly string[]): void {
+  const before = new Map<string, boolean>();
+  let panel: KernelPanel | null = null;
+  let end = (): void => undefined;
+  const look = () => {
+    for (const id of ids.filter((id) => before.get(id) !== commands.isEnabled(id))) {
+      before.set(id, commands.isEnabled(id));
+      commands.notifyCommandChanged(id);
+    }
+  };
+  follower.changed.connect(() => {
+    if (panel !== follower.panel) {
+      end();
+      panel = follower.panel;
+      end = panel?.store.subscribe(["functions", "run", "connection"], look) ?? end;
+    }
+    look();
+  });
+}
+
+function nextFailureOf({ panel }: IFollower): number {
+  return panel ? nextFailure(panel.store) : -1;
 }
 
 export function addDashboardCommands(
@@ -66,16 +92,16 @@ export function addDashboardCommands(
   });
   commands.addCommand(COMMANDS.nextFailure, {
     label: "Next Failure",
-    isEnabled: () => nextFailure(follower.panel?.store ?? null) >= 0,
+    isEnabled: () => nextFailureOf(follower) >= 0,
     execute: async () => {
-      const store = follower.panel?.store ?? null;
-      const next = nextFailure(store);
+      const next = nextFailureOf(follower);
       await commands.execute(COMMANDS.dashboard);
-      if (store && next >= 0) {
-        store.open(next);
+      if (next >= 0) {
+        follower.panel?.store.open(next);
       }
     },
   });
+  notify(app, follower, [COMMANDS.nextFailure]);
   return tracker;
 }
 
@@ -89,14 +115,4 @@ export function addToPalette(palette: ICommandPalette | null, commands: readonly
   for (const command of commands) {
     palette?.addItem({ command, category: "Handoff" });
   }
-}
-
-/** The failure after the selected function, around the end; -1: there is none. */
-function nextFailure(store: Store | null): number {
-  if (!store?.live || store.live.counts.f === 0) {
-    return -1;
-  }
-  const { status } = store.live;
-  const after = status.indexOf("f", store.ui.selected + 1);
-  return after >= 0 ? after : status.indexOf("f");
 }

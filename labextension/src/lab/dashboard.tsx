@@ -1,5 +1,6 @@
 // The main area's dashboard: the widget's own app, of the run that the panel follows.
 
+import type { Message } from "@lumino/messaging";
 import type { JSX } from "preact";
 
 import type { CellPlace } from "../protocol";
@@ -30,6 +31,12 @@ export class Dashboard extends PreactWidget {
   override dispose(): void {
     this.follower.changed.disconnect(this.onChanged, this);
     super.dispose();
+  }
+
+  /** Closed is gone: else it would come back after a reload. */
+  protected override onCloseRequest(message: Message): void {
+    super.onCloseRequest(message);
+    this.dispose();
   }
 
   /** The app renders its store's news itself. */

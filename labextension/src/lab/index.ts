@@ -14,7 +14,7 @@ import { Signal } from "@lumino/signaling";
 
 import "../../style/index.css";
 import "../../style/lab.css";
-import { hasCell } from "./cells";
+import { cellFinder } from "./cells";
 import { addDashboardCommands, addPanelCommands, addToPalette, COMMANDS, goToPlace } from "./commands";
 import { Follower, IFollower } from "./follower";
 import { showSavedViews } from "./saved_view";
@@ -44,7 +44,7 @@ const panel: JupyterFrontEndPlugin<void> = {
     restorer: ILayoutRestorer | null,
   ) => {
     const sidebar = new Sidebar(follower, {
-      canGoTo: (place) => hasCell(follower.notebook, place),
+      cells: () => cellFinder(follower.notebook),
       goTo: (place) => goToPlace(app, follower, place),
       openRun: (run) => {
         follower.panel?.follow(run);

@@ -6,16 +6,12 @@ import type { IDisposable } from "@lumino/disposable";
 import { Signal } from "@lumino/signaling";
 
 import { openKernel, sendOverKernel } from "../kernel_link";
-import type { Answers, Overview, PanelMessage, PanelNews, ReplyMessage, Request, State, Structure } from "../protocol";
+import type { Answers, Overview, PanelMessage, PanelNews, Request, State, Structure } from "../protocol";
+import { Replies } from "../replies";
 import type { News, Source } from "../source";
 import { Store } from "../store";
 
 const TARGET = "handoff_lab.panel";
-
-interface Pending {
-  resolve(value: unknown): void;
-  reject(error: Error): void;
-}
 
 export class KernelPanel implements Source, IDisposable {
   /** null: the kernel has not said anything. */
@@ -28,9 +24,7 @@ export class KernelPanel implements Source, IDisposable {
   private comm: Kernel.IComm | null = null;
   private readonly latest: { structure: Structure | null; state: State | null } = { structure: null, state: null };
   private readonly listeners = new Set<(news: News) => void>();
-  private readonly pending = new Map<number, Pending>();
-  // Every page that shows the kernel hears every reply.
-  private lastRequest = Math.floor(Math.random() * 2 ** 48);
+  private readonly replies = new Replies();
 
   constructor(readonly kernel: Kernel.IKernelConnection) {
     this.store = new Store(this);
@@ -77,13 +71,8 @@ export class KernelPanel implements Source, IDisposable {
     if (!this.comm) {
       return Promise.reject(new Error("the kernel is gone; what is shown is how it was"));
     }
-    const message = { type: "request", id: ++this.lastRequest, request } as const;
-    return new Promise((resolve, reject) => {
-      this.pending.set(message.id, { resolve: (value) => resolve(value as Answers[R["do"]]), reject });
-      this.send(message).catch((error: Error) => {
-        this.pending.delete(message.id);
-        reject(error);
-      });
+    return this.replies.await(request, (message) => {
+      this.send(message).catch((error: Error) => this.replies.fail(message.id, error.message));
     });
   }
 
@@ -114,7 +103,11 @@ export class KernelPanel implements Source, IDisposable {
   private readonly adopt = (comm: Kernel.IComm): void => {
     this.comm = comm;
     comm.onMsg = (message) => this.hear(message);
-    comm.onClose = () => this.forget("handoff_lab was unloaded");
+    comm.onClose = () => {
+      if (this.comm === comm) {
+        this.forget("handoff_lab was unloaded");
+      }
+    };
     this.greet();
     this.tell({ type: "connection" });
   };
@@ -139,7 +132,7 @@ export class KernelPanel implements Source, IDisposable {
     if (news.type === "overview") {
       this.take(news);
     } else if (news.type === "reply") {
-      this.settle(news);
+      this.replies.settle(news);
     } else {
       if (news.type === "structure") {
         this.latest.structure = news.structure;
@@ -157,16 +150,6 @@ export class KernelPanel implements Source, IDisposable {
       this.overview = { ...this.overview, ...news.overview };
     } // else the hello has not come to the kernel yet
     this.changed.emit();
-  }
-
-  private settle(reply: ReplyMessage): void {
-    const pending = this.pending.get(reply.id);
-    this.pending.delete(reply.id);
-    if (reply.error === undefined) {
-      pending?.resolve(reply.value);
-    } else {
-      pending?.reject(new Error(reply.error));
-    }
   }
 
   private tell(news: News): void {
@@ -196,8 +179,7 @@ export class KernelPanel implements Source, IDisposable {
   private forget(why: string): void {
     this.comm = null;
     this.overview = null;
-    this.pending.forEach(({ reject }) => reject(new Error(why)));
-    this.pending.clear();
+    this.replies.giveUp(why);
     this.tell({ type: "connection" });
   }
 }

@@ -3,7 +3,8 @@
 import type { JSX } from "preact";
 
 import type { CellPlace, FunctionRow, NodeState, Overview, RunRow } from "../protocol";
-import { plural } from "../views/format";
+import { RUN_LETTERS, statusWord } from "../status";
+import { count, plural } from "../views/format";
 import { Gauge } from "../views/Gauge";
 import { NodeBadge, StatusIcon } from "../views/parts";
 import type { IFollower } from "./follower";
@@ -11,8 +12,8 @@ import { handoffIcon } from "./icons";
 import { PreactWidget } from "./preact_widget";
 
 export interface SidebarActions {
-  /** Whether `place` can be gone to. */
-  canGoTo(place: CellPlace | null): boolean;
+  /** Tells whether a place can be gone to, as the notebook is now. */
+  cells(): (place: CellPlace) => boolean;
   goTo(place: CellPlace): void;
   openRun(run: string): void;
 }
@@ -57,43 +58,50 @@ interface PartProps {
 }
 
 function Overviews({ overview, actions }: PartProps): JSX.Element {
+  const isThere = actions.cells();
+  const nodes = new Map(overview.nodes.map((node) => [node.name, node]));
   return (
     <>
       <Section
         part="nodes"
         title="Nodes"
-        count={overview.nodes.length}
+        size={overview.nodes.length}
         empty="No cluster was started yet: %handoff start"
       >
         {overview.nodes.map((node) => (
           <Node key={node.name} node={node} />
         ))}
       </Section>
-      <Section part="runs" title="Runs" count={overview.runs.length} empty="Nothing was run yet: %handoff run">
+      <Section part="runs" title="Runs" size={overview.runs.length} empty="Nothing was run yet: %handoff run">
         <ul>
           {overview.runs.map((run) => (
             <Run
-            key={run.id}
-            run={run}
-            followed={run.id === overview.following}
-            onOpen={() => actions.openRun(run.id)}
-          />
+              key={run.id}
+              run={run}
+              followed={run.id === overview.following}
+              onOpen={() => actions.openRun(run.id)}
+            />
           ))}
         </ul>
       </Section>
       <Section
         part="functions"
         title="Functions"
-        count={overview.functions.length + overview.more}
+        size={overview.functions.length + overview.more}
         note={staleNote(overview.functions)}
         empty="No functions are defined yet: begin a cell with %%handoff"
       >
         <ul>
           {overview.functions.map((row) => (
-            <FunctionItem key={row.id} row={row} overview={overview} actions={actions} />
+            <FunctionItem
+              key={row.id}
+              row={row}
+              node={nodes.get(row.node ?? "")}
+              onGoto={row.place && isThere(row.place) ? actions.goTo : null}
+            />
           ))}
         </ul>
-        {overview.more > 0 && <p class="hl-sidebar-note">and {overview.more.toLocaleString("en")} more</p>}
+        {overview.more > 0 && <p class="hl-sidebar-note">and {count(overview.more)} more</p>}
       </Section>
     </>
   );
@@ -102,27 +110,27 @@ function Overviews({ overview, actions }: PartProps): JSX.Element {
 interface SectionProps {
   part: string;
   title: string;
-  count: number;
+  size: number;
   note?: string;
   empty: string;
   children: JSX.Element | JSX.Element[] | (JSX.Element | false)[];
 }
 
-function Section({ part, title, count, note, empty, children }: SectionProps): JSX.Element {
+function Section({ part, title, size, note, empty, children }: SectionProps): JSX.Element {
   return (
     <section data-part={`panel-${part}`} aria-label={title}>
       <h2>
-        {title} <span class="hl-count">{count.toLocaleString("en")}</span>
+        {title} <span class="hl-count">{count(size)}</span>
         {note && <span class="hl-note">{note}</span>}
       </h2>
-      {count > 0 ? children : <p class="hl-sidebar-note">{empty}</p>}
+      {size > 0 ? children : <p class="hl-sidebar-note">{empty}</p>}
     </section>
   );
 }
 
 function staleNote(rows: FunctionRow[]): string {
   const stale = rows.filter((row) => row.stale).length;
-  return stale > 0 ? `${stale.toLocaleString("en")} stale` : "";
+  return stale > 0 ? `${count(stale)} stale` : "";
 }
 
 function Node({ node }: { node: NodeState }): JSX.Element {
@@ -143,8 +151,6 @@ function Node({ node }: { node: NodeState }): JSX.Element {
   );
 }
 
-const RUN_LETTER = { running: "r", done: "d", failed: "f", cancelled: "x" } as const;
-
 function Run({ run, followed, onOpen }: { run: RunRow; followed: boolean; onOpen: () => void }): JSX.Element {
   const over = run.done + run.failed;
   const started = run.started === null ? "" : new Date(run.started * 1000).toLocaleTimeString();
@@ -159,7 +165,7 @@ function Run({ run, followed, onOpen }: { run: RunRow; followed: boolean; onOpen
         title={`${run.id}${started && `, started ${started}`}\nClick: show it in the dashboard`}
         onClick={onOpen}
       >
-        <StatusIcon status={RUN_LETTER[run.status]} />
+        <StatusIcon status={RUN_LETTERS[run.status]} />
         <span class="hl-row-name">{run.dag}</span>
         <span class="hl-row-id">{run.id}</span>
         <span class="hl-row-number" aria-label={`${run.status}, ${over} of ${plural(run.total, "function")}`}>
@@ -177,14 +183,19 @@ function Run({ run, followed, onOpen }: { run: RunRow; followed: boolean; onOpen
 }
 
 function share(letter: "d" | "f" | "r", run: RunRow): string {
-  const count = { d: run.done, f: run.failed, r: run.running }[letter];
-  return `${(100 * count) / Math.max(run.total, 1)}%`;
+  const functions = { d: run.done, f: run.failed, r: run.running }[letter];
+  return `${(100 * functions) / Math.max(run.total, 1)}%`;
 }
 
-function FunctionItem({ row, overview, actions }: { row: FunctionRow } & PartProps): JSX.Element {
+interface FunctionProps {
+  row: FunctionRow;
+  node: NodeState | undefined;
+  /** null: its cell is not in this notebook. */
+  onGoto: ((place: CellPlace) => void) | null;
+}
+
+function FunctionItem({ row, node, onGoto }: FunctionProps): JSX.Element {
   const { place } = row;
-  const node = overview.nodes.find((other) => other.name === row.node);
-  const reachable = actions.canGoTo(place);
   return (
     <li>
       <button
@@ -192,12 +203,13 @@ function FunctionItem({ row, overview, actions }: { row: FunctionRow } & PartPro
         class="hl-row"
         data-function={row.id}
         data-stale={row.stale ? "true" : undefined}
-        aria-disabled={reachable ? undefined : "true"}
-        title={reachable ? `Go to its cell` : `Defined ${place ? `in ${place.label}` : "outside of this notebook"}`}
-        onClick={() => reachable && place && actions.goTo(place)}
+        aria-disabled={onGoto ? undefined : "true"}
+        title={onGoto ? "Go to its cell" : `Defined ${place ? `in ${place.label}` : "outside of this notebook"}`}
+        onClick={() => place && onGoto?.(place)}
       >
         <StatusIcon status={row.status ?? "w"} />
         <span class="hl-row-name">{row.id}</span>
+        <span class="hl-hidden">{statusWord(row.status ?? "w")}</span>
         {row.stale && <span class="hl-stale">stale</span>}
         {node && <NodeBadge node={node} />}
         {row.node && <span class="hl-hidden">on {row.node}</span>}

@@ -2,12 +2,10 @@
 
 import type { JSX } from "preact";
 
-import { STATUS } from "../status";
+import { RUN_LETTERS, STATUS } from "../status";
 import { plural } from "../views/format";
 import type { IFollower } from "./follower";
 import { PreactWidget } from "./preact_widget";
-
-const SIGNS = { running: STATUS.r.sign, done: STATUS.d.sign, failed: STATUS.f.sign, cancelled: STATUS.x.sign };
 
 export class StatusItem extends PreactWidget {
   constructor(
@@ -32,7 +30,7 @@ export class StatusItem extends PreactWidget {
     const run = overview.runs.find(({ status }) => status === "running") ?? overview.runs[0];
     const nodes = plural(overview.nodes.length, "node");
     const count = run?.status === "running" ? run.running : run?.done;
-    const text = run ? `${SIGNS[run.status]} ${count}/${run.total}` : "Handoff";
+    const text = run ? `${STATUS[RUN_LETTERS[run.status]].sign} ${count}/${run.total}` : "Handoff";
     const story = run
       ? `Handoff: run ${run.id} of ${run.dag} is ${run.status}: ` +
         `${run.running} running, ${run.done} done, ${run.failed} failed of ${plural(run.total, "function")}; ${nodes}`

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { GraphView } from "../graph/GraphView";
-import { useStore } from "../hooks";
+import { useStoreValue, useUniqueName } from "../hooks";
 import type { Layout } from "../protocol";
 import type { Store } from "../store";
 import { DetailsView } from "./DetailsView";
@@ -25,7 +25,9 @@ interface Props {
 }
 
 export function App({ store, onGoto }: Props): JSX.Element {
-  useStore(store, "structure", "run", "view");
+  const status = useStoreValue(store, () => store.live?.run?.status ?? "none", "run");
+  const name = useStoreValue(store, () => store.structure?.name || "DAG", "structure");
+  const selected = useStoreValue(store, () => store.ui.selected, "view");
   const root = useRef<HTMLDivElement>(null);
   const [keys, setKeys] = useState(false);
   const details = useDetailsFocus(store, root);
@@ -50,12 +52,12 @@ export function App({ store, onGoto }: Props): JSX.Element {
       class="hl-app hl-theme"
       ref={root}
       role="region"
-      aria-label={`Handoff: ${store.structure?.name || "DAG"}`}
-      data-run-status={store.live?.run?.status ?? "none"}
+      aria-label={`Handoff: ${name}`}
+      data-run-status={status}
       onKeyDown={keyDown}
     >
       <Header store={store} onKeys={() => setKeys(!keys)} />
-      <div class="hl-body" data-details={store.ui.selected >= 0 ? "true" : undefined}>
+      <div class="hl-body" data-details={selected >= 0 ? "true" : undefined}>
         <div class="hl-stack">
           <div class="hl-parts">
             <Main store={store} />
@@ -67,8 +69,8 @@ export function App({ store, onGoto }: Props): JSX.Element {
             </Section>
           </div>
         </div>
-        {store.ui.selected >= 0 && (
-          <DetailsView store={store} focus={details.focus} onClose={details.close} onGoto={onGoto} />
+        {selected >= 0 && (
+          <DetailsView store={store} at={selected} focus={details.focus} onClose={details.close} onGoto={onGoto} />
         )}
       </div>
       {keys && <KeysHelp onClose={() => setKeys(false)} />}
@@ -76,30 +78,26 @@ export function App({ store, onGoto }: Props): JSX.Element {
   );
 }
 
-/** Graph or table: equals, so that one place holds either. */
+/** Graph or table: equals, so that one place holds either. What a fold or a level stands for is shown as a table. */
 function Main({ store }: { store: Store }): JSX.Element {
-  const [tab, setTab] = useRemembered<Tab>(store, "tab", "graph");
-  const { members } = store.ui;
-  const before = useRef<Tab>(tab);
-  useEffect(() => {
-    if (members) {
-      before.current = tab;
-      setTab("table");
-    } else if (before.current === "graph") {
-      setTab("graph");
-    }
-  }, [members]);
+  const [wished, setWished] = useRemembered<Tab>(store, "tab", "graph");
+  const layout = useStoreValue(store, () => store.structure?.layout ?? null, "structure");
+  const members = useStoreValue(store, () => store.ui.members, "view");
+  const [forced, setForced] = useState<Tab | null>(members && "table");
+  useEffect(() => setForced(members && "table"), [members]);
+  const panel = useUniqueName();
+  const tab = forced ?? wished;
   const pick = (tab: Tab) => {
-    before.current = tab;
-    setTab(tab);
+    setForced(null);
+    setWished(tab);
   };
   return (
     <div class="hl-main">
       <div class="hl-main-head">
-        <Tabs tab={tab} onTab={pick} />
+        <Tabs tab={tab} panel={panel} onTab={pick} />
         <Filters store={store} />
       </div>
-      <div class="hl-panel" style={{ "--hl-wish": `${wishedHeight(store.structure?.layout ?? null)}px` }}>
+      <div class="hl-panel" id={panel} role="tabpanel" style={{ "--hl-wish": `${wishedHeight(layout)}px` }}>
         {tab === "graph" ? (
           <GraphView store={store} />
         ) : (

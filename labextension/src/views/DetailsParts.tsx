@@ -1,12 +1,12 @@
 // The parts of a function's details.
 
-import DOMPurify from "dompurify";
 import type { ComponentChildren, JSX } from "preact";
-import { useMemo, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import type { Details } from "../protocol";
 import type { Store } from "../store";
 import { bytes, duration, moment } from "./format";
+import { Html } from "./Html";
 import { StatusText } from "./parts";
 
 interface PartProps {
@@ -25,15 +25,6 @@ function Part({ title, note, closed, children }: PartProps): JSX.Element {
       {children}
     </details>
   );
-}
-
-/** HTML that others wrote, without what could act. Styles would reach out of it: they go too. */
-function Html({ html, class: name }: { html: string; class: string }): JSX.Element {
-  const clean = useMemo(
-    () => DOMPurify.sanitize(html, { FORBID_TAGS: ["style", "form", "input", "button", "iframe", "link"] }),
-    [html],
-  );
-  return <div class={name} tabIndex={0} dangerouslySetInnerHTML={{ __html: clean }} />;
 }
 
 function Text({ children, label }: { children: string; label: string }): JSX.Element {

@@ -6,13 +6,16 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useStore } from "../hooks";
 import type { Details, StatusLetter } from "../protocol";
 import type { Store } from "../store";
-import { BUSY, cannot, useAsking } from "./asking";
+import { BUSY, cannot, SLOW_MS, useAsking } from "./asking";
 import { Attempts, Code, Inputs, Log, Options, Result, Traceback } from "./DetailsParts";
 import { duration } from "./format";
 import { ActionButton, NodeBadge, StatusText } from "./parts";
 
+const ASKING = "Asking the kernel…";
+
 interface Props {
   store: Store;
+  at: number;
   /** Above 0 and changed: take the focus. */
   focus: number;
   onClose: () => void;
@@ -20,11 +23,10 @@ interface Props {
   onGoto?: ((at: number) => void) | undefined;
 }
 
-export function DetailsView({ store, focus, onClose, onGoto }: Props): JSX.Element {
-  useStore(store, "structure", "functions", "view", "connection");
-  const at = store.ui.selected;
+export function DetailsView({ store, at, focus, onClose, onGoto }: Props): JSX.Element {
+  useStore(store, "structure", "functions", "run", "connection");
   const id = store.structure?.ids[at] ?? "";
-  const { details, slow, again } = useDetails(store, at);
+  const { details, missing, again } = useDetails(store, at);
   const heading = useRef<HTMLHeadingElement>(null);
   const body = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -46,11 +48,7 @@ export function DetailsView({ store, focus, onClose, onGoto }: Props): JSX.Eleme
         <Facts store={store} at={at} />
         <Verbs store={store} at={at} code={details?.code ?? null} />
         {failure && <p class="hl-failure">{failure}</p>}
-        {!details && (
-          <p class="hl-empty">
-            {!store.source.connected() ? "No kernel is there to tell more." : slow ? BUSY : "Asking the kernel…"}
-          </p>
-        )}
+        {!details && <p class="hl-empty">{missing}</p>}
         {details && (
           <>
             {details.doc && <p class="hl-doc">{details.doc}</p>}
@@ -70,29 +68,32 @@ export function DetailsView({ store, focus, onClose, onGoto }: Props): JSX.Eleme
 
 interface Shown {
   details: Details | null;
-  slow: boolean;
+  /** Why there are none. */
+  missing: string;
   /** Ask once more. */
   again: () => void;
 }
 
 function useDetails(store: Store, at: number): Shown {
   const [details, setDetails] = useState<Details | null>(null);
-  const [slow, setSlow] = useState(false);
+  const [missing, setMissing] = useState(ASKING);
   const [count, setCount] = useState(0);
   const { live, structure, source } = store;
-  const run = live?.run?.id;
-  const version = [structure?.key, run, at, store.status(at), live?.attempts[at], source.connected(), count].join();
+  const facts = [store.status(at), live?.attempts[at], live?.stale.has(at)];
+  const version = [structure?.key, live?.run?.id, at, ...facts, source.connected(), count].join();
   useEffect(() => {
-    if (at < 0 || !store.source.connected()) {
+    if (!source.connected()) {
+      setMissing("No kernel is there to tell more.");
       return;
     }
+    setMissing(ASKING);
     let over = false;
-    const timer = setTimeout(() => setSlow(true), 1500);
+    const timer = setTimeout(() => setMissing(BUSY), SLOW_MS);
     void store.ask({ do: "details", function: at }).then((answer) => {
       clearTimeout(timer);
       if (!over) {
-        setSlow(false);
-        setDetails(answer);
+        setMissing("The kernel could not tell more.");
+        setDetails((before) => answer ?? before);
       }
     });
     return () => {
@@ -100,7 +101,7 @@ function useDetails(store: Store, at: number): Shown {
       clearTimeout(timer);
     };
   }, [version]);
-  return { details: details?.function === at ? details : null, slow, again: () => setCount(count + 1) };
+  return { details: details?.function === at ? details : null, missing, again: () => setCount(count + 1) };
 }
 
 function Facts({ store, at }: { store: Store; at: number }): JSX.Element {

@@ -3,6 +3,7 @@
 import type { JSX } from "preact";
 
 import { useStore } from "../hooks";
+import { RUN_LETTERS } from "../status";
 import type { Store } from "../store";
 import { BUSY, cannot, useAsking } from "./asking";
 import { ExportMenu } from "./ExportMenu";
@@ -11,8 +12,6 @@ import { openNextFailure } from "./keys";
 import { ActionButton, Icon, StatusIcon } from "./parts";
 import { Counts, ProgressBar } from "./Progress";
 import { Search } from "./Search";
-
-const RUN_LETTERS = { running: "r", done: "d", failed: "f", cancelled: "x" } as const;
 
 export function Header({ store, onKeys }: { store: Store; onKeys: () => void }): JSX.Element {
   useStore(store, "structure", "run", "connection");

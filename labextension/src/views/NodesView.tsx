@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 
-import { useStore } from "../hooks";
+import { useStore, useStoreValue } from "../hooks";
 import type { NodeState, StatusLetter } from "../protocol";
 import type { Store } from "../store";
 import { moment, plural } from "./format";
@@ -10,14 +10,15 @@ import { Gauge } from "./Gauge";
 import { NodeBadge, StatusIcon } from "./parts";
 
 export function NodesView({ store }: { store: Store }): JSX.Element {
-  useStore(store, "nodes", "functions", "structure", "view");
+  useStore(store, "nodes", "functions", "structure");
+  const highlighted = useStoreValue(store, () => store.ui.highlightedNode, "view");
   const nodes = store.live?.nodes ?? [];
   const sums = sumUp(store);
   return (
     <div class="hl-nodes">
       {nodes.length === 0 && <p class="hl-empty">No node has a function yet.</p>}
       {nodes.map((node, at) => (
-        <Node key={node.name} store={store} node={node} at={at} sum={sums[at]!} />
+        <Node key={node.name} store={store} node={node} at={at} on={at === highlighted} sum={sums[at]!} />
       ))}
     </div>
   );
@@ -47,11 +48,12 @@ interface NodeProps {
   store: Store;
   node: NodeState;
   at: number;
+  /** Its functions stand out. */
+  on: boolean;
   sum: Sum;
 }
 
-function Node({ store, node, at, sum }: NodeProps): JSX.Element {
-  const on = store.ui.highlightedNode === at;
+function Node({ store, node, at, on, sum }: NodeProps): JSX.Element {
   return (
     <article
       class="hl-node"

@@ -6,6 +6,7 @@ import { useStore } from "../hooks";
 import type { StatusLetter } from "../protocol";
 import { countsText, PROGRESS, statusWord } from "../status";
 import type { Store } from "../store";
+import { count } from "./format";
 import { StatusIcon } from "./parts";
 
 const OVER: readonly StatusLetter[] = ["d", "c", "f", "x", "s"];
@@ -53,7 +54,7 @@ export function Counts({ store }: { store: Store }): JSX.Element {
             onClick={() => store.update({ statusFilter: statusFilter === letter ? null : letter })}
           >
             <StatusIcon status={letter} />
-            <b>{counts[letter].toLocaleString("en")}</b> {statusWord(letter)}
+            <b>{count(counts[letter])}</b> {statusWord(letter)}
           </button>
         ))}
     </div>

@@ -5,7 +5,7 @@
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { useStore } from "../hooks";
+import { useStore, useUniqueName } from "../hooks";
 import type { Store } from "../store";
 import { plural } from "./format";
 import { type Column, shownRows, type Sort, sortRows } from "./rows";
@@ -31,16 +31,15 @@ export function TableView({ store }: { store: Store }): JSX.Element {
   useStore(store, "structure", "view");
   const [sort, setSort] = useState<Sort | null>((store.memory.get("sort") as Sort | undefined) ?? null);
   const box = useRef<HTMLDivElement>(null);
-  const [name] = useState(uniqueName);
+  const name = useUniqueName();
   const [active, setActive] = useState(-1);
   const changes = useChanges(store);
-  const rows = useMemo(
-    () => sortRows(shownRows(store), store, sort),
-    [sort, changes, store.ui.search, store.ui.statusFilter, store.ui.members, store.ui.highlightedNode],
-  );
-  useEffect(() => box.current?.scrollTo(0, 0), [sort, store.ui.search, store.ui.statusFilter, store.ui.members]);
+  const { selected, search, statusFilter, members, highlightedNode } = store.ui;
+  const filters = [search, statusFilter, members, highlightedNode];
+  const rows = useMemo(() => sortRows(shownRows(store), store, sort), [sort, changes, ...filters]);
+  const told = useMemo(() => plural(rows.length, "function"), filters); // not as the run goes on: that is too much talk
+  useEffect(() => box.current?.scrollTo(0, 0), [sort, ...filters]);
   const view = useViewport(box);
-  const { selected } = store.ui;
   const current = active >= 0 ? active : selected;
 
   const show = (place: number) => {
@@ -114,7 +113,7 @@ export function TableView({ store }: { store: Store }): JSX.Element {
       </table>
       {rows.length === 0 && <p class="hl-empty">No function is like that.</p>}
       <span class="hl-hidden" role="status">
-        {plural(rows.length, "function")}
+        {told}
       </span>
     </div>
   );
@@ -138,11 +137,6 @@ function Head({ sort, onSort }: { sort: Sort | null; onSort: (column: Column) =>
       </tr>
     </thead>
   );
-}
-
-/** A page has many tables, each with its own copy of this module. */
-function uniqueName(): string {
-  return `hl-${Math.random().toString(36).slice(2)}`;
 }
 
 /** Counts changes of functions; of many functions at most twice a second, for sorting them takes time. */

@@ -15,7 +15,14 @@ const TABS: readonly [Tab, string][] = [
   ["table", "Table"],
 ];
 
-export function Tabs({ tab, onTab }: { tab: Tab; onTab: (tab: Tab) => void }): JSX.Element {
+interface TabsProps {
+  tab: Tab;
+  /** The id of what they switch. */
+  panel: string;
+  onTab: (tab: Tab) => void;
+}
+
+export function Tabs({ tab, panel, onTab }: TabsProps): JSX.Element {
   const keyDown = (event: KeyboardEvent & { currentTarget: HTMLElement }) => {
     if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
       event.preventDefault();
@@ -33,6 +40,7 @@ export function Tabs({ tab, onTab }: { tab: Tab; onTab: (tab: Tab) => void }): J
           role="tab"
           data-tab={name}
           aria-selected={tab === name}
+          aria-controls={panel}
           tabIndex={tab === name ? 0 : -1}
           onClick={() => onTab(name)}
         >

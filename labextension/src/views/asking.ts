@@ -5,7 +5,7 @@ import { useState } from "preact/hooks";
 import type { Request } from "../protocol";
 import type { Store } from "../store";
 
-const SLOW_MS = 1500;
+export const SLOW_MS = 1500;
 
 export const BUSY =
   "The kernel is busy with a cell. This will reach it when the cell ends; interrupt the kernel to cancel now.";
@@ -22,12 +22,16 @@ export function useAsking(store: Store): Asking {
   const [pending, setPending] = useState<Request | null>(null);
   const [slow, setSlow] = useState(false);
   const ask = async (request: Request): Promise<unknown> => {
+    if (pending?.do === request.do) {
+      return null; // pressed twice
+    }
+    store.update({ error: null });
     setPending(request);
     const timer = setTimeout(() => setSlow(true), SLOW_MS);
     const answer = await store.ask(request);
     clearTimeout(timer);
     setSlow(false);
-    setPending(null);
+    setPending((latest) => (latest === request ? null : latest));
     return answer;
   };
   return { pending, slow, ask };

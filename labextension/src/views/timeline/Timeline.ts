@@ -1,12 +1,14 @@
 // The timeline's canvas: follows the store, and what pointer and keys ask of it.
 
 import type { Store } from "../../store";
-import { type Colours, onTheme, readColours } from "./colours";
+import { onTheme } from "../../theme";
+import { type Colours, readColours } from "./colours";
 import { type Bar, type Lanes, lanesOf } from "./lanes";
 import { paint } from "./paint";
 import { AXIS, barAt, LANE, type Picture, timeAt, xOf } from "./picture";
-import { moved, type Span, zoomed } from "./scale";
+import type { Span } from "./scale";
 import { firstBar, neighbour } from "./steps";
+import { TimeWindow } from "./time_window";
 import { barText } from "./words";
 
 export interface Hooks {
@@ -21,14 +23,13 @@ const MANY = 5000;
 
 export class Timeline {
   private lanes: Lanes = { lanes: [], bars: [], end: 0 };
-  private span: Span | null;
+  private readonly window: TimeWindow;
   private colours: Colours;
   private hovered: Bar | null = null;
   private drag: { x: number; span: Span; moved: boolean } | null = null;
   private frame = 0;
   private outdated = true;
   private built = -Infinity;
-  private later: ReturnType<typeof setTimeout> | undefined;
   private readonly ends: (() => void)[] = [];
 
   constructor(
@@ -38,7 +39,7 @@ export class Timeline {
     private readonly hooks: Hooks,
   ) {
     this.colours = readColours(box);
-    this.span = (store.memory.get("span") as Span | undefined) ?? null;
+    this.window = new TimeWindow(store, () => this.lanes.end);
     const observer = new ResizeObserver(() => this.draw());
     observer.observe(box);
     this.ends.push(
@@ -55,16 +56,9 @@ export class Timeline {
   dispose(): void {
     this.ends.forEach((end) => end());
     cancelAnimationFrame(this.frame);
-    clearTimeout(this.later);
   }
 
   private recolour(): void {
-    // A theme's style sheets come after its name.
-    clearTimeout(this.later);
-    this.later = setTimeout(() => {
-      this.colours = readColours(this.box);
-      this.draw();
-    }, 300);
     this.colours = readColours(this.box);
     this.draw();
   }
@@ -94,33 +88,23 @@ export class Timeline {
     }
   }
 
-  /** All of the time there is, with a little room. */
-  private bounds(): Span {
-    const run = this.store.live?.run;
-    const expected = run && this.store.running && run.expected !== null ? run.expected - run.started : 0;
-    const end = Math.max(this.lanes.end, this.store.running ? this.store.now() : 0, expected);
-    return { from: 0, to: (end || 1) * 1.02 };
-  }
-
   private picture(): Picture {
     const { clientWidth: width, clientHeight: height, scrollTop: top } = this.box;
     const { store, lanes, colours, hovered } = this;
     const gutter = width < 560 ? 92 : 128;
-    return { store, lanes, span: this.span ?? this.bounds(), gutter, width, height, top, hovered, colours };
+    return { store, lanes, span: this.window.span, gutter, width, height, top, hovered, colours };
   }
 
   // -- moving ------------------------------------------------------------------------
 
-  private show(span: Span | null): void {
-    const bounds = this.bounds();
-    this.span = span && span.to - span.from < (bounds.to - bounds.from) * 0.999 ? span : null;
-    this.store.memory.set("span", this.span);
+  private zoom(factor: number, at?: number): void {
+    this.window.zoom(factor, at);
     this.draw();
   }
 
-  private zoom(factor: number, at?: number): void {
-    const span = this.span ?? this.bounds();
-    this.show(zoomed(span, at ?? (span.from + span.to) / 2, factor, this.bounds()));
+  private move(from: Span, pixels: number): void {
+    this.window.move(from, pixels / this.box.clientWidth);
+    this.draw();
   }
 
   private listen(): () => void {
@@ -132,6 +116,7 @@ export class Timeline {
     box.addEventListener("pointerdown", (event) => this.press(event), { signal });
     box.addEventListener("pointermove", (event) => this.point(event), { signal });
     box.addEventListener("pointerup", (event) => this.release(event), { signal });
+    box.addEventListener("pointercancel", () => (this.drag = null), { signal });
     box.addEventListener("pointerleave", () => this.hover(null), { signal });
     box.addEventListener("blur", () => this.hover(null), { signal });
     box.addEventListener("dblclick", (event) => this.zoom(event.shiftKey ? 2 : 0.5, this.timeOf(event)), { signal });
@@ -149,19 +134,18 @@ export class Timeline {
   }
 
   private wheel(event: WheelEvent): void {
-    const span = this.span ?? this.bounds();
     if (event.ctrlKey || event.metaKey) {
       event.preventDefault();
       this.zoom(Math.exp(Math.max(-60, Math.min(60, event.deltaY)) / 150), this.timeOf(event));
-    } else if (this.span && Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
+    } else if (this.window.part && Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
       event.preventDefault();
-      this.show(moved(span, (event.deltaX * (span.to - span.from)) / this.box.clientWidth, this.bounds()));
+      this.move(this.window.span, event.deltaX);
     }
   }
 
   private press(event: PointerEvent): void {
     if (event.button === 0) {
-      this.drag = { x: event.clientX, span: this.span ?? this.bounds(), moved: false };
+      this.drag = { x: event.clientX, span: this.window.span, moved: false };
       this.box.setPointerCapture(event.pointerId);
     }
   }
@@ -171,8 +155,7 @@ export class Timeline {
       const { x, span } = this.drag;
       this.drag.moved ||= Math.abs(event.clientX - x) > 3;
       if (this.drag.moved) {
-        const seconds = ((x - event.clientX) * (span.to - span.from)) / this.box.clientWidth;
-        this.show(moved(span, seconds, this.bounds()));
+        this.move(span, x - event.clientX);
       }
       return;
     }
@@ -213,7 +196,8 @@ export class Timeline {
   }
 
   showAll(): void {
-    this.show(null);
+    this.window.show(null);
+    this.draw();
   }
 
   open(): void {
@@ -238,10 +222,8 @@ export class Timeline {
     const y = bar.lane * LANE;
     const room = this.box.clientHeight - AXIS - LANE;
     this.box.scrollTop = Math.min(y, Math.max(this.box.scrollTop, y - room));
+    this.window.reveal(bar.start);
     const picture = this.picture();
-    if (this.span && (bar.start < this.span.from || bar.start > this.span.to)) {
-      this.show(moved(this.span, bar.start - (this.span.from + this.span.to) / 2, this.bounds()));
-    }
     this.hooks.onPoint(barText(this.store, this.lanes, bar), xOf(picture, bar.start), AXIS + y - picture.top + LANE);
     this.draw();
   }

@@ -1,0 +1,133 @@
+"""The results of a run: values that are fetched when they are read, and freed when nobody reads them any more."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from handoff_lab._errors import ResultUnavailableError
+from handoff_lab._units import format_bytes
+from handoff_lab.coordinator.state import RunState
+from handoff_lab.messages import Failure
+from handoff_lab.telemetry.record import HAS_RESULT
+
+if TYPE_CHECKING:
+    from handoff_lab.coordinator import Coordinator
+    from handoff_lab.store import ResultStore
+    from handoff_lab.store.payload import Payload
+
+
+class Results(Mapping[Hashable, Any]):
+    """Results by function id; a value is fetched when it is read, and kept for the next time.
+
+    When this is garbage, the results are freed wherever they lie.
+    """
+
+    def __init__(
+        self, state: RunState, coordinator: Coordinator, store: ResultStore | None, before: Results | None
+    ) -> None:
+        self._state = state
+        self._coordinator = coordinator
+        self._store = store
+        self._before = before  # keeps the results that the run took over
+        self._values: dict[Hashable, Any] = {}
+        if store is not None:
+            state.publish = partial(_publish, state, coordinator, store)
+            state.withdraw = partial(_withdraw, state, store)
+        weakref.finalize(self, coordinator.forget, state.id).atexit = False
+
+    def __getitem__(self, id: Hashable) -> Any:
+        if id in self._values:
+            return self._values[id]
+        if self._store is not None and (self._state.id, id) in self._store:
+            return self._store.get((self._state.id, id))
+        record = self._state.record.functions.get(id)
+        if record is not None and record.status not in HAS_RESULT:
+            raise ResultUnavailableError(id, f"it is {record.status}; see run.errors and run.wait()")
+        self._values[id] = _fetch(self._coordinator, self._state.id, id, self.index(id))
+        return self._values[id]
+
+    def peek(self, id: Hashable, timeout: float, most: int) -> Any:
+        """The value of a function or an input, fetched if need be and not kept for the next time.
+
+        Raises
+        ------
+        ResultUnavailableError
+            It is not there, has more than ``most`` bytes, or did not come within ``timeout`` seconds.
+        """
+        if id in self._values:
+            return self._values[id]
+        payload = _payload(self._coordinator, self._state.id, id, self.index(id), timeout)
+        if payload.nbytes > most:
+            raise ResultUnavailableError(id, f"it is large: {format_bytes(payload.nbytes)}")
+        return payload.load()
+
+    def nbytes(self, id: Hashable) -> int | None:
+        """Bytes of a result, where they are known; those of one that was taken over from the run that made it."""
+        record = self._state.record.functions.get(id)
+        if record is not None and record.nbytes is not None:
+            return record.nbytes
+        return None if self._before is None else self._before.nbytes(id)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return (id for id, f in self._state.record.functions.items() if f.status in HAS_RESULT)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, id: object) -> bool:
+        record = self._state.record.functions.get(id)
+        return record is not None and record.status in HAS_RESULT
+
+    def __repr__(self) -> str:
+        return f"<results of {', '.join(map(repr, self))}>" if len(self) < 20 else f"<{len(self)} results>"
+
+    def wait(self, id: Hashable, timeout: float) -> bool:
+        """Wait until there is a result of ``id``, or there will be none; whether there is one."""
+        self._state.wait_for(lambda: id in self, timeout)
+        return id in self
+
+    def keep(self) -> None:
+        """Fetch every result now, so that it outlives the cluster."""
+        for id in self:
+            self[id]
+
+    def index(self, id: Hashable) -> int:
+        """The number of a function in the run's program."""
+        index = self._state.program.index.get(id)
+        if index is not None:
+            return index
+        function = self._state.dag.functions.get(id)
+        if function is None:
+            raise ResultUnavailableError(id, f"the DAG {self._state.dag.name!r} has no such function")
+        if function.type == "inline":
+            raise ResultUnavailableError(id, "it is inline: evaluated inside the functions that use it")
+        raise ResultUnavailableError(id, "no target of this run needed it")
+
+
+def _fetch(coordinator: Coordinator, run: str, id: Hashable, index: int) -> Any:
+    return _payload(coordinator, run, id, index).load()
+
+
+def _payload(coordinator: Coordinator, run: str, id: Hashable, index: int, timeout: float | None = None) -> Payload:
+    if coordinator.closed:
+        raise ResultUnavailableError(id, "it stayed on its node, and the cluster is closed; read results before that")
+    try:
+        payload = coordinator.fetch(run, index).result(timeout)
+    except TimeoutError:
+        raise ResultUnavailableError(id, f"it did not come within {timeout:g} s; its node is busy") from None
+    if isinstance(payload, Failure):
+        raise ResultUnavailableError(id, payload.message)
+    return payload
+
+
+def _publish(state: RunState, coordinator: Coordinator, store: ResultStore, id: Hashable) -> None:
+    store.put((state.id, id), _fetch(coordinator, state.id, id, state.program.index[id]))
+
+
+def _withdraw(state: RunState, store: ResultStore) -> None:
+    for id in state.record.functions:
+        if (state.id, id) in store:
+            store.delete((state.id, id))
