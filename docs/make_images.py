@@ -1,4 +1,7 @@
-"""Makes the pictures of the README from a real run of the demo's pipeline: ``python docs/make_images.py``."""
+"""Makes the pictures of the README from a real run of the demo's pipeline: ``python docs/make_images.py``.
+
+Those of the live view are made by live_images.py beside it.
+"""
 
 from __future__ import annotations
 

@@ -81,11 +81,28 @@ def custom_policies(out: Outputs) -> None:
     assert "chapter 6, translated" in out.text("after")
 
 
+def live(out: Outputs) -> None:
+    assert out.text("failed") == "failed\nKeyError: 'per_decade'\n"
+    first, last = out.data("run", "text/html"), out.data("stale", "text/html")
+    assert "summary" in first
+    assert "failed" in first
+    assert "failed" not in last
+    assert "<svg" in out.data("stale", "image/svg+xml")
+    assert "done; 2 done, 11 cached" in out.text("stale")
+    assert "warmer by 15 °C a decade" in out.text("poster")
+    assert "2 holidays" in out.text("poster")
+    assert out.picture("poster").shape == (240, 730, 3)
+    assert out.text("again") == "run again: ['summary', 'poster']\n"
+    assert out.text("submit").count("\n") == 6
+    assert out.text("report") == "weather.html: True\n"
+
+
 CHECKS: dict[str, Callable[[Outputs], None]] = {
     "01-first-dag": first_dag,
     "02-resources-and-allocation": resources_and_allocation,
     "03-image-processing": image_processing,
     "04-custom-policies": custom_policies,
+    "05-live": live,
 }
 
 

@@ -64,6 +64,7 @@ class Details(TypedDict):
     inputs: list[InputDetails]
     result: Preview | None
     result_note: str | None
+    result_again: bool
     log: str
     error: str | None
     traceback: str | None
@@ -90,7 +91,7 @@ def details(subject: Run | DAG, id: Hashable) -> Details:
     record = None if run is None else run.record.functions.get(id)
     source = source_of(function.code)
     fetch = ValueFetcher(run)
-    result, note = fetch.look(function, record)
+    result, note, again = fetch.look(function, record)
     return Details(
         function=_numbers(dag)[id],
         id=_text(id),
@@ -102,6 +103,7 @@ def details(subject: Run | DAG, id: Hashable) -> Details:
         inputs=list(_inputs(dag, function, fetch)),
         result=result,
         result_note=note,
+        result_again=again,
         log="" if record is None else _tail(record.log),
         error=None if run is None or record is None else _error(run, record),
         traceback=cut(record.traceback) if record is not None and record.traceback else None,

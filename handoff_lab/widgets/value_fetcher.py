@@ -51,20 +51,20 @@ class ValueFetcher:
         except Exception as error:
             raise ResultUnavailableError(id, f"it could not be loaded here: {type(error).__name__}: {error}") from error
 
-    def look(self, function: Function, record: FunctionRecord | None) -> tuple[Preview | None, str | None]:
-        """A look at the result of a function, or why there is none to be had."""
+    def look(self, function: Function, record: FunctionRecord | None) -> tuple[Preview | None, str | None, bool]:
+        """A look at the result of a function, or why there is none to be had, and whether another may show more."""
         if self.run is None:
-            return None, None
+            return None, None, False
         if function.type == "input":
-            return self._preview(function.id, None)
+            return *self._preview(function.id, None), True
         if record is None or record.status not in HAS_RESULT:
-            return None, None
+            return None, None, False
         nbytes = self.run.results.nbytes(function.id)
         if nbytes is not None and nbytes <= RESULT_LIMIT:
-            return self._preview(function.id, nbytes or None)
+            return *self._preview(function.id, nbytes or None), True
         size = "of unknown size" if nbytes is None else format_bytes(nbytes)
         where = f" on node {record.node}" if record.node else ""
-        return None, f"{size}{where}, which is too much to be shown here; {_hint(function.id)}"
+        return None, f"{size}{where}, which is too much to be shown here; {_hint(function.id)}", False
 
     def _preview(self, id: Hashable, nbytes: int | None) -> tuple[Preview | None, str | None]:
         """Look at a value in a thread, for its methods may take any time."""

@@ -248,6 +248,8 @@ export interface Details {
   result: Preview | null;
   /** Why there is no preview, where there is a result. */
   result_note: string | null;
+  /** Another look may show it. */
+  result_again: boolean;
   log: string;
   error: string | null;
   /** The user's own frames, then the error. */

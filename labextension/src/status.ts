@@ -21,7 +21,7 @@ export const STATUS: Record<StatusLetter, StatusMark> = {
   x: { word: "cancelled", sign: "⊘", icon: "M8 2.5a5.5 5.5 0 1 0 .01 0M4.2 4.2l7.6 7.6" },
 };
 
-/** Most urgent first, as visualization/run_graph.py has it: what stands for many functions shows the first of these that any of them is. */
+/** Most urgent first, as visualization/run_graph.py has it: what stands for many shows the first that any of them is. */
 export const URGENCY: readonly StatusLetter[] = ["f", "t", "r", "x", "q", "s", "w", "d", "c"];
 
 /** In the order in which a function goes through them: for bars and legends. */

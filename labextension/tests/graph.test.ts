@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { Adjacency } from "../src/adjacency";
@@ -10,7 +11,7 @@ import { barTitle, countLevels, membersOf } from "../src/graph/levels";
 import { direction, move, type Arrow, type Direction } from "../src/graph/moves";
 import { foldLabel, labelOf, notesOf } from "../src/graph/words";
 import type { Curve, Shape } from "../src/protocol";
-import { countsText, mostUrgent, noCounts, type Counts } from "../src/status";
+import { countsText, mostUrgent, noCounts, statusWord, URGENCY, type Counts } from "../src/status";
 import { Store } from "../src/store";
 import { FakeSource, stateOf, structureOf } from "./fake_source";
 
@@ -145,6 +146,13 @@ test("a fold never hides a failure: it is the most urgent of its members", () =>
   );
   const label = foldLabel({ ...shape(0, 0, 0), title: "load ×3", members: [0, 1, 2] }, counts({ d: 2, f: 1 }));
   assert.equal(label, "load ×3, 3 functions: 1 failed, 2 done");
+});
+
+test("the order of urgency is that of Python's pictures", () => {
+  const python = readFileSync("../handoff_lab/visualization/run_graph.py", "utf8");
+  const [, block = ""] = /_URGENCY = \(([^)]*)\)/.exec(python) ?? [];
+  const words = [...block.matchAll(/FunctionStatus\.(\w+)/g)].map(([, name]) => name!.toLowerCase());
+  assert.deepEqual(URGENCY.map(statusWord), words);
 });
 
 test("what a function says", () => {

@@ -137,6 +137,14 @@ test("a restart forgets what was known, and what was asked", async () => {
   assert.equal(panel.connected(), true);
 });
 
+test("a comm that was replaced may close", () => {
+  const { kernel, panel } = opened();
+  const first = kernel.comm;
+  kernel.open!(new FakeComm("comm-2"));
+  first.onClose();
+  assert.equal(panel.connected(), true);
+});
+
 test("a page that was away greets again", () => {
   const { kernel } = opened();
   kernel.connectionStatusChanged.emit("connecting");

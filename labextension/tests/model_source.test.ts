@@ -7,18 +7,22 @@ import type { News } from "../src/source";
 
 type Callback = (content?: unknown) => void;
 
+function signal(slots: Set<() => void>): object {
+  return { connect: (slot: () => void) => slots.add(slot), disconnect: (slot: () => void) => slots.delete(slot) };
+}
+
 /** anywidget's side: what it is told, and what was sent. */
 class FakeModel {
   readonly sent: RequestMessage[] = [];
   readonly layout = { comm_live: true };
   readonly over = new Set<() => void>();
+  readonly changed = new Set<() => void>();
   readonly widget_manager = {
     kernel: {
       isDisposed: false,
-      disposed: {
-        connect: (slot: () => void) => this.over.add(slot),
-        disconnect: (slot: () => void) => this.over.delete(slot),
-      },
+      disposed: signal(this.over),
+      connectionStatus: "connected",
+      connectionStatusChanged: signal(this.changed),
     },
   };
   private readonly callbacks = new Map<string, Set<Callback>>();
@@ -95,12 +99,27 @@ test("a kernel that was shut down is no connection, though the model does not sa
   assert.deepEqual(heard, ["connection"]);
 });
 
+test("while the connection is lost there is no kernel; when it is back, what was missed is asked for", async () => {
+  const { model, source } = pair();
+  const { kernel } = model.widget_manager;
+  const under = source.request({ do: "cancel" });
+  kernel.connectionStatus = "connecting";
+  model.changed.forEach((slot) => slot());
+  assert.equal(source.connected(), false);
+  await assert.rejects(source.request({ do: "cancel" }), /No kernel/);
+  kernel.connectionStatus = "connected";
+  model.changed.forEach((slot) => slot());
+  assert.deepEqual(model.sent.at(-1)?.request, { do: "state" });
+  model.trigger("msg:custom", { type: "reply", id: model.sent[0]?.id, value: null });
+  assert.equal(await under, null);
+});
+
 test("a source that was disposed of listens no more", () => {
   const { model, source } = pair();
   const heard: string[] = [];
   source.listen((news) => heard.push(news.type));
   source.dispose();
   model.trigger("change:state");
-  assert.equal(model.over.size, 0);
+  assert.equal(model.over.size + model.changed.size, 0);
   assert.deepEqual(heard, []);
 });

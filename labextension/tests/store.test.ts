@@ -76,7 +76,7 @@ test("where the whole state cannot be had, patches are applied across the gap", 
   assert.equal(store.status(1), "d");
 });
 
-test("what is still missing when the kernel has answered is asked for again, also when no more patch comes", async (t) => {
+test("what is missing when the kernel has answered is asked for again, also when no patch comes", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { source, store } = make();
   source.say(patchOf(4, { 1: "d" }));

@@ -4,12 +4,14 @@ import { test } from "node:test";
 import type { NodeState, State } from "../src/protocol";
 import { Store } from "../src/store";
 import { amount, bytes, clock, duration, unitOf } from "../src/views/format";
+import { allows } from "../src/views/harmless";
 import { pressKey } from "../src/views/keys";
 import { shownRows, sortRows, waited } from "../src/views/rows";
 import { nextFailure, nextMatch } from "../src/views/Search";
 import { lanesOf } from "../src/views/timeline/lanes";
 import { moved, ticks, zoomed } from "../src/views/timeline/scale";
 import { firstBar, neighbour } from "../src/views/timeline/steps";
+import { TimeWindow } from "../src/views/timeline/time_window";
 import { barText } from "../src/views/timeline/words";
 import { FakeSource, stateOf, structureOf } from "./fake_source";
 
@@ -164,17 +166,64 @@ test("zoom keeps the time under the pointer, and stays within bounds", () => {
   assert.deepEqual(moved({ from: 2, to: 7 }, 100, bounds), { from: 5, to: 10 });
 });
 
+test("the part of the time that was chosen is of its run", () => {
+  const store = storeOf();
+  const window = new TimeWindow(store, () => 10);
+  assert.deepEqual([window.span, window.part], [{ from: 0, to: 10.2 }, null]);
+  window.show({ from: 2, to: 4 });
+  window.reveal(3);
+  assert.deepEqual(window.span, { from: 2, to: 4 });
+  window.reveal(9);
+  assert.deepEqual(window.span, { from: 8, to: 10 });
+  assert.deepEqual(new TimeWindow(store, () => 10).span, { from: 8, to: 10 });
+  store.live!.run = { ...store.live!.run!, id: "another" };
+  assert.equal(window.part, null);
+  window.show({ from: 0, to: 10.2 });
+  assert.equal(window.part, null);
+});
+
+test("foreign HTML calls nothing, but links lead anywhere", () => {
+  const harmless = [
+    ["a", "href", "https://example.com"],
+    ["img", "src", "data:image/png;base64,AA"],
+    ["use", "xlink:href", "#mark"],
+    ["td", "style", "color: red; text-align: right"],
+    ["td", "title", "url(x)"],
+  ];
+  const harmful = [
+    ["img", "src", "https://example.com/x.png"],
+    ["img", "src", "/api/contents"],
+    ["img", "srcset", "x.png 2x"],
+    ["image", "href", "https://example.com/x.svg"],
+    ["iframe", "src", "data:text/html,x"],
+    ["td", "style", "background: URL (https://example.com)"],
+    ["td", "style", "background: u\\72l(https://example.com)"],
+    ["rect", "fill", "url(https://example.com/#x)"],
+  ];
+  assert.deepEqual(harmless.filter(([tag, name, value]) => !allows(tag!, name!, value!)), []);
+  assert.deepEqual(harmful.filter(([tag, name, value]) => allows(tag!, name!, value!)), []);
+});
+
 test("keys are the app's only where no text is written and no Ctrl is held", () => {
   const store = storeOf({ status: "dfww" });
-  const doings = { help: () => undefined, close: () => undefined, closable: false };
+  const done: string[] = [];
+  const doings = {
+    help: () => done.push("help"),
+    close: () => done.push("close"),
+    closable: true,
+    leave: () => done.push("leave"),
+  };
   const press = (key: string, inInput = false, ctrlKey = false) => {
     const target = { closest: () => (inInput ? {} : null) };
     return pressKey({ key, ctrlKey, target } as unknown as KeyboardEvent, store, {} as HTMLElement, doings);
   };
   assert.equal(press("f", true), false);
   assert.equal(press("f", false, true), false);
-  assert.equal(press("Escape"), false);
   assert.equal(store.ui.selected, -1);
   assert.equal(press("f"), true);
   assert.equal(store.ui.selected, 1);
+  assert.equal(press("Escape", true), true);
+  doings.closable = false;
+  assert.equal(press("Escape"), true);
+  assert.deepEqual(done, ["close", "leave"]);
 });

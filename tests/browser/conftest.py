@@ -47,6 +47,7 @@ def lab(browser: Browser, server: JupyterServer, request: pytest.FixtureRequest)
     name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
     artefacts = ARTEFACTS / name
     shutil.rmtree(artefacts, ignore_errors=True)
+    server.forget_settings()
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     lab = Lab(context.new_page(), server, name, artefacts)
     try:

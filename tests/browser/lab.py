@@ -32,14 +32,18 @@ _READY = f"""path => {{
 _IN_SIGHT = """cell => {
     const [part, whole] = [cell, cell.closest(".jp-WindowedPanel-outer")].map(e => e.getBoundingClientRect());
     const seen = Math.min(part.bottom, whole.bottom) - Math.max(part.top, whole.top);
-    const there = seen > Math.min(part.height, whole.height) - 2 && cell.firstElementChild.checkVisibility({contentVisibilityAuto: true});
+    const drawn = cell.firstElementChild.checkVisibility({contentVisibilityAuto: true});
+    const there = drawn && seen > Math.min(part.height, whole.height) - 2;
     cell.frames = there ? (cell.frames ?? 0) + 1 : 0;
     if (!there) cell.scrollIntoView({block: "nearest"});
     return cell.frames > 3;
 }"""
+_AREA = f"({_PANEL})(path).content.widgets[index].outputArea"
+_BEFORE = f"([path, index]) => {{ const area = {_AREA}; area.before = area.future; }}"
+_STARTED = f"([path, index]) => {{ const area = {_AREA}; return area.future !== area.before; }}"
 _LATE = "new Promise((_, fail) => setTimeout(() => fail(new Error(`it took longer than ${patience} ms`)), patience))"
 _ENDED = f"""([path, index, patience]) => Promise.race([
-    ({_PANEL})(path).content.widgets[index].outputArea.future.done.then(reply => reply.content.status), {_LATE}
+    {_AREA}.future.done.then(reply => reply.content.status), {_LATE}
 ])"""
 _COMMAND = f"""([id, args, patience]) => Promise.race([
     jupyterapp.commands.execute(id, args).then(value => value === true), {_LATE}
@@ -169,13 +173,11 @@ class NotebookPage:
 
     def start(self, cell: int | str) -> None:
         """Run a cell as with Ctrl+Enter, and wait no longer than until it is on its way."""
-        prompt = self.cell(cell).locator(".jp-InputPrompt").first
-        before = prompt.text_content()
-        prompt.click()
+        where = [self.path, self._index(cell)]
+        self.page.evaluate(_BEFORE, where)
+        self.cell(cell).locator(".jp-InputPrompt").first.click()
         self.page.keyboard.press("Control+Enter")
-        self.page.wait_for_function(
-            "([prompt, before]) => prompt.textContent !== before", arg=[prompt.element_handle(), before]
-        )
+        self.page.wait_for_function(_STARTED, arg=where)
 
     def finish(self, cell: int | str, *, fails: bool = False) -> str:
         """Wait for the end of a cell that was started; it must succeed, or fail. Hands back what its outputs say."""

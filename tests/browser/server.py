@@ -36,10 +36,16 @@ _QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", 
 class JupyterServer:
     """A running server; ``root`` is the folder that it shows."""
 
-    def __init__(self, address: str, token: str, root: Path) -> None:
+    def __init__(self, address: str, token: str, home: Path) -> None:
         self.address = address
         self.token = token
-        self.root = root
+        self.root = home / "root"
+        self._settings = home / "settings"
+
+    def forget_settings(self) -> None:
+        """JupyterLab is as it was installed: its theme, and what is saved."""
+        for place in self._settings.iterdir():
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
 
     def notebook(self, folder: str, name: str) -> str:
         """A fresh copy of an example notebook; hands back its path below the root."""
@@ -100,7 +106,7 @@ def jupyter_server(home: Path) -> Iterator[JupyterServer]:
     )
     guarded = _Guarded(guard, home / "server.log")
     try:
-        yield JupyterServer(guarded.address(), token, root)
+        yield JupyterServer(guarded.address(), token, home)
     finally:
         guarded.close()
 

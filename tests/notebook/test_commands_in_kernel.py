@@ -151,14 +151,6 @@ class TestRun:
         assert notebook.value("sorted(id for id, n in second.attempts.items() if n)") == "['agg', 'pre_b']"
         assert "nothing is stale" in notebook.refused("%handoff run --stale")
 
-    def test_stale_says_that_a_stopped_cluster_has_no_results(self, notebook):
-        notebook.ok(SCALED, "A")
-        notebook.ok("%handoff run --set numbers=[1,2] --wait")
-        notebook.ok("%handoff stop")
-        notebook.ok(SCALED.replace("factor=2", "factor=5"), "A")
-        assert "cluster that is stopped" in notebook.refused("%handoff run --stale")
-        assert "no cluster" in notebook.ok("%handoff status").text
-
     def test_stale_goes_on_with_the_inputs_of_the_last_run(self, notebook):
         notebook.ok(SCALED, "A")
         notebook.ok("%handoff run --set numbers=[1,2] --wait")
@@ -368,4 +360,16 @@ def test_run_without_a_cluster_starts_the_default_one(notebook):
         assert "node-1" in notebook.ok("%handoff status").text
     finally:
         notebook.ok("%handoff stop")
+        notebook.ok("%handoff start alpha:cpu=2 beta:cpu=2,gpu=1")
+
+
+def test_stale_says_that_a_stopped_cluster_has_no_results(notebook):
+    notebook.ok(SCALED, "A")
+    notebook.ok("%handoff run --set numbers=[1,2] --wait")
+    notebook.ok("%handoff stop")
+    try:
+        notebook.ok(SCALED.replace("factor=2", "factor=5"), "A")
+        assert "cluster that is stopped" in notebook.refused("%handoff run --stale")
+        assert "no cluster" in notebook.ok("%handoff status").text
+    finally:
         notebook.ok("%handoff start alpha:cpu=2 beta:cpu=2,gpu=1")

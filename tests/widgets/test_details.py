@@ -198,6 +198,7 @@ def test_a_value_that_takes_its_time_is_not_waited_for(cluster: hl.Cluster, monk
     go_on.set()
     assert seen["result"] is None
     assert seen["result_note"] == "it takes more than 0.1 s to look at; run.results['f'] fetches it"
+    assert seen["result_again"]
 
 
 def test_a_long_log_keeps_its_end(cluster: hl.Cluster) -> None:
@@ -226,6 +227,7 @@ def test_on_real_nodes_large_results_stay_where_they_are(tmp_path: Path) -> None
     assert large["result"] is None
     assert large["result_note"] is not None
     assert large["result_note"].startswith("10.4 MB on node alpha, which is too much")
+    assert not large["result_again"]
     assert small["result"] is not None
     assert small["result"]["text"] == "array (3,) float64\narray([0., 0., 0.])"
     assert small["result"]["nbytes"]

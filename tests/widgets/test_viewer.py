@@ -274,6 +274,15 @@ def test_what_failed_is_not_run_as_it_was_once_cells_were_edited(page, cluster):
     assert "stale" not in cannot
 
 
+def test_nothing_of_a_closed_cluster_can_be_run_again(page):
+    book = Notebook()
+    book.out_of_date = ("bad",)
+    with hl.Cluster({"alpha": {"cpu": 2}}, backend="local") as cluster:
+        run = cluster.execute(graph(fails=True), raise_on_error=False)
+    cannot = page(run, notebook=book).latest("state")["run"]["cannot"]
+    assert all("cluster was closed" in cannot[verb] for verb in ("rerun", "failed", "stale"))
+
+
 def test_a_fold_is_another_structure_of_the_same_run(page, cluster):
     shown = page(cluster.execute(graph()))
     before = shown.latest("structure")

@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 
 import { count, plural } from "../format";
-import { useStore, useStoreValue } from "../hooks";
+import { useChanges, useStoreValue } from "../hooks";
 import type { StatusLetter } from "../protocol";
 import { PROGRESS, STATUS, countsText, mostUrgent, statusWord } from "../status";
 import type { Store } from "../store";
@@ -13,7 +13,7 @@ const MOST_BARS = 120;
 const LEAST_PERCENT = 1.2;
 
 export function Histogram({ store }: { store: Store }) {
-  useStore(store, "functions");
+  useChanges(store);
   const chosen = useStoreValue(store, () => store.ui.members?.title, "view");
   const bars = countLevels(store.levels, (at) => store.status(at), MOST_BARS);
   const [wished, setFocused] = useState(0);

@@ -107,7 +107,7 @@ export class Keyboard {
     }
   }
 
-  /** One thing at a time: first what is selected, then what stands out, then the focus. */
+  /** One thing at a time: first what is selected, then what stands out; the app does the rest. */
   private escape(): boolean {
     const { selected, members, highlightedNode, statusFilter } = this.store.ui;
     if (selected >= 0) {
@@ -115,17 +115,10 @@ export class Keyboard {
     } else if (members || highlightedNode >= 0 || statusFilter) {
       this.store.update({ members: null, highlightedNode: -1, statusFilter: null });
     } else {
-      leaveApp(this.scene.picture);
+      return false;
     }
     return true;
   }
-}
-
-/** Back to what the app is in, such as the notebook's cell, whose keys work then. */
-function leaveApp(within: Element): void {
-  const around = within.closest(".hl-app")?.parentElement?.closest<HTMLElement>("[tabindex]");
-  (document.activeElement as HTMLElement | null)?.blur();
-  around?.focus({ preventScroll: true });
 }
 
 /** A function's details; of a fold, the table of its members. */

@@ -59,7 +59,7 @@ function notify({ commands }: JupyterFrontEnd, follower: IFollower, ids: readonl
     if (panel !== follower.panel) {
       end();
       panel = follower.panel;
-      end = panel?.store.subscribe(["functions", "run", "connection"], look) ?? end;
+      end = panel?.store.subscribe(["functions", "run", "connection"], look) ?? (() => undefined);
     }
     look();
   });

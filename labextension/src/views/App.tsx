@@ -37,6 +37,7 @@ export function App({ store, onGoto }: Props): JSX.Element {
       help: () => setKeys(!keys),
       close: () => (keys ? setKeys(false) : details.close()),
       closable: keys || store.ui.selected >= 0,
+      leave: () => leave(root.current!),
     });
     if (done) {
       event.preventDefault();
@@ -76,6 +77,12 @@ export function App({ store, onGoto }: Props): JSX.Element {
       {keys && <KeysHelp onClose={() => setKeys(false)} />}
     </div>
   );
+}
+
+/** Back to what the app is in, such as the notebook's cell, whose keys work then. */
+function leave(root: HTMLElement): void {
+  (document.activeElement as HTMLElement | null)?.blur();
+  root.parentElement?.closest<HTMLElement>("[tabindex]")?.focus({ preventScroll: true });
 }
 
 /** Graph or table: equals, so that one place holds either. What a fold or a level stands for is shown as a table. */

@@ -29,7 +29,7 @@ function Part({ title, note, closed, children }: PartProps): JSX.Element {
 
 function Text({ children, label }: { children: string; label: string }): JSX.Element {
   return (
-    <pre class="hl-text" tabIndex={0} aria-label={label}>
+    <pre class="hl-text" role="group" tabIndex={0} aria-label={label}>
       {children}
     </pre>
   );
@@ -63,9 +63,11 @@ export function Result({ details, onAgain }: { details: Details; onAgain: () => 
       <Part title="Result">
         <p class="hl-remark">
           {note}.{" "}
-          <button type="button" class="hl-link" data-action="look-again" onClick={onAgain}>
-            Look again
-          </button>
+          {details.result_again && (
+            <button type="button" class="hl-link" data-action="look-again" onClick={onAgain}>
+              Look again
+            </button>
+          )}
         </p>
       </Part>
     ) : null;
@@ -73,7 +75,7 @@ export function Result({ details, onAgain }: { details: Details; onAgain: () => 
   const size = result.nbytes === null ? "" : `, ${bytes(result.nbytes)}`;
   return (
     <Part title="Result" note={`${result.type}${size}`}>
-      {result.html && <Html class="hl-html" html={result.html} />}
+      {result.html && <Html class="hl-html" label="Result" html={result.html} />}
       {result.image?.startsWith("data:image/") && <img class="hl-image" src={result.image} alt={result.text} />}
       {!result.html && !result.image && <Text label="Result">{result.text}</Text>}
       {note && <p class="hl-remark">{note}</p>}
@@ -124,7 +126,7 @@ export function Code({ details, onGoto }: { details: Details; onGoto?: (() => vo
         )
       }
     >
-      {source && <Html class="hl-source" html={`<pre>${source}</pre>`} />}
+      {source && <Html class="hl-source" label="Source" html={`<pre>${source}</pre>`} />}
     </Part>
   );
 }

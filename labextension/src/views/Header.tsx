@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 
-import { useStore } from "../hooks";
+import { useStore, useStoreValue } from "../hooks";
 import { RUN_LETTERS } from "../status";
 import type { Store } from "../store";
 import { BUSY, cannot, useAsking } from "./asking";
@@ -35,6 +35,7 @@ export function Header({ store, onKeys }: { store: Store; onKeys: () => void }):
         <Verbs store={store} onKeys={onKeys} />
       </div>
       <Trouble store={store} />
+      <FirstFailure store={store} />
     </section>
   );
 }
@@ -120,6 +121,16 @@ function Verbs({ store, onKeys }: { store: Store; onKeys: () => void }): JSX.Ele
         </ActionButton>
       </div>
     </>
+  );
+}
+
+/** For screen readers, once per run: one word per failure would be too many, and the end is told by the pill. */
+function FirstFailure({ store }: { store: Store }): JSX.Element {
+  const failing = useStoreValue(store, () => store.running && store.live!.counts.f > 0, "functions", "run");
+  return (
+    <span class="hl-hidden" role="status">
+      {failing && "A function failed; f goes to it."}
+    </span>
   );
 }
 

@@ -14,13 +14,19 @@ const RULES = {
 
 let purifier: Purifier | null = null;
 
+interface Props {
+  html: string;
+  class: string;
+  label: string;
+}
+
 /** Without what could act, load something, or lead away from the page. */
-export function Html({ html, class: name }: { html: string; class: string }): JSX.Element {
+export function Html({ html, class: name, label }: Props): JSX.Element {
   const clean = useMemo(() => {
     purifier ??= makePurifier();
     return purifier.sanitize(html, RULES);
   }, [html]);
-  return <div class={name} tabIndex={0} dangerouslySetInnerHTML={{ __html: clean }} />;
+  return <div class={name} role="group" aria-label={label} tabIndex={0} dangerouslySetInnerHTML={{ __html: clean }} />;
 }
 
 /** Of its own, for other extensions of the page may share the usual one, and its hooks. */

@@ -1,8 +1,9 @@
 // The nodes: how full each is, and what runs there.
 
 import type { JSX } from "preact";
+import { useMemo } from "preact/hooks";
 
-import { useStore, useStoreValue } from "../hooks";
+import { useChanges, useStore, useStoreValue } from "../hooks";
 import type { NodeState, StatusLetter } from "../protocol";
 import type { Store } from "../store";
 import { moment, plural } from "./format";
@@ -10,10 +11,10 @@ import { Gauge } from "./Gauge";
 import { NodeBadge, StatusIcon } from "./parts";
 
 export function NodesView({ store }: { store: Store }): JSX.Element {
-  useStore(store, "nodes", "functions", "structure");
+  useStore(store, "nodes", "structure");
   const highlighted = useStoreValue(store, () => store.ui.highlightedNode, "view");
   const nodes = store.live?.nodes ?? [];
-  const sums = sumUp(store);
+  const sums = useMemo(() => sumUp(store), [useChanges(store), nodes.length]);
   return (
     <div class="hl-nodes">
       {nodes.length === 0 && <p class="hl-empty">No node has a function yet.</p>}

@@ -15,7 +15,7 @@ export function Search({ store }: { store: Store }): JSX.Element {
     if (event.key === "Enter") {
       event.preventDefault();
       store.update({ selected: nextMatch(store, event.shiftKey ? -1 : 1) });
-    } else if (event.key === "Escape" && search) {
+    } else if (event.key === "Escape" && store.ui.search) {
       event.stopPropagation();
       store.update({ search: "" });
     }

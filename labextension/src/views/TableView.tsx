@@ -5,7 +5,7 @@
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { useStore, useUniqueName } from "../hooks";
+import { useChanges, useStore, useUniqueName } from "../hooks";
 import type { Store } from "../store";
 import { plural } from "./format";
 import { type Column, shownRows, type Sort, sortRows } from "./rows";
@@ -14,7 +14,6 @@ import { useViewport } from "./viewport";
 
 const ROW = 28;
 const SPARE = 6;
-const MANY = 5000;
 
 const COLUMNS: readonly [Column, string, string?][] = [
   ["function", "Function"],
@@ -81,6 +80,7 @@ export function TableView({ store }: { store: Store }): JSX.Element {
 
   const first = Math.max(0, Math.floor(view.top / ROW) - SPARE);
   const last = Math.min(rows.length, Math.ceil((view.top + view.height) / ROW) + SPARE);
+  const drawn = rows.slice(first, last);
   return (
     <div
       class="hl-table"
@@ -90,14 +90,14 @@ export function TableView({ store }: { store: Store }): JSX.Element {
       aria-label="Functions. Arrows move, Enter shows details."
       aria-rowcount={rows.length + 1}
       aria-colcount={COLUMNS.length}
-      aria-activedescendant={current >= 0 ? `${name}-${current}` : undefined}
+      aria-activedescendant={drawn.includes(current) ? `${name}-${current}` : undefined}
       onKeyDown={keyDown}
     >
       <table role="presentation">
         <Head sort={sort} onSort={sortBy} />
         <tbody role="rowgroup">
           <tr style={{ height: `${first * ROW}px` }} aria-hidden="true" />
-          {rows.slice(first, last).map((at, place) => (
+          {drawn.map((at, place) => (
             <Row
               key={at}
               store={store}
@@ -137,26 +137,4 @@ function Head({ sort, onSort }: { sort: Sort | null; onSort: (column: Column) =>
       </tr>
     </thead>
   );
-}
-
-/** Counts changes of functions; of many functions at most twice a second, for sorting them takes time. */
-function useChanges(store: Store): number {
-  const [count, setCount] = useState(0);
-  useEffect(() => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const end = store.subscribe(["functions", "structure"], () => {
-      timer ??= setTimeout(
-        () => {
-          timer = undefined;
-          setCount((before) => before + 1);
-        },
-        store.size > MANY ? 500 : 60,
-      );
-    });
-    return () => {
-      end();
-      clearTimeout(timer);
-    };
-  }, [store]);
-  return count;
 }

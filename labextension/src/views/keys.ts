@@ -7,7 +7,7 @@ export const KEYS: readonly [string, string][] = [
   ["/", "search"],
   ["Enter, Shift+Enter", "in the search: next match, match before"],
   ["f", "next failure"],
-  ["Esc", "close the details, take the focus back"],
+  ["Esc", "close the details; then leave, to the notebook's cell"],
   ["arrows", "graph: along edges; table: row by row; timeline: bar by bar"],
   ["Enter", "details"],
   ["Home, End", "first, last"],
@@ -21,6 +21,7 @@ interface Doings {
   close: () => void;
   /** There is something to close. */
   closable: boolean;
+  leave: () => void;
 }
 
 /** Returns whether the key was for the app. */
@@ -28,8 +29,8 @@ export function pressKey(event: KeyboardEvent, store: Store, root: HTMLElement, 
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) {
     return false;
   }
-  if (event.key === "Escape" && doings.closable) {
-    doings.close();
+  if (event.key === "Escape") {
+    (doings.closable ? doings.close : doings.leave)();
     return true;
   }
   if ((event.target as Element).closest("input, select, textarea")) {

@@ -7,7 +7,7 @@ import { type Bar, type Lanes, lanesOf } from "./lanes";
 import { paint } from "./paint";
 import { AXIS, barAt, LANE, type Picture, timeAt, xOf } from "./picture";
 import type { Span } from "./scale";
-import { firstBar, neighbour } from "./steps";
+import { firstBar, neighbour, same } from "./steps";
 import { TimeWindow } from "./time_window";
 import { barText } from "./words";
 
@@ -24,6 +24,7 @@ const MANY = 5000;
 export class Timeline {
   private lanes: Lanes = { lanes: [], bars: [], end: 0 };
   private readonly window: TimeWindow;
+  private room = { width: 0, height: 0, top: 0 };
   private colours: Colours;
   private hovered: Bar | null = null;
   private drag: { x: number; span: Span; moved: boolean } | null = null;
@@ -40,7 +41,7 @@ export class Timeline {
   ) {
     this.colours = readColours(box);
     this.window = new TimeWindow(store, () => this.lanes.end);
-    const observer = new ResizeObserver(() => this.draw());
+    const observer = new ResizeObserver(() => this.measure());
     observer.observe(box);
     this.ends.push(
       () => observer.disconnect(),
@@ -50,12 +51,19 @@ export class Timeline {
       store.subscribe(["clock"], () => store.running && this.draw()),
       this.listen(),
     );
-    this.draw();
+    this.measure();
   }
 
   dispose(): void {
     this.ends.forEach((end) => end());
     cancelAnimationFrame(this.frame);
+  }
+
+  /** Not at each frame, for to ask the page for it makes it lay itself out. */
+  private measure(): void {
+    const { clientWidth: width, clientHeight: height, scrollTop: top } = this.box;
+    this.room = { width, height, top };
+    this.draw();
   }
 
   private recolour(): void {
@@ -89,10 +97,9 @@ export class Timeline {
   }
 
   private picture(): Picture {
-    const { clientWidth: width, clientHeight: height, scrollTop: top } = this.box;
-    const { store, lanes, colours, hovered } = this;
-    const gutter = width < 560 ? 92 : 128;
-    return { store, lanes, span: this.window.span, gutter, width, height, top, hovered, colours };
+    const { store, lanes, colours, hovered, room } = this;
+    const gutter = room.width < 560 ? 92 : 128;
+    return { store, lanes, span: this.window.span, gutter, ...room, hovered, colours };
   }
 
   // -- moving ------------------------------------------------------------------------
@@ -103,7 +110,7 @@ export class Timeline {
   }
 
   private move(from: Span, pixels: number): void {
-    this.window.move(from, pixels / this.box.clientWidth);
+    this.window.move(from, pixels / this.room.width);
     this.draw();
   }
 
@@ -111,7 +118,7 @@ export class Timeline {
     const ends = new AbortController();
     const { signal } = ends;
     const { box } = this;
-    box.addEventListener("scroll", () => this.draw(), { signal, passive: true });
+    box.addEventListener("scroll", () => this.measure(), { signal, passive: true });
     box.addEventListener("wheel", (event) => this.wheel(event), { signal, passive: false });
     box.addEventListener("pointerdown", (event) => this.press(event), { signal });
     box.addEventListener("pointermove", (event) => this.point(event), { signal });
@@ -177,7 +184,7 @@ export class Timeline {
       this.hovered = bar;
       this.draw();
     }
-    this.hooks.onPoint(bar && barText(this.store, this.lanes, bar), Math.min(x, this.box.clientWidth - 220), y + 16);
+    this.hooks.onPoint(bar && barText(this.store, this.lanes, bar), Math.min(x, this.room.width - 220), y + 16);
   }
 
   // -- keys ----------------------------------------------------------------------------
@@ -220,12 +227,12 @@ export class Timeline {
 
   private reveal(bar: Bar): void {
     const y = bar.lane * LANE;
-    const room = this.box.clientHeight - AXIS - LANE;
-    this.box.scrollTop = Math.min(y, Math.max(this.box.scrollTop, y - room));
+    const { top, height } = this.room;
+    this.box.scrollTop = Math.min(y, Math.max(top, y - (height - AXIS - LANE)));
+    this.measure();
     this.window.reveal(bar.start);
     const picture = this.picture();
     this.hooks.onPoint(barText(this.store, this.lanes, bar), xOf(picture, bar.start), AXIS + y - picture.top + LANE);
-    this.draw();
   }
 }
 
@@ -240,7 +247,3 @@ const KEYS: Record<string, (timeline: Timeline) => void> = {
   "-": (timeline) => timeline.zoomBy(2),
   "0": (timeline) => timeline.showAll(),
 };
-
-function same(bar: Bar, other: Bar | null): boolean {
-  return bar.at === other?.at && bar.kind === other.kind && bar.number === other.number && bar.lane === other.lane;
-}

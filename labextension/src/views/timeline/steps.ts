@@ -32,3 +32,8 @@ function beside(from: Bar, down: number): (bar: Bar) => number {
     return lanes > 0 ? lanes * LANE_WEIGHT + Math.abs(bar.start - from.start) : Infinity;
   };
 }
+
+/** Whether they show the same, though not as long. */
+export function same(bar: Bar, other: Bar | null): boolean {
+  return bar.at === other?.at && bar.kind === other.kind && bar.number === other.number && bar.lane === other.lane;
+}
