@@ -22,7 +22,7 @@ from tests.browser.lab import Lab, NotebookPage, chromium  # noqa: E402
 from tests.browser.server import jupyter_server  # noqa: E402
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator
+    from playwright.sync_api import FloatRect, Locator
 
 IMAGES = ROOT / "docs" / "images"
 FRAME_S = 0.3
@@ -116,7 +116,8 @@ class Shots:
         """One picture that stays for a while."""
         place = self._part.bounding_box()
         assert place is not None
-        clip = {**place, "height": place["width"] * SIZE[1] / SIZE[0]}
+        height = place["width"] * SIZE[1] / SIZE[0]
+        clip: FloatRect = {"x": place["x"], "y": place["y"], "width": place["width"], "height": height}
         picture = Image.open(io.BytesIO(self._part.page.screenshot(clip=clip))).convert("RGB")
         self._frames.append((picture.resize(SIZE, Image.Resampling.LANCZOS), seconds))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any
 
+from handoff_lab._errors import HandoffError
 from handoff_lab.graph import DAG
 from handoff_lab.widgets import actions, requests
 from handoff_lab.widgets.actions import Notebook
@@ -175,13 +176,20 @@ class Viewer:
             return
         reply: Message = {"type": "reply", "id": message.get("id", -1)}
         try:
-            reply["value"] = actions.perform(self, _request_in(message))
+            request = _request_in(message)
+            self._require_shown(message.get("run"))
+            reply["value"] = actions.perform(self, request)
         except Exception as error:  # whatever it is, someone waits for the answer
             _log.debug("request %r failed", message, exc_info=True)
             reply["error"] = str(error) or type(error).__name__
         with self._outlet.lock:
             if not self._closed:
                 self._outlet.send(reply)
+
+    def _require_shown(self, id: object) -> None:
+        run = self.run
+        if id is not None and run is not None and run.id != id:
+            raise HandoffError(f"run {run.id} is shown by now, not {id}; look again, and ask again")
 
     def _cannot(self, run: Run) -> dict[str, str]:
         return actions.cannot(run, self.notebook, self._stale)

@@ -71,7 +71,7 @@ export class ModelSource implements Source {
     if (!this.connected()) {
       return Promise.reject(new Error("No kernel is there to answer: this shows how it was."));
     }
-    return this.replies.await(request, (message) => void this.send(message));
+    return this.replies.await(request, this.state(), (message) => void this.send(message));
   }
 
   /** The widget's layout is a model of the same kernel; it can be asked, which anywidget's model cannot. */

@@ -221,6 +221,8 @@ export interface Answers {
 export interface RequestMessage {
   type: "request";
   id: number;
+  /** The run that is meant: by now the kernel may show another. */
+  run: string | null;
   request: Request;
 }
 

@@ -1,6 +1,6 @@
 // Requests under way, and the replies that settle them.
 
-import type { Answers, ReplyMessage, Request, RequestMessage } from "./protocol";
+import type { Answers, ReplyMessage, Request, RequestMessage, State } from "./protocol";
 
 interface Waiting {
   resolve: (value: unknown) => void;
@@ -12,9 +12,13 @@ export class Replies {
   // Replies go to every page that shows the model or the kernel, so ids must differ between pages too.
   private last = Math.floor(Math.random() * 2 ** 48);
 
-  /** A promise of the answer to `request`, once `send` was called with the message to send. */
-  await<R extends Request>(request: R, send: (message: RequestMessage) => void): Promise<Answers[R["do"]]> {
-    const message: RequestMessage = { type: "request", id: ++this.last, request };
+  /** A promise of the answer to `request` on what `state` shows, once `send` was called with the message to send. */
+  await<R extends Request>(
+    request: R,
+    state: State | null,
+    send: (message: RequestMessage) => void,
+  ): Promise<Answers[R["do"]]> {
+    const message: RequestMessage = { type: "request", id: ++this.last, run: state?.run?.id ?? null, request };
     return new Promise<unknown>((resolve, reject) => {
       this.waiting.set(message.id, { resolve, reject });
       send(message);

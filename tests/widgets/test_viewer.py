@@ -202,6 +202,16 @@ def test_stale_functions_are_marked_and_run_by_the_notebook(page, cluster):
     assert "no cell" in shown.ask(do="goto", function=1)["error"]
 
 
+def test_a_click_on_a_run_that_is_not_shown_any_more_does_nothing_to_the_next(page, cluster):
+    gate = threading.Event()
+    first, second = cluster.execute(graph()), cluster.submit(graph(gate))
+    shown = page(second)
+    shown.viewer.receive({"type": "request", "id": 8, "run": first.id, "request": {"do": "cancel"}})
+    assert "shown by now" in shown.sent[-1]["error"]
+    gate.set()
+    assert second.wait(30).status == "done"
+
+
 def test_a_run_with_targets_is_shown_as_the_part_that_they_need(page, cluster):
     shown = page(cluster.execute(graph(), "bad"))
     assert shown.latest("structure")["ids"] == ["src", "bad"]

@@ -71,7 +71,7 @@ export class KernelPanel implements Source, IDisposable {
     if (!this.comm) {
       return Promise.reject(new Error("the kernel is gone; what is shown is how it was"));
     }
-    return this.replies.await(request, (message) => {
+    return this.replies.await(request, this.state(), (message) => {
       this.send(message).catch((error: Error) => this.replies.fail(message.id, error.message));
     });
   }
