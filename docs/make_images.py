@@ -21,7 +21,7 @@ def main() -> None:
     """A graph of few photos, which is easily taken in, and a Gantt chart of more."""
     IMAGES.mkdir(exist_ok=True)
     with Cluster(NODES, name="demo") as cluster:
-        for n_images, name in ((2, "execution.svg"), (4, "gantt.png"), (4, "utilization.png")):
+        for n_images, name in ((2, "execution.svg"), (4, "gantt.png")):
             run = cluster.execute(pipeline(n_images), allocation_strategy="time_optimized")
             with tempfile.TemporaryDirectory() as folder:
                 write_report(run, Path(folder))

@@ -15,6 +15,7 @@ from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PATIENCE_S = 300
+LIVE = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(path: Path) -> nbformat.NotebookNode:
@@ -30,6 +31,10 @@ def execute(path: Path) -> nbformat.NotebookNode:
             config=Config({"KernelManager": {"transport_encryption": "auto"}}),
             resources={"metadata": {"path": folder}},
         ).execute()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if "text/html" in output.get("data", {}):
+                output.data.pop(LIVE, None)  # its model ended with this kernel; the picture beside it stays
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

@@ -62,7 +62,8 @@ def test_the_panel_shows_the_notebook_and_jumps_to_its_cells(lab: Lab, notebook:
     for cell in range(5):
         notebook.run(cell)
     panel.locator('[data-run-status="done"]').wait_for()
-    assert {meter.get_attribute("data-node") for meter in panel.get_by_role("meter").all()} == {"alpha", "beta"}
+    for node in ("alpha", "beta"):
+        panel.get_by_role("meter", name=f"cpu of {node}").wait_for()
     panel.locator('[data-function="total"]').filter(has_text=re.compile("on (alpha|beta)")).wait_for()
     lab.page.locator(".hl-status-item", has_text="2/2 · 2 nodes").wait_for()
 

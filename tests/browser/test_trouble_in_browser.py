@@ -115,7 +115,7 @@ def test_what_failed_runs_again(lab: Lab) -> None:
 def test_the_functions_of_a_killed_node_move(lab: Lab) -> None:
     notebook = lab.new(
         [
-            NAPS.replace("SECONDS", "6"),
+            NAPS.replace("SECONDS", "4"),
             "run = cluster.submit(dag, allocation_strategy='load_balanced')\nrun.watch()",
             "print(cluster.nodes['beta'].pid)",
         ]
