@@ -15,7 +15,7 @@ from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PATIENCE_S = 300
-LIVE = "application/vnd.jupyter.widget-view+json"
+LIVE = ("application/vnd.jupyter.widget-view+json", "application/vnd.handoff-lab.view+json")
 
 
 def execute(path: Path) -> nbformat.NotebookNode:
@@ -33,8 +33,8 @@ def execute(path: Path) -> nbformat.NotebookNode:
         ).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
-            if "text/html" in output.get("data", {}):
-                output.data.pop(LIVE, None)  # its model ended with this kernel; the picture beside it stays
+            for mime in LIVE:  # their models ended with this kernel; what stands beside them stays
+                output.get("data", {}).pop(mime, None)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

@@ -65,6 +65,19 @@ def story(fan, make_history):
     return dag, history, steps
 
 
+def test_what_a_moved_function_did_stays_where_it_was_done(story):
+    dag, history, steps = story
+    for step in steps[:11]:
+        step()
+    live = LiveState("k", dag, history.record)
+    live.patch(3.0, None)
+    state = live.snapshot(3.0)
+    beta = [node["name"] for node in state["nodes"]].index("beta")
+    assert state["node"][1] == 1 - beta
+    assert (state["slot"][1], state["started"][1], state["ended"][1]) == (-1, None, None)
+    assert state["earlier"] == [(1, 1, beta, 0, 1.5, 2.0, "f"), (1, 2, beta, 0, 2.5, 3.0, "f")]
+
+
 def test_a_state_with_its_patches_is_the_state_of_one_who_comes_later(story):
     dag, history, steps = story
     live = LiveState("k", dag, history.record)
