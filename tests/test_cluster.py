@@ -671,3 +671,17 @@ def test_a_run_of_another_cluster_cannot_be_resumed(cluster: hl.Cluster, chain: 
         pytest.raises(hl.RunError, match="another cluster"),
     ):
         other.submit(chain, resume=before)
+
+
+def test_a_run_that_its_cluster_leaves_behind_says_so_of_every_function(gate: Gate) -> None:
+    cluster = hl.Cluster({"alpha": {"cpu": 1}}, backend="local")
+    dag = hl.DAG("d").add(
+        hl.Function("a", lambda: gate.enter("a"), cost={"cpu": 1}), hl.Function("b", lambda a: a, args=["a"])
+    )
+    run = cluster.submit(dag)
+    gate.wait_for("a")
+    cluster.close()
+    gate.open()
+    assert run.record.counts() == {"cancelled": 2}
+    assert run.record.claims[-1][1:] == ("alpha", {"cpu": 0.0})
+    assert run.record.ended is not None

@@ -273,7 +273,9 @@ class Coordinator:
         try:
             for run, state in self._runs.items():
                 if state.end is None and not self.scheduler.is_over(run):
-                    self._carry_out(self.scheduler.cancel(run, now))
+                    commands = self.scheduler.cancel(run, now)
+                    self._carry_out(commands)
+                    self._take([Cancelled(command.id) for command in commands if isinstance(command, Stop)])
                     if not self.scheduler.is_over(run):
                         self._delivery.end(state, Ended(run, "cancelled"))
         finally:

@@ -8,6 +8,7 @@ module count; of anything else only what it is.
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import pickle
@@ -24,6 +25,7 @@ _SCALARS = (type(None), bool, int, float, complex, str, bytes, type(...))
 _SCALAR_TYPES = frozenset(_SCALARS)
 _CONSTANTS = (*_SCALARS, list, tuple, dict, set, frozenset, functools.partial)
 _MEMBERS = (FunctionType, staticmethod, classmethod, property, functools.cached_property)
+_LOOK_UPS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _VALUE_OPTIONS = ("type", "code", "parameters", "extra_args", "kwargs", "argument_inclusion", "init")
 
 
@@ -176,13 +178,14 @@ class _Digest:
             self._token("pickle", "none")
 
 
-def _names(code: CodeType) -> set[str]:
-    """Names that ``code``, or code nested in it, may look up in its module."""
-    names = set(code.co_names)
+@functools.lru_cache(maxsize=4096)
+def _names(code: CodeType) -> frozenset[str]:
+    """Names that ``code``, or code nested in it, looks up in its module; attributes and imports are none."""
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in _LOOK_UPS}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             names |= _names(constant)
-    return names
+    return frozenset(names)
 
 
 def _full_name(value: Any) -> str:

@@ -58,7 +58,7 @@ class Fenced:
         self._words = memoryview(mmap.mmap(fd, 0)).cast("Q")
         self._number = 0
         self._on_nudge: Callable[[], None] = lambda: None
-        self.interrupted = False  # whether the present attempt, or the last, was
+        self.broke_import = False  # whether an interrupt hit an import: its modules are half made, and stay so
 
     def handle_sigint(self, on_nudge: Callable[[], None]) -> None:
         """Take SIGINT over."""
@@ -72,7 +72,6 @@ class Fenced:
 
     def begin(self, number: int) -> None:
         """From here on an interrupt raises, once, ``KeyboardInterrupt``."""
-        self.interrupted = False
         self._number = number
         if self._is_marked(number):
             self._on_sigint(signal.SIGINT, None)
@@ -91,9 +90,17 @@ class Fenced:
             return
         if self._is_marked(number):
             self._number = 0
-            self.interrupted = True
+            self.broke_import |= _is_importing(frame)
             raise KeyboardInterrupt
         self._on_nudge()
 
     def _is_marked(self, number: int) -> bool:
         return self._words[number % _MARKS] == number * 4 + Mark.INTERRUPT
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

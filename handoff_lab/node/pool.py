@@ -114,7 +114,7 @@ class SlotPool:
         self._wanted = slots
         busy_first = sorted(self._workers.values(), key=lambda worker: not worker.tasks)
         for rank, worker in enumerate(busy_first):
-            worker.retiring = rank >= slots
+            worker.retiring = worker.spoilt or rank >= slots
             self._retire(worker)
         self._grow()
         self._wake()
@@ -211,7 +211,10 @@ class SlotPool:
 
     def _take_rows(self, worker: Worker, rows: list[list[Any]], frames: list[Part]) -> None:
         at = 0
-        for number, started, ended, peak, log, _, count, failure in rows:
+        for number, started, ended, peak, log, spoilt, count, failure in rows:
+            if spoilt and not worker.spoilt:
+                worker.spoilt = worker.retiring = True
+                self._grow()
             parts = frames[at : at + count]
             at += count
             task = worker.tasks.pop(number, None)

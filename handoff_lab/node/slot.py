@@ -4,7 +4,7 @@ A row of an attempt, in a ``run`` message: number, label, keys of code, number o
 ``retry_on``, keys of set-up, whether it is expected to be brief, whether to send what is done before it begins, and for
 one with a recipe, whose pickle comes before the inputs' frames, ``[nodes of the inputs, node]``.
 
-A row of an outcome: number, started, ended, peak memory, log, whether it was interrupted, number of frames, failure.
+A row of an outcome: number, started, ended, peak memory, log, whether the slot is spoilt, number of frames, failure.
 Both ends count frames; see ``channel`` for the messages themselves.
 """
 
@@ -143,7 +143,7 @@ class Slot:
             parts = self._segments.share(outcome.buffers)  # nothing can interrupt it here
         peak = None if brief else _peak()
         log = self._capture.take()
-        self._rows.append([number, started, ended, peak, log, self._fence.interrupted, len(parts), failure])
+        self._rows.append([number, started, ended, peak, log, self._fence.broke_import, len(parts), failure])
         self._frames += parts
 
     def _work(self, row: list[Any], recipe: memoryview | None, inputs: list[list[Part]]) -> Frames | Failure:

@@ -92,6 +92,7 @@ class Worker:
         self.log = LogFile()
         self.pid: int | None = None
         self.retiring = False
+        self.spoilt = False  # it retires for good: an interrupt left it with half an import
         self.killed = False  # by us, for one of its tasks
         self.hung_up = False  # whether it closed its connection and went on
         self.closed = False

@@ -171,7 +171,8 @@ class Broadcast:
     def _expect(self, record: RunRecord) -> float | None:
         begin, now = time.monotonic(), time.time()
         left = self._forecast.seconds_left(record, now)
-        self._expect_at = begin + max(_FORECAST_S, (time.monotonic() - begin) / _SHARE)
+        if record.started is not None:  # else its begin may be the last news for long
+            self._expect_at = begin + max(_FORECAST_S, (time.monotonic() - begin) / _SHARE)
         return None if left is None else round(now + left, 1)
 
 

@@ -46,6 +46,7 @@ class DAGWidget(AnyWidget):
 
     def __init__(self, subject: DAG | Run | None = None, *, notebook: Notebook | None = None, **unknown: Any) -> None:
         _refuse(unknown)
+        _check(subject)
         viewer = Viewer(publish=self._publish, send=self._tell, notebook=notebook, settled=self._settle)
         super().__init__(key=viewer.key)
         self._viewer = viewer
@@ -77,6 +78,7 @@ class DAGWidget(AnyWidget):
 
     def watch(self, subject: DAG | Run | None) -> None:
         """Show another run or DAG."""
+        _check(subject)
         if self._viewer is None:
             raise HandoffError("this widget was closed; make another")
         self._viewer.show(subject)
@@ -163,6 +165,13 @@ def _built(name: str) -> str:
     if not path.is_file():
         raise HandoffError(f"the widget's front end ({name}) was not built: run `make frontend`, or install a wheel")
     return path.read_text(encoding="utf-8")
+
+
+def _check(subject: object) -> None:
+    from handoff_lab.run import Run
+
+    if subject is not None and not isinstance(subject, DAG | Run):
+        raise TypeError(f"DAGWidget shows a DAG or a Run, not {subject!r}")
 
 
 def _refuse(unknown: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from handoff_lab.visualization.palette import OKABE_ITO, NodeMark, NodeMarks, le
 from handoff_lab.widgets.protocol import NodeState, ResourceState
 
 _DIGITS: Final = 3
+_FEW: Final = 4  # nodes
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class NodeTable:
         self._index: dict[str, int] = {}
         self._urgent: set[str] = set()
         self._metered: set[str] = set()
+        self._claimed: set[str] = set()  # and what functions hold of them
 
     def index(self, name: str | None) -> int:
         """The place of a node, which gets one now if it was never heard of; -1 for none."""
@@ -71,8 +73,10 @@ class NodeTable:
 
     def claims(self, name: str, claimed: Mapping[str, float]) -> None:
         """What functions on a node hold now."""
-        self._of(name).claimed = claimed
-        self._metered.add(name)
+        node = self._of(name)
+        if node.claimed != claimed:
+            node.claimed = claimed
+            self._claimed.add(name)
 
     def measured(self, name: str, cores: float, nbytes: float) -> None:
         """What a node really uses."""
@@ -80,8 +84,16 @@ class NodeTable:
         self._metered.add(name)
 
     def changes(self, *, meters: bool) -> list[NodeState]:
-        """Nodes that are not as they were told; those of which only amounts changed if ``meters``."""
-        names = self._urgent | self._metered if meters else self._urgent
+        """Nodes that are not as they were told.
+
+        Those of which only measures changed come with ``meters``. Claims go with the functions that hold them, but
+        those of many nodes at once would make a long message, and wait for the meters, too.
+        """
+        names = set(self._urgent)
+        if meters or len(self._claimed) <= _FEW:
+            names |= self._claimed
+        if meters:
+            names |= self._metered
         changed = []
         for name in sorted(names, key=self._index.__getitem__):
             node = self._nodes[name]
@@ -90,6 +102,7 @@ class NodeTable:
                 node.told = state
                 changed.append(state)
         self._metered -= names
+        self._claimed -= names
         self._urgent.clear()
         return changed
 

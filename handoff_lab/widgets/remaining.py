@@ -20,7 +20,8 @@ class Forecast:
     """When a run of ``dag`` will be over: what is left is placed on as many slots as were busy at once until now.
 
     A function takes as long as it says, corrected by how wrong others were; else as long as others of the same code
-    took; else as long as any.
+    took; else as long as any. Where that is no more than a mean of others and a function has run for longer than the
+    longest of them, nobody knows.
 
     Parameters
     ----------
@@ -33,7 +34,9 @@ class Forecast:
         self._slots = slots
 
     def seconds_left(self, record: RunRecord, now: float) -> float | None:
-        """Seconds from ``now``, in wall-clock seconds, until the run is over; None while no duration is known."""
+        """Seconds from ``now``, in wall-clock seconds, until the run is over; None while that is not known."""
+        if self._dag.functions and not record.functions:  # it has not begun
+            return None
         pace = _Pace(self._dag)
         for function in list(record.functions.values()):
             pace.look(function, now)
@@ -41,7 +44,7 @@ class Forecast:
         left: dict[Hashable, float] = {}
         for function in pace.ahead:
             seconds = pace.expected(function)
-            if seconds is None:
+            if seconds is None or pace.is_beyond(function):
                 return None
             left[function.id] = seconds
         for id, elapsed in pace.running.items():
@@ -58,7 +61,7 @@ class _Pace:
         self.running: dict[Hashable, float] = {}  # for how many seconds
         self._dag = dag
         self._said = self._took = 0.0  # seconds, of those that say how long they take and are done
-        self._by_code: dict[object, tuple[int, float]] = {}  # how many took how long together
+        self._by_code: dict[object, tuple[int, float, float]] = {}  # how many took how long together, and the longest
 
     def look(self, function: FunctionRecord, now: float) -> None:
         if function.status in _AHEAD:
@@ -70,8 +73,8 @@ class _Pace:
 
     def _learn(self, function: FunctionRecord, seconds: float) -> None:
         for key in (self._code(function), None):
-            count, together = self._by_code.get(key, (0, 0.0))
-            self._by_code[key] = count + 1, together + seconds
+            count, together, longest = self._by_code.get(key, (0, 0.0, 0.0))
+            self._by_code[key] = count + 1, together + seconds, max(longest, seconds)
         said = self._duration(function)
         if said is not None:
             self._said += said
@@ -81,8 +84,19 @@ class _Pace:
         said = self._duration(function)
         if said is not None:
             return said * (self._took / self._said if self._said else 1.0)
-        alike = self._by_code.get(self._code(function)) or self._by_code.get(None)
+        alike = self._alike(function)
         return None if alike is None else alike[1] / alike[0]
+
+    def is_beyond(self, function: FunctionRecord) -> bool:
+        """Whether it runs for longer than any like it took, and nobody said for how long it would."""
+        elapsed = self.running.get(function.id)
+        if elapsed is None or self._duration(function) is not None:
+            return False
+        alike = self._alike(function)
+        return alike is not None and elapsed > _OVERDUE * alike[2]
+
+    def _alike(self, function: FunctionRecord) -> tuple[int, float, float] | None:
+        return self._by_code.get(self._code(function)) or self._by_code.get(None)
 
     def _duration(self, function: FunctionRecord) -> float | None:
         duration = self._dag.functions[function.id].duration

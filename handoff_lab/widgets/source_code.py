@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -13,6 +14,7 @@ SOURCE_LIMIT = 100_000  # characters
 _LIBRARY = ("/site-packages/", "/dist-packages/", f"/lib/python{sys.version_info.major}.")
 _PACKAGE = f"{Path(__file__).parents[1]}/"
 _EXAMPLES = f"{_PACKAGE}examples/"
+_COMPILED = (".pyx", ".pxd", ".pxi")
 
 
 def source_of(code: Any) -> str | None:
@@ -72,12 +74,22 @@ def cell_of(filename: str) -> str | None:
 
 
 def is_library(filename: str) -> bool:
-    """Whether a file is not of the user's making: of a package that was installed, of Python, or of handoff_lab."""
-    if filename.startswith("<frozen"):
+    """Whether a file is not of the user's making: of a package that was installed, of Python, or of handoff_lab.
+
+    What was compiled elsewhere is known by its suffix, or by a path that leads nowhere from here.
+    """
+    if filename.startswith("<frozen") or filename.endswith(_COMPILED) or is_own(filename):
         return True
+    if filename.startswith((_PACKAGE, "<")):  # an example; a cell, or what was typed
+        return False
+    return any(part in filename for part in _LIBRARY) or not (filename.startswith("/") or os.access(filename, os.F_OK))
+
+
+def is_own(filename: str) -> bool:
+    """Whether a file is of handoff_lab, here or where it is installed on a node; examples are as a user writes them."""
     if filename.startswith(_PACKAGE):
         return not filename.startswith(_EXAMPLES)
-    return any(part in filename for part in _LIBRARY)
+    return "-packages/handoff_lab/" in filename and "-packages/handoff_lab/examples/" not in filename
 
 
 def _bare(code: Any) -> Any:

@@ -227,3 +227,14 @@ class TestOfADAG:
     def test_a_long_chain_needs_no_stack(self) -> None:
         dag = DAG().add(*(Function(i, max, [i - 1] if i else []) for i in range(5000)))
         assert dag.fingerprint(4999) != dag.fingerprint(4998)
+
+
+def test_attributes_and_imports_of_a_function_are_no_globals_of_its_module() -> None:
+    namespace: dict[str, object] = {}
+    exec("def f(start):\n    import json\n    return start.real + json.loads(str(limit))", namespace)
+    function = Function("f", namespace["f"], args=["start"])
+    before = fingerprint(function)
+    namespace |= {"real": 5, "json": 6, "loads": 7}
+    assert fingerprint(function) == before
+    namespace["limit"] = 8
+    assert fingerprint(function) != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -403,3 +404,24 @@ def test_slots_that_never_come_up_fail_what_waits_for_them(monkeypatch: pytest.M
     assert story.message.endswith("ended with exit code 5, before it was ready")
     assert story.retryable
     pool.close()
+
+
+def imports(folder: str) -> str:
+    import sys
+
+    sys.path.insert(0, folder)
+    return __import__("slow_to_import").__name__
+
+
+@pytest.mark.real
+def test_a_slot_that_was_interrupted_in_an_import_is_replaced(bench: Bench, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    (tmp_path / "slow_to_import.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(60)\n"
+    )
+    id = bench.submit(imports, inputs=[str(tmp_path)])
+    bench.wait_for(begun.exists)
+    pids = list(bench.runner.pids)
+    bench.runner.cancel(id)
+    assert isinstance(bench.end(id), Cancelled)
+    assert bench.value(bench.submit(os.getpid)) not in pids

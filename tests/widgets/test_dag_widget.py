@@ -155,6 +155,16 @@ def test_an_unknown_keyword_is_refused_with_a_hint(front_end):
         DAGWidget(zzz=None)
 
 
+def test_what_is_neither_a_dag_nor_a_run_is_refused_before_anything_is_made(widget, monkeypatch):
+    shown = widget(graph())
+    monkeypatch.setattr(dag_widget, "Viewer", lambda **options: pytest.fail("a viewer was made"))
+    with pytest.raises(TypeError, match=r"^DAGWidget shows a DAG or a Run, not 3$"):
+        DAGWidget(3)
+    with pytest.raises(TypeError, match=r"^DAGWidget shows a DAG or a Run, not 3$"):
+        shown.watch(3)
+    assert shown.structure["ids"] == ["src", "end"]
+
+
 def test_a_front_end_that_was_not_built_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(dag_widget, "_STATIC", tmp_path / "nowhere")
     dag_widget._built.cache_clear()

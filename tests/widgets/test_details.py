@@ -324,6 +324,40 @@ def test_a_traceback_without_a_frame_of_the_user_stays_whole() -> None:
     assert cut(whole) == whole.rstrip("\n")
 
 
+OWN = str(Path(hl.__file__).with_name("store") / "payload.py")
+LINK = "\n\nThe above exception was the direct cause of the following exception:\n\n"
+HEAD = "Traceback (most recent call last):\n"
+USER = HEAD + '  File "/home/ada/pipeline.py", line 6, in share\n    return s["Z"]\nKeyError: \'Z\''
+
+
+@pytest.mark.parametrize("file", ["pandas/_libs/index.pyx", "pandas/_libs/helper.pxi", "/home/a/x.pxd", "gone/away.py"])
+def test_a_part_of_compiled_files_is_left_out(file: str) -> None:
+    assert cut(f"{HEAD}  File \"{file}\", line 172, in get_loc\nKeyError: 'Z'{LINK}{USER}\n") == USER
+
+
+def test_code_that_was_typed_is_the_users() -> None:
+    typed = HEAD + '  File "<stdin>", line 1, in f\nValueError: x'
+    assert cut(HEAD + f'  File "{OWN}", line 1, in g\nTypeError: y{LINK}{typed}') == typed
+
+
+def test_of_a_last_part_without_the_user_only_the_error_stays() -> None:
+    last = f'{HEAD}  File "{OWN}", line 3, in dump\n    fail()\nHandoffError: no\nand why'
+    assert cut(USER + LINK + last) == f"{USER}{LINK}HandoffError: no\nand why"
+
+
+def test_frames_of_handoff_lab_are_never_shown() -> None:
+    library = '  File "/usr/lib/python3.11/pickle.py", line 9, in dump\n'
+    own = f'  File "{OWN}", line 3, in dump\n    fail()\n'
+    assert cut(f"{HEAD}{own}{library}TypeError: no") == f"{HEAD}{library}TypeError: no"
+    assert cut(f"{HEAD}{own}TypeError: no") == "TypeError: no"
+    installed = '  File "/opt/lib/python3.12/site-packages/handoff_lab/store/payload.py", line 3, in dump\n'
+    assert cut(f"{HEAD}{installed}TypeError: no") == "TypeError: no"
+
+
+def test_a_message_that_reads_like_a_link_is_a_message() -> None:
+    assert cut(f"{USER}{LINK}of the message") == f"{USER}{LINK}of the message"
+
+
 # -- code that computes it again ---------------------------------------------------
 
 

@@ -164,13 +164,15 @@ def test_a_node_that_drains_is_told_at_once(fan, make_history):
         assert alpha["status"] == status
 
 
-def test_amounts_wait_for_the_meters(fan, make_history):
+def test_claims_are_told_at_once_and_measures_wait_for_the_meters(fan, make_history):
     history = make_history(fan(1))
     live = LiveState("k", fan(1), history.record)
     live.patch(1.0, None)
     history.claim("alpha", 1.0, {"cpu": 2.0})
-    history.load("alpha", 1.0, 150.0, 2e9)
-    assert live.patch(1.1, None, meters=False) is None
+    (alpha,) = live.patch(1.1, None, meters=False)["nodes"]
+    assert alpha["resources"]["cpu"]["claimed"] == 2.0
+    history.load("alpha", 1.2, 150.0, 2e9)
+    assert live.patch(1.3, None, meters=False) is None
     (alpha,) = live.patch(2.0, None)["nodes"]
     assert alpha["resources"]["cpu"] == {"capability": 2.0, "claimed": 2.0, "used": 1.5}
     assert alpha["resources"]["memory"]["used"] == 2000.0
@@ -280,3 +282,17 @@ def seconds(work):
     begin = time.process_time()
     work()
     return time.process_time() - begin
+
+
+def test_claims_on_many_nodes_wait_for_the_meters(fan, make_history):
+    history = make_history(fan(1))
+    live = LiveState("k", fan(1), history.record)
+    live.patch(1.0, None)
+    for number in range(5):
+        history.node("up", f"node-{number}", 1.0, capabilities={"cpu": 2.0})
+    history.load("node-0", 1.0, 0.0, 0)
+    live.patch(1.0, None)
+    for number in range(5):
+        history.claim(f"node-{number}", 1.1, {"cpu": 1.0})
+    assert live.patch(1.2, None, meters=False) is None
+    assert len(live.patch(2.0, None)["nodes"]) == 5

@@ -5,6 +5,7 @@ import pytest
 from handoff_lab import DAG, Function
 from handoff_lab.scheduler import RunOptions, compile_program
 from handoff_lab.telemetry import Event, RunRecord
+from handoff_lab.telemetry.events import FUNCTION_START, FUNCTION_STOP
 from handoff_lab.testing import SimulatedBackend, Simulation
 from handoff_lab.widgets.remaining import Forecast
 
@@ -89,6 +90,38 @@ def test_what_runs_for_longer_than_it_should_is_not_over_at_once():
             assert Forecast(dag).seconds_left(record, moment + 10.0) > 41.0
             return
     pytest.fail("it never ran")
+
+
+def begun(dag, *, done=(), running):
+    """The record of a run in which some are done, after 1 s each, and others have run since 0."""
+    about = {"run": "r", "attempt": 0, "node": "a", "slot": 0}
+    ended = {"started": 0.0, "ended": 1.0, "duration": 1.0}
+    start = Event(("handoff", "run", "start"), 0.0, {}, {"run": "r", "costs": {id: {} for id in dag.functions}})
+    starts = [Event(FUNCTION_START, 0.0, {"started": 0.0}, {**about, "function": id}) for id in (*done, *running)]
+    stops = [Event(FUNCTION_STOP, 1.0, ended, {**about, "function": id}) for id in done]
+    return RunRecord.from_events([start, *starts, *stops])
+
+
+def test_a_run_that_has_not_begun_is_not_nearly_done():
+    assert Forecast(graph(nothing)).seconds_left(RunRecord(), 1.0) is None
+
+
+def test_nobody_knows_how_long_the_first_of_all_takes():
+    dag = DAG("d").add(Function("nap", list))
+    record = begun(dag, running=["nap"])
+    assert record.functions["nap"].status == "running"
+    assert Forecast(dag).seconds_left(record, 200.0) is None
+
+
+@pytest.mark.parametrize("code", [list, work])
+def test_what_runs_for_longer_than_others_took_may_take_any_time(code):
+    dag = DAG("d").add(Function("a", work, ["b"]), Function("b", list), Function("c", code, ["b"]))
+    record = begun(dag, done=["b", "a"], running=["c"])
+    assert record.functions["b"].status == "done"
+    forecast = Forecast(dag)
+    assert forecast.seconds_left(record, 0.25) == 0.75
+    assert forecast.seconds_left(record, 1.05) == pytest.approx(0.105)
+    assert forecast.seconds_left(record, 1.2) is None
 
 
 def test_a_chain_takes_its_time_whatever_the_slots():

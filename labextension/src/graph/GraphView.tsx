@@ -84,10 +84,25 @@ function behave(store: Store, scene: Scene, viewport: Viewport, room: HTMLElemen
   const ends = new AbortController();
   const { signal } = ends;
   let hovering: ReturnType<typeof setTimeout> | undefined;
+  let pointer: [number, number] = [-1, -1];
+  let pointed = -1;
 
   function hover(shape: number): void {
     clearTimeout(hovering);
     hovering = setTimeout(() => scene.hover(shape), HOVER_MS);
+  }
+
+  /** Only where the pointer moves: a picture that moves under it means nothing. */
+  function point(event: PointerEvent): void {
+    const [x, y] = pointer;
+    pointer = [event.clientX, event.clientY];
+    if (x !== event.clientX || y !== event.clientY) {
+      const shape = scene.shapeAt(event.target);
+      if (shape !== pointed) {
+        pointed = shape;
+        hover(shape);
+      }
+    }
   }
 
   function click(event: MouseEvent): void {
@@ -117,8 +132,9 @@ function behave(store: Store, scene: Scene, viewport: Viewport, room: HTMLElemen
     }
   }
 
-  room.addEventListener("pointerover", (event) => hover(scene.shapeAt(event.target)), { signal });
-  room.addEventListener("pointerleave", () => hover(-1), { signal });
+  room.addEventListener("pointerover", point, { signal });
+  room.addEventListener("pointermove", point, { signal, passive: true });
+  room.addEventListener("pointerleave", () => hover((pointed = -1)), { signal });
   room.addEventListener("click", click, { signal });
   room.addEventListener("dblclick", doubleClick, { signal });
   room.addEventListener("focusin", (event) => keyboard.rove(Math.max(scene.shapeAt(event.target), 0)), { signal });
