@@ -68,8 +68,7 @@ class PlanState(TypedDict):
     end: Times
 
 
-class Columns(TypedDict):
-    at: list[int]
+class FunctionColumns(TypedDict):
     status: str
     node: list[int]
     slot: list[int]
@@ -81,21 +80,16 @@ class Columns(TypedDict):
     transfer: Times
 
 
-class State(TypedDict):
+class Columns(FunctionColumns):
+    at: list[int]
+
+
+class State(FunctionColumns):
     seq: int
     key: str
     now: float
     run: RunFacts | None
     nodes: list[NodeState]
-    status: str
-    node: list[int]
-    slot: list[int]
-    attempts: list[int]
-    queued: Times
-    started: Times
-    ended: Times
-    peak: Times
-    transfer: Times
     errors: dict[str, str]
     stale: list[int]
     earlier: list[AttemptRow]

@@ -69,17 +69,8 @@ export interface Cluster {
   height: number;
 }
 
-/** All that is known of a run, by columns: entry i is of function i. */
-export interface State {
-  /** Counts patches; those up to it are in here. */
-  seq: number;
-  /** The structure that the columns belong to. */
-  key: string;
-  /** Epoch: the kernel's clock when this was true. */
-  now: number;
-  /** null: the graph was not run. */
-  run: RunState | null;
-  nodes: NodeState[];
+/** What is known of functions, an entry each. */
+export interface FunctionColumns {
   /** A StatusLetter per function. */
   status: string;
   node: number[];
@@ -92,6 +83,19 @@ export interface State {
   peak: (number | null)[];
   /** Seconds that its inputs took to come from other nodes. */
   transfer: (number | null)[];
+}
+
+/** All that is known of a run, by columns: entry i is of function i. */
+export interface State extends FunctionColumns {
+  /** Counts patches; those up to it are in here. */
+  seq: number;
+  /** The structure that the columns belong to. */
+  key: string;
+  /** Epoch: the kernel's clock when this was true. */
+  now: number;
+  /** null: the graph was not run. */
+  run: RunState | null;
+  nodes: NodeState[];
   /** One line each, of functions that failed. */
   errors: Record<number, string>;
   /** Functions whose results are out of date, by an edit or by one before them. */
@@ -179,17 +183,8 @@ export interface Patch {
 }
 
 /** The columns of a state for the functions `at`. */
-export interface Columns {
+export interface Columns extends FunctionColumns {
   at: number[];
-  status: string;
-  node: number[];
-  slot: number[];
-  attempts: number[];
-  queued: (number | null)[];
-  started: (number | null)[];
-  ended: (number | null)[];
-  peak: (number | null)[];
-  transfer: (number | null)[];
 }
 
 /** Browser to kernel. */

@@ -1,5 +1,7 @@
 """What tests of widgets share: runs as events, and a few lines in the place of the front end."""
 
+import threading
+
 import pytest
 
 from handoff_lab import DAG, Function
@@ -84,3 +86,16 @@ def front_end(tmp_path, monkeypatch):
     dag_widget._built.cache_clear()
     yield tmp_path
     dag_widget._built.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def own_log_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def gate():
+    """Functions that wait for it run until the test lets them go."""
+    event = threading.Event()
+    yield event
+    event.set()

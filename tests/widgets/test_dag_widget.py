@@ -2,7 +2,6 @@
 
 import gc
 import json
-import threading
 import weakref
 
 import nbformat
@@ -18,22 +17,10 @@ from handoff_lab.widgets.shown_output import LIVE_VIEW
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-@pytest.fixture(autouse=True)
-def own_log_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-
-
 @pytest.fixture
 def cluster():
     with hl.Cluster({"alpha": {"cpu": 2}}, backend="local") as made:
         yield made
-
-
-@pytest.fixture
-def gate():
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 def graph(gate=None):

@@ -62,23 +62,10 @@ class Notebook:
         return ("cell-1", "In [3]") if id == "src" else None
 
 
-@pytest.fixture(autouse=True)
-def own_log_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-
-
 @pytest.fixture(scope="module")
 def cluster():
     with hl.Cluster({"alpha": {"cpu": 2}, "beta": {"cpu": 2}}, backend="local") as made:
         yield made
-
-
-@pytest.fixture
-def gate():
-    """Functions that wait for it run until the test lets them go."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 @pytest.fixture
