@@ -6,10 +6,14 @@ import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+_HERE = Path(__file__).resolve().parent
+TIMEOUT_S = 600.0
 
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 5.0
@@ -26,21 +30,38 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run_child(command: Sequence[str], environment: Mapping[str, str], timeout_s: float, folder: Path) -> None:
-    """Run a command in a session of its own, with its temporary files in ``folder``, and end all that it started.
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a child may write: temporary files, and the byte code of what it imports, which later ones find there."""
+
+    private: Path
+    byte_code: Path
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            **_private_folders(self.private),
+            "PYTHONPATH": str(_HERE),  # workers of every engine import the functions, none sends them by value
+            "PYTHONPYCACHEPREFIX": str(self.byte_code),  # installed packages are compiled, whatever the caller's habits
+            "PYTHONDONTWRITEBYTECODE": "",
+        }
+
+
+def run_child(command: Sequence[str], places: Places, timeout_s: float = TIMEOUT_S) -> None:
+    """Run one of our scripts in a session of its own, and end all that it started.
 
     Raises
     ------
     ChildError
         It failed or took too long.
     """
-    log = folder / "log"
-    private = {**os.environ, **environment, **_private_folders(folder)}
+    script, *arguments = command
+    log = places.private / "log"
     try:
         with log.open("wb") as file:
             done = subprocess.run(  # in a session of its own: Ctrl-C comes here only
-                command,
-                env=private,
+                [sys.executable, str(_HERE / script), *arguments],
+                env=places.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

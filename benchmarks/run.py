@@ -11,12 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engines.registry import ENGINES, OURS, PEERS
-from figures import FIGURES
-from processes import ChildError, adopt_orphans, run_child
+from figures import FIGURES, START_UP
+from processes import ChildError, Places, adopt_orphans, run_child
 from report import Outcome, as_json, as_text
-
-_HERE = Path(__file__).resolve().parent
-_CHILD_TIMEOUT_S = 600.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,21 +25,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not ENGINES[name].installed:
             outcome.note = "not installed"
     try:
-        _take_turns(outcomes, options)
+        with _private_folder() as byte_code:
+            _take_turns(outcomes, options, Path(byte_code))
     finally:  # after an interrupt: what there is
         _report(outcomes, options)
     return int(any(outcome.note.startswith("failed") for outcome in outcomes.values()))
 
 
-def _take_turns(outcomes: Mapping[str, Outcome], options: argparse.Namespace) -> None:
+def _take_turns(outcomes: Mapping[str, Outcome], options: argparse.Namespace, byte_code: Path) -> None:
     """Round by round, so that a slow minute of the machine meets every engine."""
+    present = [name for name in outcomes if ENGINES[name].installed]
+    if START_UP in options.only:
+        for name in present:
+            with _private_folder() as folder:  # compiles what the engine imports; a failure comes again
+                _measure(name, Outcome(), [START_UP], True, Places(Path(folder), byte_code))
     for round_ in range(1, options.repeat + 1):
-        for name, outcome in outcomes.items():
-            if outcome.note == "measured":
+        for name in present:
+            if outcomes[name].note == "measured":
                 # The folder is there before anyone is told of the round, so an end from then on removes it.
-                with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+                with _private_folder() as folder:
                     print(f"round {round_} of {options.repeat}: {ENGINES[name].title}", file=sys.stderr, flush=True)
-                    _measure(name, outcome, options.only, options.quick, Path(folder))
+                    _measure(name, outcomes[name], options.only, options.quick, Places(Path(folder), byte_code))
+
+
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
 
 
 def _report(outcomes: Mapping[str, Outcome], options: argparse.Namespace) -> None:
@@ -54,13 +61,12 @@ def _report(outcomes: Mapping[str, Outcome], options: argparse.Namespace) -> Non
         options.json.write_text(json.dumps(as_json(outcomes, settings), indent=2) + "\n", encoding="utf-8")
 
 
-def _measure(name: str, outcome: Outcome, figures: Sequence[str], quick: bool, folder: Path) -> None:
+def _measure(name: str, outcome: Outcome, figures: Sequence[str], quick: bool, places: Places) -> None:
     """Take one sample of each figure, in a fresh process."""
-    output = folder / "figures"
-    command = [sys.executable, str(_HERE / "child.py"), name, ",".join(figures), str(output)]
+    output = places.private / "figures"
+    command = ["child.py", name, ",".join(figures), str(output), *(["--quick"] if quick else [])]
     try:
-        # PYTHONPATH: workers of every engine import the functions, none sends them by value.
-        run_child([*command, *(["--quick"] if quick else [])], {"PYTHONPATH": str(_HERE)}, _CHILD_TIMEOUT_S, folder)
+        run_child(command, places)
     except ChildError as error:
         outcome.note = f"failed: {error}"
     rows = output.read_text(encoding="utf-8").splitlines() if output.exists() else []

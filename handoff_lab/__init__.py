@@ -9,8 +9,8 @@
 >>> hl.execute_local(dag).results["total"]
 60
 
-``hl.Cluster(nodes={...})`` starts kernels and runs DAGs over them. Importing the package loads nothing heavy: what
-needs ZeroMQ, matplotlib or Jupyter comes in when it is first used.
+``hl.Cluster(nodes={...})`` starts kernels and runs DAGs over them. Importing the package loads nothing: each name
+brings in what it needs when it is first used, so a node never waits for what notebooks need.
 """
 
 from __future__ import annotations
@@ -18,52 +18,51 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from handoff_lab import display, telemetry
-from handoff_lab._errors import (
-    AllocationError,
-    AuthenticationError,
-    BackendError,
-    CyclicDependencyError,
-    DuplicateFunctionError,
-    FunctionFailedError,
-    FunctionTimeoutError,
-    HandoffError,
-    InvalidDAGError,
-    InvalidFunctionError,
-    MissingFunctionError,
-    NodeLostError,
-    ResourceError,
-    ResultUnavailableError,
-    RunCancelledError,
-    RunError,
-    RunTimeoutError,
-    UnknownStrategyError,
-    VersionMismatchError,
-)
 from handoff_lab._version import __version__ as __version__
-from handoff_lab.allocation import Allocation, Allocator, Plan, TimeOptimized
-from handoff_lab.api import (
-    discover_nodes,
-    execute,
-    execute_distributed,
-    execute_local,
-    get_result,
-    register_local_node,
-    register_node,
-    resources_available,
-    start,
-    stop,
-    store_value,
-    update_node_resources,
-)
-from handoff_lab.graph import DAG, Argument, Collocated, Function, collocated, from_wfformat, function
-from handoff_lab.resources import Resources, ResourceTracker, SimpleResourceTracker
 
 if TYPE_CHECKING:
-    from handoff_lab import visualization
+    from handoff_lab import telemetry, visualization
+    from handoff_lab._errors import (
+        AllocationError,
+        AuthenticationError,
+        BackendError,
+        CyclicDependencyError,
+        DuplicateFunctionError,
+        FunctionFailedError,
+        FunctionTimeoutError,
+        HandoffError,
+        InvalidDAGError,
+        InvalidFunctionError,
+        MissingFunctionError,
+        NodeLostError,
+        ResourceError,
+        ResultUnavailableError,
+        RunCancelledError,
+        RunError,
+        RunTimeoutError,
+        UnknownStrategyError,
+        VersionMismatchError,
+    )
+    from handoff_lab.allocation import Allocation, Allocator, Plan, TimeOptimized
+    from handoff_lab.api import (
+        discover_nodes,
+        execute,
+        execute_distributed,
+        execute_local,
+        get_result,
+        register_local_node,
+        register_node,
+        resources_available,
+        start,
+        stop,
+        store_value,
+        update_node_resources,
+    )
     from handoff_lab.cluster import Cluster
+    from handoff_lab.graph import DAG, Argument, Collocated, Function, collocated, from_wfformat, function
     from handoff_lab.nodes import Node
     from handoff_lab.planning import plan
+    from handoff_lab.resources import Resources, ResourceTracker, SimpleResourceTracker
     from handoff_lab.run import Run
     from handoff_lab.store import ResultStore
     from handoff_lab.widgets.cluster_widget import ClusterWidget
@@ -128,27 +127,41 @@ __all__ = [
     "visualization",
 ]
 
-_LAZY = {
-    "Cluster": "handoff_lab.cluster",
-    "ClusterWidget": "handoff_lab.widgets.cluster_widget",
-    "DAGWidget": "handoff_lab.widgets.dag_widget",
-    "Node": "handoff_lab.nodes",
-    "Run": "handoff_lab.run",
-    "RunForm": "handoff_lab.widgets.inputs_form",
-    "ResultStore": "handoff_lab.store",
-    "plan": "handoff_lab.planning",
+_HOMES = {
+    "handoff_lab._errors": (
+        "AllocationError AuthenticationError BackendError CyclicDependencyError DuplicateFunctionError"
+        " FunctionFailedError FunctionTimeoutError HandoffError InvalidDAGError InvalidFunctionError"
+        " MissingFunctionError NodeLostError ResourceError ResultUnavailableError RunCancelledError RunError"
+        " RunTimeoutError UnknownStrategyError VersionMismatchError"
+    ),
+    "handoff_lab.allocation": "Allocation Allocator Plan TimeOptimized",
+    "handoff_lab.api": (
+        "discover_nodes execute execute_distributed execute_local get_result register_local_node register_node"
+        " resources_available start stop store_value update_node_resources"
+    ),
+    "handoff_lab.cluster": "Cluster",
+    "handoff_lab.graph": "DAG Argument Collocated Function collocated from_wfformat function",
+    "handoff_lab.nodes": "Node",
+    "handoff_lab.planning": "plan",
+    "handoff_lab.resources": "ResourceTracker Resources SimpleResourceTracker",
+    "handoff_lab.run": "Run",
+    "handoff_lab.store": "ResultStore",
+    "handoff_lab.widgets.cluster_widget": "ClusterWidget",
+    "handoff_lab.widgets.dag_widget": "DAGWidget",
+    "handoff_lab.widgets.inputs_form": "RunForm",
 }
-
-
-display.install()
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+_SUBPACKAGES = {"telemetry", "visualization"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "visualization":
-        return import_module("handoff_lab.visualization")
-    if name not in _LAZY:
+    if name in _SUBPACKAGES:
+        return import_module(f"handoff_lab.{name}")
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'handoff_lab' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    import_module("handoff_lab.display").install()
+    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:
@@ -157,8 +170,10 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ipython: Any) -> None:
     """``%load_ext handoff_lab``: gives the notebook ``dag``, ``%%handoff``, ``%handoff`` and ``%%on``."""
+    from handoff_lab import display
     from handoff_lab.notebook import load
 
+    display.install()
     load(ipython)
 
 

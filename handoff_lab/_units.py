@@ -28,6 +28,15 @@ def parse_megabytes(text: str) -> float:
     return float(match[1]) * _BYTES[match[2].lower()] / 10**6
 
 
+def parse_bytes(text: str) -> int:
+    """Bytes that ``text`` says; a bare number is megabytes.
+
+    >>> parse_bytes("2GB"), parse_bytes("1KiB")
+    (2000000000, 1024)
+    """
+    return round(parse_megabytes(text) * 10**6)
+
+
 def parse_number(text: str) -> float:
     """A number as people write one, whole where it is.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from handoff_lab._errors import BackendError, RunError
 from handoff_lab._loading import is_loading
+from handoff_lab._units import parse_bytes
 from handoff_lab.allocation import AllocatorLike, resolve_allocator
 from handoff_lab.backends.base import Feature
 from handoff_lab.coordinator import Coordinator, Request, RunKeywords, prepare
@@ -54,6 +55,9 @@ class Cluster:
         Local modules that the nodes can't import: their functions travel with the code.
     host : str
         The address that the cluster listens on for nodes. The default lets in this machine alone.
+    store_limit : int or str, optional
+        Bytes (or ``"2GB"``) of results that each node started here holds in memory; over it, those least recently used
+        go to disk, where ``TMPDIR`` says. Default: 60 % of its memory.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Cluster:
         log_directory: str | PathLike[str] | None = None,
         by_value: Sequence[ModuleType] = (),
         host: str = "127.0.0.1",
+        store_limit: int | str | None = None,
     ) -> None:
         if is_loading():
             raise BackendError(
@@ -82,7 +87,7 @@ class Cluster:
         self.result_store = result_store
         self._log_directory = log_directory
         self._by_value = tuple(by_value)
-        self._backend = _make_backend(backend, wanted, self.name, host)
+        self._backend = _make_backend(backend, wanted, self.name, host, store_limit)
         self._coordinator = Coordinator(self._backend, self.name, resource_tracker)
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         weakref.finalize(self, self._coordinator.close, wait=False).atexit = False  # garbage is closed too
@@ -317,7 +322,6 @@ class Cluster:
         prepared = prepare(
             request,
             pickle=Feature.PROCESSES in self._backend.features,
-            inline=self._coordinator.inline,
             by_value=self._by_value,
             given=given,
         )
@@ -359,7 +363,11 @@ def _require_methods(what: str, given: object, *names: str) -> None:
 
 
 def _make_backend(
-    backend: Literal["kernels", "local"] | Backend, nodes: Mapping[str, Resources], name: str, host: str
+    backend: Literal["kernels", "local"] | Backend,
+    nodes: Mapping[str, Resources],
+    name: str,
+    host: str,
+    store_limit: int | str | None,
 ) -> Backend:
     if backend == "local":
         from handoff_lab.backends.local import LocalBackend
@@ -368,7 +376,8 @@ def _make_backend(
     if backend == "kernels":
         from handoff_lab.backends.mixed import MixedBackend
 
-        return MixedBackend(nodes, name=name, host=host)
+        limit = parse_bytes(store_limit) if isinstance(store_limit, str) else store_limit
+        return MixedBackend(nodes, name=name, host=host, store_limit=limit)
     if isinstance(backend, str):
         raise ValueError(  # noqa: TRY004 (a wrong word, not a wrong type)
             f"backend is {backend!r}; it must be 'kernels', 'local' or a backend object"

@@ -2,16 +2,19 @@
 
 The scheduler numbers the functions of a run; these numbers, not the user's ids, travel.
 Times in ``started`` and ``ended`` are wall-clock seconds of the node that measured them.
+None of these is ever changed; those of which a run makes one per function are not frozen only because that triples the
+time it takes to make one. What many brief functions have in common crosses in columns: ``FinishedMany``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 RunsIn: TypeAlias = Literal["process", "kernel"]
+HowToEnd: TypeAlias = Literal["interrupt", "kill", "recall"]  # a recall leaves what runs already alone
 HERE = ""  # the "node" of values that the coordinator's own process holds: inputs given by the user
 
 
@@ -26,7 +29,7 @@ class AttemptId(NamedTuple):
         return f"{self.run}:{self.function}:{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Source:
     """Where an input of an attempt lies, or will lie: the attempt waits on its node until it is there."""
 
@@ -69,12 +72,13 @@ class Recipe:
     kwargs: tuple[tuple[str, Term | tuple[Term, ...]], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """One try at one function on one node, as a backend receives it.
 
     ``codes`` are keys of code sent before with ``Backend.load``; the first is the function itself. ``recipe`` is None
-    for the usual call: the inputs in order, nothing else.
+    for the usual call: the inputs in order, nothing else. Pickled, it is a ``Recipe``, or a tuple: the positional
+    arguments that follow the inputs.
     """
 
     id: AttemptId
@@ -82,13 +86,14 @@ class Attempt:
     label: str  # the user's id of the function, as text, for logs and errors
     codes: tuple[str, ...]
     inputs: tuple[Source, ...] = ()
-    recipe: Recipe | bytes | None = None  # bytes: pickled already, for nodes in other processes
+    recipe: Recipe | bytes | None = None  # bytes: pickled, for nodes in other processes
     cost: Mapping[str, float] = field(default_factory=dict)
     priority: float = 0.0  # lower starts first among those that wait on a node
     runs_in: RunsIn = "process"
     timeout_s: float | None = None
     retry_on: str | None = None  # key of code: the exception classes worth another attempt; None: every Exception
     setup: tuple[str, ...] = ()  # keys of code: sources executed first in a slot, once each
+    granted: bool = True  # False: its node has yet to find room for its cost (see ``NodeInfo.keeps_ledger``)
 
 
 class FailureKind(StrEnum):
@@ -129,12 +134,13 @@ class NodeInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     connection_file: str = ""
+    keeps_ledger: bool = False  # it takes functions before their inputs and room for their costs are there
 
 
 # -- events: a backend tells the scheduler -----------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Started:
     """An attempt began to run in a slot."""
 
@@ -143,7 +149,7 @@ class Started:
     slot: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Finished:
     """An attempt made its result, which lies on its node under the attempt's id."""
 
@@ -155,6 +161,23 @@ class Finished:
     slot: int = 0
     peak_memory: int | None = None  # bytes
     log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedMany:
+    """Attempts of one run that made their results, in the order in which they ended: the fields of ``Finished``, each
+    a column. Nothing was told of their start as a rule; all of them ran on one node."""
+
+    run: str
+    functions: Sequence[int]
+    numbers: Sequence[int]
+    started: Sequence[float]
+    ended: Sequence[float]
+    nbytes: Sequence[int]
+    inline: Sequence[tuple[bytes, ...] | None]
+    slots: Sequence[int]
+    peak_memory: Sequence[int | None]
+    logs: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,21 +266,22 @@ class ResultLost:
 
 
 BackendEvent: TypeAlias = (
-    Started | Finished | Failed | Cancelled | Transferred | Wrote
+    Started | Finished | FinishedMany | Failed | Cancelled | Transferred | Wrote
     | NodeJoined | NodeChanged | NodeLost | NodeLoad | ResultLost
 )  # fmt: skip
 
 # -- commands: the scheduler tells the coordinator ----------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Start:
-    """Submit this attempt. Its claim is granted already."""
+    """Submit this attempt. Its inputs may be still to be made, by attempts that were submitted before."""
 
     id: AttemptId
     node: str
     sources: tuple[tuple[AttemptId, str], ...]  # where the inputs are, in the order of the function's inputs
     priority: float = 0.0
+    granted: bool = True  # whether its claim is granted already
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +289,7 @@ class Stop:
     """End this attempt; a ``Cancelled`` or another terminal event must follow."""
 
     id: AttemptId
-    how: Literal["interrupt", "kill"] = "interrupt"
+    how: HowToEnd = "interrupt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +316,37 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportQueued:
+    """These functions have all their inputs and wait for room: stands for one report ``queued`` each."""
+
+    run: str
+    functions: Sequence[int]
+    nodes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFinished:
+    """These functions began and ended well on one node, in columns in the order of their ends.
+
+    Stands for the reports ``start`` and ``stop`` of each and, where it costs anything, ``allocation`` and ``release``.
+    """
+
+    run: str
+    node: str
+    functions: Sequence[int]
+    attempts: Sequence[int]
+    started: Sequence[float]
+    ended: Sequence[float]
+    nbytes: Sequence[int]
+    slots: Sequence[int]
+    peak_memory: Sequence[int | None]
+    logs: Sequence[str]
+    costs: Sequence[Mapping[str, float]]  # empty for those that cost nothing
+    claimed: Mapping[str, float]  # on the node by others, all the while
+    capabilities: Mapping[str, float]  # of the node
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A run is over. ``function`` is the index of the function that made it fail, if one did."""
 
@@ -305,4 +360,4 @@ class Ended:
     timeout_s: float | None = None  # the run's own time was up
 
 
-Command: TypeAlias = Start | Stop | Wake | Free | Report | Ended
+Command: TypeAlias = Start | Stop | Wake | Free | Report | ReportQueued | ReportFinished | Ended

@@ -72,7 +72,7 @@ class Results(Mapping[Hashable, Any]):
         return None if self._before is None else self._before.nbytes(id)
 
     def __iter__(self) -> Iterator[Hashable]:
-        return (id for id, f in self._state.record.functions.items() if f.status in HAS_RESULT)
+        return (id for id, status in self._state.record.functions.statuses() if status in HAS_RESULT)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

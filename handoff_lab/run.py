@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable, Collection, Generator, Hashable
+from collections.abc import Callable, Collection, Generator, Hashable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from handoff_lab.allocation import Plan
     from handoff_lab.coordinator import Coordinator
     from handoff_lab.store import ResultStore
+    from handoff_lab.telemetry.batches import FunctionBatch
     from handoff_lab.telemetry.events import Event
     from handoff_lab.telemetry.record import RunRecord
     from handoff_lab.widgets.dag_widget import DAGWidget
@@ -104,7 +105,7 @@ class Run:
     @property
     def allocations(self) -> dict[Hashable, str]:
         """The node of each function, by function id."""
-        return {id: f.node for id, f in self.record.functions.items() if f.node is not None}
+        return self.record.functions.nodes()
 
     @property
     def attempts(self) -> dict[Hashable, int]:
@@ -137,7 +138,7 @@ class Run:
         return {id: f.log for id, f in self.record.functions.items() if f.log}
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> Sequence[Event]:
         """Everything that happened, in order."""
         return self.record.events
 
@@ -179,7 +180,17 @@ class Run:
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Call back after each event, on a thread of the cluster's, until what is returned is called."""
-        return self._state.subscribe(callback)
+
+        def each(news: Event | FunctionBatch) -> None:
+            for event in news.events():
+                callback(event)
+
+        return self._state.subscribe(each)
+
+    @property
+    def news(self) -> RunState:
+        """Who tells that something happened, once for many functions, and that the run is over."""
+        return self._state
 
     def when_over(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call back once the run is over, at once if it is, unless what is returned is called before."""

@@ -8,7 +8,7 @@ from typing import Any
 from engines.base import Ability
 from workloads import Graph, Vertex
 
-import handoff_lab as hl
+from handoff_lab import DAG, Cluster, Function, Run
 
 _NODES = ("a", "b")
 
@@ -18,14 +18,14 @@ class HandoffEngine:
     can = frozenset({Ability.GRAPHS, Ability.PINS, Ability.CLAIMS})
 
     def __init__(self) -> None:
-        self._cluster: hl.Cluster | None = None
+        self._cluster: Cluster | None = None
 
     def start(self) -> None:
-        self._cluster = hl.Cluster(nodes={name: {"cpu": 1} for name in _NODES})
+        self._cluster = Cluster(nodes={name: {"cpu": 1} for name in _NODES})
 
     def build(self, graph: Graph) -> HandoffWork:
         assert self._cluster is not None
-        return HandoffWork(self._cluster, hl.DAG("benchmark").add(*map(_function, range(len(graph)), graph)))
+        return HandoffWork(self._cluster, DAG("benchmark").add(*map(_function, range(len(graph)), graph)))
 
     def close(self) -> None:
         if self._cluster is not None:
@@ -33,10 +33,10 @@ class HandoffEngine:
 
 
 class HandoffWork:
-    def __init__(self, cluster: hl.Cluster, dag: hl.DAG) -> None:
+    def __init__(self, cluster: Cluster, dag: DAG) -> None:
         self._cluster = cluster
         self._dag = dag
-        self._run: hl.Run | None = None
+        self._run: Run | None = None
 
     def run(self) -> None:
         # Both nodes are to work, as all workers of the peers do; the default keeps to the first that fits.
@@ -47,8 +47,8 @@ class HandoffWork:
         return [self._run.results[i] for i in indices]
 
 
-def _function(index: int, vertex: Vertex) -> hl.Function:
-    return hl.Function(
+def _function(index: int, vertex: Vertex) -> Function:
+    return Function(
         index,
         vertex.code,
         args=vertex.parents,

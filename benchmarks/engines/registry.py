@@ -37,6 +37,8 @@ ENGINES = {
     "dask": Entry("Dask", "dask", "DaskEngine", "distributed"),
     "ray": Entry("Ray", "ray", "RayEngine", "ray"),
     "ipyparallel": Entry("ipyparallel", "ipyparallel", "IPyParallelEngine", "ipyparallel"),
+    "executorlib": Entry("executorlib", "executorlib", "ExecutorlibEngine", "executorlib"),
+    "parsl": Entry("Parsl", "parsl", "ParslEngine", "parsl"),
     "pool": Entry("process pool", "pool", "PoolEngine"),
     "pyzmq": Entry("pyzmq (limit)", "pyzmq", "PyZMQEngine", "pyzmq"),
 }

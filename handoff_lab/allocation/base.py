@@ -12,7 +12,10 @@ from handoff_lab.resources import Resources
 
 @runtime_checkable
 class Allocator(Protocol):
-    """Decides where each function runs; any object with this method will do."""
+    """Decides where each function runs; any object with this method will do.
+
+    One with a true attribute ``rebalances`` lets the scheduler move what waits for a slow node to another.
+    """
 
     def allocate(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> Mapping[Any, str]:
         """Node of each function.

@@ -6,11 +6,12 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from handoff_lab.allocation.base import Allocation
 from handoff_lab.allocation.groups import Feasible, Group, collocation_groups
-from handoff_lab.allocation.loads import Demand, NodeLoad, demand_by_depth, depths, waves
+from handoff_lab.allocation.loads import Demand, Emptiest, NodeLoad, demand_by_depth, depths, waves
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
 
 _ORDINARY = frozenset({"cpu", "memory"})
+_NONE = (Resources(), -1, "")
 
 
 class CostOptimized:
@@ -22,6 +23,8 @@ class CostOptimized:
     node can hold.
     """
 
+    rebalances = False
+
     def allocate(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> Allocation:
         """Node of each function."""
         feasible = Feasible(capabilities)
@@ -31,12 +34,17 @@ class CostOptimized:
         for group in sorted(collocation_groups(functions), key=lambda g: (g.pin is None, -packing.size(g.cost))):
             demand = demand_by_depth(group, depth, count_slots=False)
             node = packing.place(group, demand, feasible(group))
-            nodes.update((function.id, node) for function in group.members)
+            for function in group.members:
+                nodes[function.id] = node
         return Allocation(nodes)
 
 
 class _Packing:
-    """Nodes in use, and how full they are."""
+    """Nodes in use, and how full they are.
+
+    Most functions are like the one before at their depth, and go where that went while there is room. When there is no
+    room anywhere for their kind any more, there never will be, and they go to the emptiest of all.
+    """
 
     def __init__(self, capabilities: Mapping[str, Resources]) -> None:
         self._capabilities = capabilities
@@ -44,18 +52,41 @@ class _Packing:
         self._open: set[str] = set()
         self._most = _most(capabilities)
         self._price = {node: self._sum_of_shares(has) for node, has in capabilities.items()}
+        self._sizes: dict[Resources, float] = {}
+        self._latest: dict[int, tuple[Resources, int, str]] = {}  # by depth: cost, nodes in use then, and where it went
+        self._crowded: dict[tuple[int, Resources], Emptiest] = {}
 
     def size(self, cost: Resources) -> float:
         """The largest share of any resource, of the most that a node has."""
-        return max((amount / self._most[name] for name, amount in cost.items()), default=0.0)
+        size = self._sizes.get(cost)
+        if size is None:
+            shares = (amount / self._most[name] for name, amount in cost.items())
+            size = self._sizes[cost] = max(shares, default=0.0)
+        return size
 
     def place(self, group: Group, demand: Demand, feasible: Sequence[str]) -> str:
-        node = self._choose(self._least_wasted(group.peak, feasible), demand)
+        alone = len(group.members) == 1 and group.pin is None
+        node = self._as_before(demand) if alone else None
+        if node is None:
+            node = self._choose(self._least_wasted(group.peak, feasible), demand, alone)
         self._open.add(node)
         self._loads[node].add(demand)
+        for depth, (cost, _) in demand.items():
+            self._latest[depth] = cost, len(self._open) if alone else 0, node
         return node
 
-    def _choose(self, nodes: Sequence[str], demand: Demand) -> str:
+    def _as_before(self, demand: Demand) -> str | None:
+        """The node for one that is like the one before at its depth; None: to be looked for."""
+        ((depth, (cost, _)),) = demand.items()
+        crowded = self._crowded.get((depth, cost))
+        if crowded is not None:
+            return crowded.find()[0]
+        before, in_use, node = self._latest.get(depth, _NONE)
+        if in_use != len(self._open) or before != cost or waves(self._loads[node].after(demand)) > 1:
+            return None
+        return node
+
+    def _choose(self, nodes: Sequence[str], demand: Demand, alone: bool) -> str:
         after = {node: self._loads[node].after(demand) for node in nodes}
         fitting = [node for node in nodes if waves(after[node]) == 1]
         in_use = [node for node in fitting if node in self._open]
@@ -63,6 +94,9 @@ class _Packing:
             return max(in_use, key=lambda node: after[node])
         if fitting:
             return min(fitting, key=lambda node: self._price[node])
+        if alone and self._open.issuperset(nodes):
+            ((depth, (cost, count)),) = demand.items()
+            self._crowded[depth, cost] = Emptiest(nodes, self._loads, depth, cost, count)
         return min(nodes, key=lambda node: (node not in self._open, after[node]))
 
     def _least_wasted(self, cost: Resources, nodes: Sequence[str]) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 from handoff_lab.allocation.base import Allocation
-from handoff_lab.allocation.groups import Feasible, Group, collocation_groups
+from handoff_lab.allocation.groups import Feasible, Group, collocation_groups, pinned_first
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
 
@@ -27,53 +28,80 @@ class FirstAvailable:
     The order is that of ``Handoff.SimpleAllocator``.
     """
 
+    rebalances = False
+
     def __init__(self, this_node: str = "local") -> None:
         self.this_node = this_node
 
     def allocate(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> Allocation:
         """Node of each function."""
-        groups = collocation_groups(functions)
         feasible = Feasible(capabilities)
         ledger = _Ledger(sorted(capabilities, key=lambda node: (node != self.this_node, node)), capabilities)
         nodes: dict[Hashable, str] = {}
-        for group in sorted(groups, key=lambda group: group.pin is None):
-            node = ledger.place(group, feasible(group))
-            nodes.update((function.id, node) for function in group.members)
+        for group in pinned_first(collocation_groups(functions)):
+            node = ledger.place(group, feasible)
+            for function in group.members:
+                nodes[function.id] = node
         return Allocation(nodes)
 
 
 class _Ledger:
     """What is left of each node, and the order in which nodes are tried."""
 
-    def __init__(self, order: list[str], capabilities: Mapping[str, Resources]) -> None:
-        self._order = order
+    def __init__(self, order: Sequence[str], capabilities: Mapping[str, Resources]) -> None:
         self._capabilities = capabilities
         self._left = dict(capabilities)
-        self._full: dict[Resources, set[str]] = {}  # cost to nodes that have no room for it in this round
+        self._latest = {node: stamp for stamp, node in enumerate(reversed(order))}  # what is tried first comes last
+        self._moves: list[tuple[str, int]] = []  # nodes that came to the front, with their new stamps
+        self._front = order[0] if order else None
+        self._stacks: dict[Resources, _Stack] = {}  # of this round
 
-    def place(self, group: Group, feasible: Sequence[str]) -> str:
-        node = group.pin or self._with_room(group.cost) or self._in_a_new_round(group.cost)
+    def place(self, group: Group, feasible: Feasible) -> str:
+        cost = group.cost
+        if not cost and group.pin is None and self._front is not None:
+            return self._front
+        node = group.pin or self._with_room(cost) or self._in_a_new_round(cost)
         if node is None:  # together they are too much for any node, one by one they are not
-            allowed = set(feasible)
-            return next(node for node in self._order if node in allowed)
-        self._left[node] -= group.cost
-        if group.pin is None and group.cost:
-            self._order.remove(node)
-            self._order.insert(0, node)
+            allowed = set(feasible(group))
+            return next(node for node in reversed(self._latest) if node in allowed)
+        self._left[node] -= cost
+        if group.pin is None and node != self._front:
+            self._move_to_front(node)
         return node
+
+    def _move_to_front(self, node: str) -> None:
+        stamp = len(self._capabilities) + len(self._moves)
+        del self._latest[node]
+        self._latest[node] = stamp
+        self._moves.append((node, stamp))
+        self._front = node
 
     def _in_a_new_round(self, cost: Resources) -> str | None:
         if not any(cost.fits_in(capabilities) for capabilities in self._capabilities.values()):
             return None
         self._left = dict(self._capabilities)
-        self._full.clear()
+        self._stacks.clear()
         return self._with_room(cost)
 
     def _with_room(self, cost: Resources) -> str | None:
-        full = self._full.setdefault(cost, set())
-        for node in self._order:
-            if node not in full:
-                if cost.fits_in(self._left[node]):
-                    return node
-                full.add(node)
+        stack = self._stacks.get(cost)
+        if stack is None:
+            stack = self._stacks[cost] = _Stack([*self._latest.items()], len(self._moves))
+        elif stack.seen < len(self._moves):
+            stack.entries += self._moves[stack.seen :]
+            stack.seen = len(self._moves)
+        entries = stack.entries
+        while entries:
+            node, stamp = entries[-1]
+            if self._latest[node] == stamp and cost.fits_in(self._left[node]):
+                return node
+            entries.pop()
         return None
+
+
+@dataclass(slots=True)
+class _Stack:
+    """Nodes that may have room for one cost in this round, the first to be tried on top."""
+
+    entries: list[tuple[str, int]]  # with stamps: one that is not the node's latest is out of date
+    seen: int  # moves that are worked in

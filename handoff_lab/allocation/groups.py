@@ -10,9 +10,9 @@ from handoff_lab.graph import Collocated, Function
 from handoff_lab.resources import Resources
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Group:
-    """Functions bound to one node by collocation; most groups are one function.
+    """Functions bound to one node by collocation; most groups are one function. Never changed once it is made.
 
     ``cost`` is what all of them cost together, ``peak`` the most that any of
     them costs of each resource: a node that has ``peak`` can hold each in turn.
@@ -26,6 +26,8 @@ class Group:
 
 def collocation_groups(functions: Sequence[Function]) -> list[Group]:
     """The groups that chains of collocations make, by their first members' order."""
+    if not any_collocated(functions):
+        return [alone(function) for function in functions]
     partners = _Partners()
     for function in functions:
         if isinstance(function.node, Collocated):
@@ -34,6 +36,22 @@ def collocation_groups(functions: Sequence[Function]) -> list[Group]:
     for function in functions:
         together.setdefault(partners.leader(function.id), []).append(function)
     return [_group(members) for members in together.values()]
+
+
+def pinned_first(groups: Sequence[Group]) -> list[Group]:
+    """The groups in the order in which most strategies place them."""
+    return sorted(groups, key=lambda group: group.pin is None)
+
+
+def alone(function: Function) -> Group:
+    """The group of a function that is bound to no other."""
+    node, cost = function.node, function.cost
+    return Group((function,), node if isinstance(node, str) else None, cost, cost)
+
+
+def any_collocated(functions: Sequence[Function]) -> bool:
+    """Whether some groups are more than one function."""
+    return Collocated in {type(function.node) for function in functions}
 
 
 def feasible_nodes(group: Group, capabilities: Mapping[str, Resources]) -> list[str]:
@@ -62,9 +80,10 @@ class Feasible:
 
     def __call__(self, group: Group) -> list[str]:
         key = (group.pin, group.peak)
-        if key not in self._known:
-            self._known[key] = feasible_nodes(group, self._capabilities)
-        return self._known[key]
+        nodes = self._known.get(key)
+        if nodes is None:
+            nodes = self._known[key] = feasible_nodes(group, self._capabilities)
+        return nodes
 
 
 class _Partners:
@@ -90,8 +109,7 @@ class _Partners:
 
 def _group(members: list[Function]) -> Group:
     if len(members) == 1:
-        (only,) = members
-        return Group((only,), only.node if isinstance(only.node, str) else None, only.cost, only.cost)
+        return alone(members[0])
     pin = next((f.node for f in members if isinstance(f.node, str)), None)
     total = Resources()
     peak: dict[str, float] = {}

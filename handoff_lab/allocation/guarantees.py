@@ -7,13 +7,14 @@ and pins and collocations are obeyed; an answer that breaks this goes no further
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from math import isfinite
 from numbers import Real
 from typing import Any
 
 from handoff_lab._errors import AllocationError
 from handoff_lab.allocation.base import Allocation, AllocatorLike
-from handoff_lab.allocation.groups import Feasible, Group, collocation_groups
+from handoff_lab.allocation.groups import Feasible, Group, alone, any_collocated, collocation_groups
 from handoff_lab.allocation.strategies import resolve_allocator
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
@@ -48,19 +49,31 @@ def allocate(
         For a name that is none.
     """
     chosen = resolve_allocator(allocator)
-    groups = collocation_groups(functions)
     feasible = Feasible(capabilities)
-    for group in groups:
+    for group in _one_of_each_kind(functions):
         feasible(group)
     if not functions:
         return Allocation({})
     answer = _ask(chosen.allocate, [*functions], dict(capabilities))  # its own, to count down or sort as it likes
-    nodes = {function.id: _node_of(function, answer, capabilities) for function in functions}
-    for group in groups:
+    told, asked = (answer.nodes, answer.priority) if isinstance(answer, Allocation) else (answer, {})
+    nodes = {function.id: _node_of(function, told, capabilities) for function in functions}
+    for group in _one_of_each_kind(functions, nodes):
         _check_group(group, nodes, capabilities)
-    asked = answer.priority if isinstance(answer, Allocation) else {}
+    if not asked:
+        return Allocation(nodes, dict(zip(nodes, map(float, range(len(nodes))), strict=True)))
     priority = {function.id: _priority_of(function, asked, place) for place, function in enumerate(functions)}
     return Allocation(nodes, priority)
+
+
+def _one_of_each_kind(functions: Sequence[Function], nodes: Mapping[Hashable, str] | None = None) -> Iterable[Group]:
+    """What to check: all groups, or, of functions on their own, the first with each cost, pin and node."""
+    if any_collocated(functions):
+        return collocation_groups(functions)
+    kinds: dict[tuple[object, ...], Function] = {}
+    for function in functions:
+        given = nodes[function.id] if nodes else None
+        kinds.setdefault((function.node, id(function.cost), given), function)
+    return map(alone, kinds.values())
 
 
 def _ask(
@@ -92,6 +105,8 @@ def _node_of(function: Function, answer: Mapping[Any, str], capabilities: Mappin
 
 def _priority_of(function: Function, asked: Mapping[Hashable, float], place: int) -> float:
     priority = asked.get(function.id, place)
+    if priority.__class__ is float and isfinite(priority):
+        return priority
     if isinstance(priority, Real) and abs(priority) <= sys.float_info.max:
         return float(priority)
     reason = f"was given the priority {priority!r} by the allocator; it must be a finite number"

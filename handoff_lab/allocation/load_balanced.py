@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 from handoff_lab.allocation.base import Allocation
-from handoff_lab.allocation.groups import Feasible, collocation_groups
-from handoff_lab.allocation.loads import Demand, NodeLoad
+from handoff_lab.allocation.edges import Sizes, any_known, input_sizes
+from handoff_lab.allocation.groups import Feasible, Group, collocation_groups, pinned_first
+from handoff_lab.allocation.loads import Emptiest, NodeLoad
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
 
@@ -16,17 +17,55 @@ class LoadBalanced:
 
     Fullness is relative, so a node of ``cpu: 8`` gets four times the share of
     one of ``cpu: 2``. Each function counts as one of its node's slots too,
-    which is what balances functions without a cost.
+    which is what balances functions without a cost. Of equally full nodes, the
+    one that has most bytes of its inputs is taken, where sizes are known.
     """
+
+    rebalances = True
 
     def allocate(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> Allocation:
         """Node of each function."""
-        feasible = Feasible(capabilities)
-        loads = {node: NodeLoad(has) for node, has in sorted(capabilities.items())}
-        nodes: dict[Hashable, str] = {}
-        for group in sorted(collocation_groups(functions), key=lambda group: group.pin is None):
-            demand: Demand = {0: (group.cost, len(group.members))}  # all at one depth: the whole run counts
-            node = min(feasible(group), key=lambda node: loads[node].after(demand))
-            loads[node].add(demand)
-            nodes.update((function.id, node) for function in group.members)
-        return Allocation(nodes)
+        sizes = input_sizes(functions)
+        balance = _Balance(capabilities, sizes if any_known(sizes) else {})
+        for group in pinned_first(collocation_groups(functions)):
+            balance.place(group)
+        return Allocation(balance.nodes)
+
+
+class _Balance:
+    def __init__(self, capabilities: Mapping[str, Resources], sizes: Sizes) -> None:
+        self.nodes: dict[Hashable, str] = {}
+        self._feasible = Feasible(capabilities)
+        self._loads = {node: NodeLoad(has) for node, has in capabilities.items()}
+        self._emptiest: dict[tuple[Resources, Resources, int], Emptiest] = {}
+        self._sizes = sizes
+
+    def place(self, group: Group) -> None:
+        count = len(group.members)
+        node = group.pin if group.pin is not None else self._choose(group, count)
+        self._loads[node].add_one(0, group.cost, count)  # all at one depth: the whole run counts
+        for function in group.members:
+            self.nodes[function.id] = node
+
+    def _choose(self, group: Group, count: int) -> str:
+        kind = (group.cost, group.peak, count)
+        emptiest = self._emptiest.get(kind)
+        if emptiest is None:
+            emptiest = self._emptiest[kind] = Emptiest(self._feasible(group), self._loads, 0, group.cost, count)
+        node, load = emptiest.find()
+        there = self._bytes_by_node(group) if self._sizes else None
+        if not there:
+            return node
+        allowed = set(self._feasible(group))
+        equal = [n for n in there if n in allowed and self._loads[n].after_one(0, group.cost, count) == load]
+        return max([node, *equal], key=lambda n: there.get(n, 0.0))
+
+    def _bytes_by_node(self, group: Group) -> dict[str, float]:
+        """Bytes of the inputs of ``group`` that will be made on each node."""
+        there: dict[str, float] = {}
+        for function in group.members:
+            for producer, nbytes in self._sizes.get(function.id, {}).items():
+                node = self.nodes.get(producer)
+                if node is not None and nbytes:
+                    there[node] = there.get(node, 0.0) + nbytes
+        return there

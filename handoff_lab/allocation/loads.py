@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from heapq import heapify, heapreplace
 
 from handoff_lab.allocation.groups import Group
-from handoff_lab.graph import Function
+from handoff_lab.graph import Argument, Function
 from handoff_lab.resources import Resources
 
 # What runs at each depth of the graph: costs, and how many functions.
@@ -22,8 +23,10 @@ def depths(functions: Sequence[Function]) -> dict[Hashable, int]:
     """Longest way from a source to each function; only those of equal depth are taken to run side by side."""
     known: dict[Hashable, int] = {}
     for function in functions:
-        above = [known[id] for id in function.dependencies if id in known]
-        known[function.id] = max(above, default=-1) + 1
+        depth = 0
+        for arg in function.args:
+            depth = max(depth, 1 + known.get(arg.id if isinstance(arg, Argument) else arg, -1))
+        known[function.id] = depth
     return known
 
 
@@ -38,37 +41,101 @@ def demand_by_depth(group: Group, depth: Mapping[Hashable, int], *, count_slots:
     return demand
 
 
+class _Layer:
+    """What was given to one node at one depth."""
+
+    __slots__ = ("changes", "claimed", "count", "load")
+
+    def __init__(self) -> None:
+        self.load = 0.0
+        self.count = 0
+        self.claimed: dict[str, float] = {}
+        self.changes = 0  # how often something was given
+
+
+_EMPTY = _Layer()
+
+
 class NodeLoad:
     """What was given to one node, at each depth, as a share of what it has.
 
     1.0 means that it is just full; above that, functions wait for each other.
     """
 
+    __slots__ = ("_capabilities", "_layers", "_slots")
+
     def __init__(self, capabilities: Resources) -> None:
         self._capabilities = dict(capabilities)
         self._slots = slots(capabilities)
-        self._claimed: dict[tuple[int, str], float] = {}
-        self._count: dict[int, int] = {}
-        self._load: dict[int, float] = {}
+        self._layers: dict[int, _Layer] = {}
 
     def after(self, demand: Demand) -> float:
         """The load, at the depths that ``demand`` touches, if it came here too."""
-        return max(self._at(depth, cost, count) for depth, (cost, count) in demand.items())
+        load = 0.0
+        for depth, (cost, count) in demand.items():
+            load = max(load, self.after_one(depth, cost, count))
+        return load
+
+    def after_one(self, depth: int, cost: Resources, count: int) -> float:
+        """The load at one depth, if functions that cost ``cost`` together came here too."""
+        layer = self._layers.get(depth, _EMPTY)
+        load = max(layer.load, (layer.count + count) / self._slots)
+        for name, amount in cost.items():
+            share = (layer.claimed.get(name, 0.0) + amount) / self._capabilities[name]
+            load = max(load, share)
+        return load
 
     def add(self, demand: Demand) -> None:
         """``demand`` comes here."""
         for depth, (cost, count) in demand.items():
-            self._load[depth] = self._at(depth, cost, count)
-            self._count[depth] = self._count.get(depth, 0) + count
-            for name, amount in cost.items():
-                self._claimed[depth, name] = self._claimed.get((depth, name), 0.0) + amount
+            self.add_one(depth, cost, count)
 
-    def _at(self, depth: int, cost: Resources, count: int) -> float:
-        load = max(self._load.get(depth, 0.0), (self._count.get(depth, 0) + count) / self._slots)
+    def add_one(self, depth: int, cost: Resources, count: int) -> None:
+        """Functions that cost ``cost`` together come here, at one depth."""
+        load = self.after_one(depth, cost, count)
+        layer = self._layers.get(depth)
+        if layer is None:
+            layer = self._layers[depth] = _Layer()
+        layer.load = load
+        layer.count += count
+        layer.changes += 1
         for name, amount in cost.items():
-            share = (self._claimed.get((depth, name), 0.0) + amount) / self._capabilities[name]
-            load = max(load, share)
-        return load
+            layer.claimed[name] = layer.claimed.get(name, 0.0) + amount
+
+    def changes(self, depth: int) -> int:
+        """How often something was added at this depth: while it stays the same, so do the loads."""
+        return self._layers.get(depth, _EMPTY).changes
+
+
+class Emptiest:
+    """Which of some nodes would be the least full after one more demand of a kind; the first of equals.
+
+    Loads only grow, so a heap will do whose entries are brought up to date when they come to its top.
+    """
+
+    __slots__ = ("_demand", "_depth", "_heap", "_loads")
+
+    def __init__(
+        self, nodes: Sequence[str], loads: Mapping[str, NodeLoad], depth: int, cost: Resources, count: int
+    ) -> None:
+        self._loads = loads
+        self._depth = depth
+        self._demand = cost, count
+        self._heap = [self._entry(place, node) for place, node in enumerate(nodes)]
+        heapify(self._heap)
+
+    def find(self) -> tuple[str, float]:
+        """The node, and its load after the demand."""
+        heap, depth = self._heap, self._depth
+        while True:
+            load, place, node, changes = heap[0]
+            if self._loads[node].changes(depth) == changes:
+                return node, load
+            heapreplace(heap, self._entry(place, node))
+
+    def _entry(self, place: int, node: str) -> tuple[float, int, str, int]:
+        load = self._loads[node]
+        return load.after_one(self._depth, *self._demand), place, node, load.changes(self._depth)
 
 
 def waves(load: float) -> int:

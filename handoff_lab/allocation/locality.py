@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from statistics import fmean
 
 from handoff_lab.allocation.base import Allocation
-from handoff_lab.allocation.groups import Feasible, Group, collocation_groups
-from handoff_lab.allocation.loads import Demand, NodeLoad, demand_by_depth, depths, waves
+from handoff_lab.allocation.edges import input_sizes
+from handoff_lab.allocation.groups import Feasible, Group, collocation_groups, pinned_first
+from handoff_lab.allocation.loads import Demand, Emptiest, NodeLoad, demand_by_depth, depths, waves
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
+
+_FEW = 4  # so many nodes are compared in the time in which the best of many are found
+_NOTHING: Mapping[Hashable, float] = {}
 
 
 class Locality:
@@ -24,34 +29,70 @@ class Locality:
     as many functions run side by side as the nodes have room for.
     """
 
+    rebalances = True
+
     def allocate(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> Allocation:
         """Node of each function."""
-        feasible = Feasible(capabilities)
-        depth = depths(functions)
-        loads = {node: NodeLoad(has) for node, has in capabilities.items()}
-        traffic = _Traffic(functions)
-        for group in sorted(collocation_groups(functions), key=lambda group: group.pin is None):
-            demand = demand_by_depth(group, depth)
-            node = _choose(group, demand, feasible(group), loads, traffic)
-            loads[node].add(demand)
-            traffic.place(group, node)
-        return Allocation(traffic.nodes)
+        choice = _Choice(functions, capabilities)
+        for group in pinned_first(collocation_groups(functions)):
+            choice.place(group)
+        return Allocation(choice.traffic.nodes)
 
 
-def _choose(
-    group: Group, demand: Demand, feasible: Sequence[str], loads: Mapping[str, NodeLoad], traffic: _Traffic
-) -> str:
-    if len(feasible) == 1:
-        return feasible[0]
-    wanted = traffic.wanted_elsewhere(group)
+class _Choice:
+    """Places one group after the other, each where it does best by what was placed before."""
 
-    def badness(node: str) -> tuple[float, ...]:
-        load = loads[node].after(demand)
-        moved, full = traffic.moved(group, node), waves(load)
-        first, second = (moved, full) if traffic.sizes_known else (full, moved)
-        return (first, second, -wanted.get(node, 0.0), load)
+    def __init__(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> None:
+        self.traffic = _Traffic(functions)
+        self._feasible = Feasible(capabilities)
+        self._depths = depths(functions)
+        self._loads = {node: NodeLoad(has) for node, has in capabilities.items()}
+        self._emptiest: dict[tuple[int, Resources], Emptiest] = {}
 
-    return min(feasible, key=badness)
+    def place(self, group: Group) -> None:
+        demand = demand_by_depth(group, self._depths)
+        feasible = self._feasible(group)
+        node = feasible[0] if len(feasible) == 1 else self._choose(group, demand, feasible)
+        self._loads[node].add(demand)
+        self.traffic.place(group, node)
+
+    def _choose(self, group: Group, demand: Demand, feasible: Sequence[str]) -> str:
+        candidates = feasible
+        if len(group.members) == 1:
+            function = group.members[0]
+            if not self.traffic.passes_anything(function):
+                return self._find_emptiest(demand, feasible)
+            if len(feasible) > _FEW:  # nodes that have nothing to do with its data: the emptiest is the best of them
+                linked = self.traffic.linked(function).intersection(feasible)
+                candidates = sorted({self._find_emptiest(demand, feasible), *linked})
+        return self._least_bad(group, demand, candidates)
+
+    def _find_emptiest(self, demand: Demand, feasible: Sequence[str]) -> str:
+        ((depth, (cost, count)),) = demand.items()
+        emptiest = self._emptiest.get((depth, cost))
+        if emptiest is None:
+            emptiest = self._emptiest[depth, cost] = Emptiest(feasible, self._loads, depth, cost, count)
+        return emptiest.find()[0]
+
+    def _least_bad(self, group: Group, demand: Demand, candidates: Sequence[str]) -> str:
+        moved = self.traffic.moved
+        loads = {node: self._loads[node].after(demand) for node in candidates}
+        if self.traffic.sizes_known:
+            nodes = _least({node: moved(group, node) for node in candidates})
+            nodes = _least({node: waves(loads[node]) for node in nodes}) if len(nodes) > 1 else nodes
+        else:
+            nodes = _least({node: waves(loads[node]) for node in candidates})
+            nodes = _least({node: moved(group, node) for node in nodes}) if len(nodes) > 1 else nodes
+        if len(nodes) == 1:
+            return nodes[0]
+        wanted = self.traffic.wanted_elsewhere(group)
+        return min(nodes, key=lambda node: (-wanted.get(node, 0.0), loads[node]))
+
+
+def _least(badness: Mapping[str, float]) -> list[str]:
+    """The nodes that are the least bad, in order."""
+    least = min(badness.values())
+    return [node for node, bad in badness.items() if bad == least]
 
 
 class _Traffic:
@@ -59,50 +100,66 @@ class _Traffic:
 
     def __init__(self, functions: Sequence[Function]) -> None:
         self.nodes: dict[Hashable, str] = {}
-        known = {function.id: function.output_size for function in functions}
-        sizes = {f.id: {a.id: _first(a.nbytes, known[a.id]) for a in f.arguments if a.id in known} for f in functions}
+        sizes = input_sizes(functions)
         told = [size for inputs in sizes.values() for size in inputs.values() if size is not None]
         self.sizes_known = bool(told)
         guess = fmean(told) if told else 1.0
-        self._inputs = {
-            id: {producer: guess if size is None else size for producer, size in inputs.items()}
-            for id, inputs in sizes.items()
-        }
-        self._outputs: dict[Hashable, dict[Hashable, float]] = {id: {} for id in known}
-        for id, inputs in self._inputs.items():
-            for producer, size in inputs.items():
-                self._outputs[producer][id] = size
-        self._copies: set[tuple[Hashable, str]] = set()
-        self._gathered: dict[Hashable, dict[str, float]] = {}
+        self._inputs: dict[Hashable, dict[Hashable, float]] = {}
+        self._outputs: defaultdict[Hashable, list[tuple[Hashable, float]]] = defaultdict(list)
+        for id, inputs in sizes.items():
+            self._inputs[id] = {producer: guess if size is None else size for producer, size in inputs.items()}
+            for producer, size in self._inputs[id].items():
+                self._outputs[producer].append((id, size))
+        self._in_order = all(function.node is None for function in functions)  # no one before what it needs
+        # by function: the nodes on which its result will be, its own and its users'
+        self._lies: defaultdict[Hashable, set[str]] = defaultdict(set)
+        # by function, then node: bytes that it needs from there
+        self._gathered: defaultdict[Hashable, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    def passes_anything(self, function: Function) -> bool:
+        """Whether it takes a result from another function, or another from it."""
+        return function.id in self._outputs or bool(self._inputs.get(function.id))
+
+    def linked(self, function: Function) -> set[str]:
+        """Nodes that make a difference to what is moved, or that a dependent needs results from, too."""
+        linked: set[str] = set()
+        for producer in self._inputs.get(function.id, ()):
+            linked |= self._lies.get(producer, linked)
+        for dependent, _ in self._outputs.get(function.id, ()):
+            linked.update(self._gathered.get(dependent, ()))
+            if dependent in self.nodes:
+                linked.add(self.nodes[dependent])
+        return linked
 
     def moved(self, group: Group, node: str) -> float:
         """Bytes that would be moved between nodes if ``group`` ran on ``node``, as far as is decided."""
         nbytes = 0.0
         for function in group.members:
-            for producer, size in self._inputs[function.id].items():
-                if self.nodes.get(producer, node) != node and (producer, node) not in self._copies:
+            for producer, size in self._inputs.get(function.id, _NOTHING).items():
+                if producer in self.nodes and node not in self._lies[producer]:
                     nbytes += size
-            targets = {self.nodes.get(id, node): size for id, size in self._outputs[function.id].items()}
-            nbytes += sum(size for target, size in targets.items() if target != node)
+            if not self._in_order:
+                targets = {self.nodes.get(id, node): size for id, size in self._outputs.get(function.id, ())}
+                nbytes += sum(size for target, size in targets.items() if target != node)
         return nbytes
 
     def wanted_elsewhere(self, group: Group) -> dict[str, float]:
         """Bytes on each node that a dependent of ``group`` will need beside its result."""
         total: dict[str, float] = {}
         for function in group.members:
-            for dependent in self._outputs[function.id]:
-                for node, size in self._gathered.get(dependent, {}).items():
-                    total[node] = total.get(node, 0.0) + size
+            for dependent, _ in self._outputs.get(function.id, ()):
+                if dependent in self._gathered:
+                    for node, size in self._gathered[dependent].items():
+                        total[node] = total.get(node, 0.0) + size
         return total
 
     def place(self, group: Group, node: str) -> None:
         for function in group.members:
-            self.nodes[function.id] = node
-            self._copies.update((producer, node) for producer in self._inputs[function.id])
-            for dependent, size in self._outputs[function.id].items():
-                gathered = self._gathered.setdefault(dependent, {})
-                gathered[node] = gathered.get(node, 0.0) + size
-
-
-def _first(nbytes: float | None, output_size: float | None) -> float | None:
-    return output_size if nbytes is None else nbytes
+            id = function.id
+            self.nodes[id] = node
+            if id in self._outputs:
+                self._lies[id].add(node)
+                for dependent, size in self._outputs[id]:
+                    self._gathered[dependent][node] += size
+            for producer in self._inputs.get(id, ()):
+                self._lies[producer].add(node)

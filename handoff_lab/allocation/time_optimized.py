@@ -55,6 +55,8 @@ class TimeOptimized:
     heterogeneous computing. IEEE Transactions on Parallel and Distributed Systems 13 (3), 2002.
     """
 
+    rebalances = True
+
     def __init__(
         self,
         bandwidth: float | None = None,

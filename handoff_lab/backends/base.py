@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from handoff_lab.messages import Attempt, AttemptId, BackendEvent, Failure, NodeInfo, RunsIn
+from handoff_lab.messages import Attempt, AttemptId, BackendEvent, Failure, HowToEnd, NodeInfo, RunsIn
 from handoff_lab.store.payload import Payload
 from handoff_lab.transport.loop import Loop
 
@@ -95,8 +95,8 @@ class Backend(Protocol):
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Take attempts in; each names its node."""
 
-    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
-        """End an attempt, queued or running. Without ``Feature.INTERRUPT`` one that runs goes on to its end."""
+    def cancel(self, id: AttemptId, how: HowToEnd) -> None:
+        """End an attempt, queued or running. Without ``Feature.INTERRUPT``, or recalled, one that runs goes on."""
 
     def put(self, key: AttemptId, value: Payload) -> None:
         """Hold a value in the coordinator's own process, for attempts to use."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from handoff_lab._errors import BackendError
 from handoff_lab.backends.base import Code, Emit, Feature, Reply, refusal
@@ -30,6 +30,7 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
+    HowToEnd,
     NodeChanged,
     NodeInfo,
     NodeJoined,
@@ -175,10 +176,12 @@ class LocalBackend:
                 self._take_in(attempt, node)
         self._flush()
 
-    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
+    def cancel(self, id: AttemptId, how: HowToEnd) -> None:
         """Take an attempt back that has not started. One that runs is a thread: it can only be waited for."""
         job = self._jobs.get(id)
         if job is None:
+            return
+        if job.slot is not None and how == "recall":
             return
         if job.slot is not None:
             self._tell(Wrote(id, _UNSTOPPABLE))

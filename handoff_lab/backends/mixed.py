@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from handoff_lab._errors import BackendError
 from handoff_lab.backends.base import Code, Emit, Feature, Reply
 from handoff_lab.backends.kernels import KernelBackend
 from handoff_lab.backends.local import LocalBackend
-from handoff_lab.messages import HERE, Attempt, AttemptId, Failure, NodeInfo, ResultLost, Source
+from handoff_lab.messages import HERE, Attempt, AttemptId, Failure, HowToEnd, NodeInfo, ResultLost, Source
 from handoff_lab.store.payload import Frames, Payload, Unpicklable
 from handoff_lab.transport.loop import Loop
 
@@ -28,8 +28,16 @@ class MixedBackend:
 
     features = KernelBackend.features | LocalBackend.features
 
-    def __init__(self, nodes: Mapping[str, Mapping[str, float]], *, name: str, host: str = "127.0.0.1") -> None:
-        self._kernels = KernelBackend({n: c for n, c in nodes.items() if n != LOCAL}, name=name, host=host)
+    def __init__(
+        self,
+        nodes: Mapping[str, Mapping[str, float]],
+        *,
+        name: str,
+        host: str = "127.0.0.1",
+        store_limit: int | None = None,
+    ) -> None:
+        kernels = {n: c for n, c in nodes.items() if n != LOCAL}
+        self._kernels = KernelBackend(kernels, name=name, host=host, store_limit=store_limit)
         self._local = LocalBackend({n: c for n, c in nodes.items() if n == LOCAL})
         self._shared: set[AttemptId] = set()  # results of the local node that the kernels have, or will
         self._fetching: set[AttemptId] = set()  # values on their way to the local node
@@ -94,7 +102,7 @@ class MixedBackend:
                 self._bring(source)
         self._kernels.submit([self._share(attempt) for attempt in attempts if attempt.node != LOCAL])
 
-    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
+    def cancel(self, id: AttemptId, how: HowToEnd) -> None:
         """Cancel on whichever has it."""
         self._local.cancel(id, how)
         self._kernels.cancel(id, how)

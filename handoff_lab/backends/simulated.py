@@ -6,8 +6,8 @@ import heapq
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from handoff_lab._errors import BackendError
 from handoff_lab.allocation.loads import slots
@@ -23,6 +23,7 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
+    HowToEnd,
     NodeChanged,
     NodeInfo,
     NodeJoined,
@@ -32,7 +33,7 @@ from handoff_lab.messages import (
     Started,
     Transferred,
 )
-from handoff_lab.resources import parse_capabilities
+from handoff_lab.resources import Resources, parse_capabilities
 from handoff_lab.store.payload import Live, Payload
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ Action: TypeAlias = Callable[[], None]
 
 # What happens at the same time happens in this order: slots are filled when all that became ready then is known.
 _HAPPEN, _FILL = 0, 1
+_NOTHING = Resources()
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +52,19 @@ class _Node:
     info: NodeInfo
     queue: list[tuple[float, int, Attempt]] = field(default_factory=list)  # heap: all inputs are there
     running: dict[AttemptId, float] = field(default_factory=dict)  # since when
+    claimed: Resources = _NOTHING
+
+    def has_room(self, attempt: Attempt) -> bool:
+        """Whether the attempt may start: its claim is granted, or the node can grant it."""
+        return attempt.granted or Resources(attempt.cost).fits_beside(self.claimed, Resources(self.info.capabilities))
+
+    def take(self, attempt: Attempt) -> None:
+        if not attempt.granted:
+            self.claimed += Resources(attempt.cost)
+
+    def give_back(self, attempt: Attempt) -> None:
+        if not attempt.granted:
+            self.claimed -= Resources(attempt.cost)
 
 
 class SimulatedBackend:
@@ -75,6 +90,8 @@ class SimulatedBackend:
         Seconds until the next event of a node is heard of; events of one node stay in order.
     started
         Whether `Started` is reported.
+    keep_ledgers
+        Whether nodes find room for costs themselves and take functions before their inputs are there.
     """
 
     features = frozenset(Feature)
@@ -90,8 +107,10 @@ class SimulatedBackend:
         outcome: Callable[[Attempt], Failure | None] = lambda attempt: None,
         lag: Callable[[str], float] = lambda node: 0.0,
         started: bool = True,
+        keep_ledgers: bool = False,
     ) -> None:
         self.now = 0.0
+        self._keep_ledgers = keep_ledgers
         self._wanted = dict(nodes)
         self._duration = duration
         self._link = Link(bandwidth, latency)
@@ -140,7 +159,7 @@ class SimulatedBackend:
         if name in self._nodes:
             raise BackendError(f"there is a node {name!r} already; choose another name")
         parsed = parse_capabilities(capabilities)
-        self._nodes[name] = _Node(NodeInfo(name, parsed, slots(parsed), labels=labels))
+        self._nodes[name] = _Node(NodeInfo(name, parsed, slots(parsed), labels=labels, keeps_ledger=self._keep_ledgers))
         self._tell(name, NodeJoined(self._nodes[name].info))
 
     def remove_node(self, name: str) -> None:
@@ -151,7 +170,7 @@ class SimulatedBackend:
         """Change what a node has."""
         parsed = parse_capabilities(capabilities)
         node = self._nodes[name]
-        node.info = NodeInfo(name, parsed, slots(parsed), labels=node.info.labels)
+        node.info = replace(node.info, capabilities=parsed, slots=slots(parsed))
         self._tell(name, NodeChanged(name, parsed, node.info.slots))
         self._at(self.now, _FILL, lambda: self._fill(node))
 
@@ -173,13 +192,16 @@ class SimulatedBackend:
                 self._fetch(attempt.id, source)
             self._arrived(attempt.id)
 
-    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
+    def cancel(self, id: AttemptId, how: HowToEnd) -> None:
         """End an attempt at once."""
         attempt = self._attempts.get(id)
-        if attempt is not None:
-            started = self._nodes[attempt.node].running.get(id)
+        if attempt is None:
+            return
+        started = self._nodes[attempt.node].running.get(id)
+        if started is None or how != "recall":
             self._end(attempt)
             self._tell(attempt.node, Cancelled(id, started, None if started is None else self.now))
+            self._give_up(id)
 
     def put(self, key: AttemptId, value: Payload) -> None:
         """Take no notice: values that are here are here."""
@@ -279,13 +301,22 @@ class SimulatedBackend:
             self._at(self.now, _FILL, lambda: self._fill(node))
 
     def _fill(self, node: _Node) -> None:
+        waiting = []
         while node.queue and len(node.running) < node.info.slots:
-            attempt = heapq.heappop(node.queue)[2]
-            if attempt.id in self._attempts:
+            entry = heapq.heappop(node.queue)
+            attempt = entry[2]
+            if attempt.id not in self._attempts:
+                continue
+            if node.has_room(attempt):
                 self._run(node, attempt)
+            else:
+                waiting.append(entry)
+        for entry in waiting:
+            heapq.heappush(node.queue, entry)
 
     def _run(self, node: _Node, attempt: Attempt) -> None:
         node.running[attempt.id] = self.now
+        node.take(attempt)
         if self._reports_started:
             self._tell(node.info.name, Started(attempt.id, self.now))
         seconds = self._duration(attempt) if callable(self._duration) else self._duration
@@ -302,6 +333,7 @@ class SimulatedBackend:
         self._end(attempt)
         if failure is not None:
             self._tell(name, Failed(id, failure, started, self.now))
+            self._give_up(id)
             return
         self._results[id] = (name, self.now)
         self._tell(name, Finished(id, started, self.now))
@@ -309,8 +341,19 @@ class SimulatedBackend:
             if consumer in self._attempts:
                 self._fetch(consumer, source)
 
+    def _give_up(self, key: AttemptId) -> None:
+        """What waits for this result will not get it."""
+        for id, _ in self._waiting.pop(key, ()):
+            attempt = self._attempts.get(id)
+            if attempt is not None:
+                self._end(attempt)
+                self._tell(attempt.node, Failed(id, Failure(FailureKind.INPUT, f"{key} was not made")))
+                self._give_up(id)
+
     def _end(self, attempt: Attempt) -> None:
         node = self._nodes[attempt.node]
+        if attempt.id in node.running:
+            node.give_back(attempt)
         del self._attempts[attempt.id], self._awaited[attempt.id]
         if node.running.pop(attempt.id, None) is not None:
             self._at(self.now, _FILL, lambda: self._fill(node))

@@ -122,4 +122,5 @@ class Simulation:
             cost=scheduled.cost,
             priority=start.priority,
             timeout_s=scheduled.function.timeout if self._timeouts and scheduled.function is not None else None,
+            granted=start.granted,
         )

@@ -9,51 +9,48 @@ from handoff_lab.coordinator.codes import CodeBook
 from handoff_lab.graph import Argument, Function
 from handoff_lab.messages import (
     Attempt,
-    AttemptId,
     Constant,
     Evaluate,
     Failure,
     Recipe,
+    RunsIn,
     Source,
     Start,
     Term,
     Use,
 )
+from handoff_lab.resources import Resources
 from handoff_lab.scheduler import Program
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    """How one function is called: keys of its code and the recipe, live and pickled."""
+class _Manner:
+    """How a function is called, but for constants of its own: most functions of a run share one."""
 
-    codes: tuple[str, ...]
-    recipe: Recipe | None = None
-    packed: bytes | None = None
+    codes: tuple[str, ...]  # keys
+    cost: Resources
+    runs_in: RunsIn = "process"
+    timeout_s: float | None = None
     retry_on: str | None = None  # key of the exceptions that are worth another attempt; None: every Exception
-    broken: Failure | None = None  # why it can't go to another process
+    recipe: Recipe | None = None  # None: the inputs in order, then ``extra_args``
+    broken: Failure | None = None  # why its code can't go to another process
 
 
 class Calls:
-    """The calls of one run.
-
-    ``inline`` gives the frames of small values that the coordinator holds itself, so that they travel with the attempt.
-    """
+    """The calls of one run. All code and constants are pickled now: a later edit of a cell doesn't reach this run."""
 
     def __init__(
-        self,
-        program: Program,
-        functions: Mapping[Hashable, Function],
-        codes: CodeBook,
-        setup: Sequence[str],
-        inline: Mapping[AttemptId, tuple[bytes, ...]],
+        self, program: Program, functions: Mapping[Hashable, Function], codes: CodeBook, setup: Sequence[str]
     ) -> None:
         self._program = program
         self._functions = functions
         self._codes = codes
         self._setup = tuple(codes.key(source) for source in setup)
-        self._inline = inline
-        # all code is pickled now: a later edit of a notebook cell doesn't reach this run
-        self._calls = [self._describe(index) for index in range(len(program.functions))]
+        self._inline = {id for id, function in functions.items() if function.type == "inline"}
+        self._shared: dict[tuple[object, ...], _Manner] = {}
+        self._manners = [self._describe(index) for index in range(len(program.functions))]
+        self._packed = [self._pack(index) for index in range(len(program.functions))]
+        self._shared.clear()
 
     def attempt(self, start: Start, target_node: str, elsewhere: bool) -> Attempt | Failure:
         """The attempt that ``start`` asks for, or why it can't be made.
@@ -67,65 +64,104 @@ class Calls:
         """
         index = start.id.function
         scheduled = self._program.functions[index]
-        function = scheduled.function
-        call = self._calls[index]
-        if elsewhere and call.broken is not None:
-            return call.broken
-        recipe = call.packed if elsewhere else call.recipe
-        if function is None:
+        manner = self._manners[index]
+        recipe: Recipe | bytes | None
+        if scheduled.function is None:
             recipe = Recipe((Use(0), Constant(start.node), Constant(target_node)))
+        elif not elsewhere:
+            recipe = manner.recipe or _with_extra(scheduled.function, len(start.sources))
+        elif isinstance(packed := self._packed[index], Failure):
+            return packed
+        else:
+            recipe = packed
+        if elsewhere and manner.broken is not None:
+            return manner.broken
         return Attempt(
             start.id,
             start.node,
             str(scheduled.id),
-            call.codes,
-            tuple(Source(key, node, self._inline.get(key)) for key, node in start.sources),
+            manner.codes,
+            tuple([Source(key, node) for key, node in start.sources]) if start.sources else (),
             recipe,
-            scheduled.cost,
+            manner.cost,
             start.priority,
-            function.runs_in if function else "process",
-            function.timeout if function else None,
-            call.retry_on,
+            manner.runs_in,
+            manner.timeout_s,
+            manner.retry_on,
             self._setup,
+            start.granted,
         )
 
-    def _describe(self, index: int) -> _Call:
+    def _describe(self, index: int) -> _Manner:
         scheduled = self._program.functions[index]
-        if scheduled.beside is not None:
-            key = self._codes.key(self._program.serializers[index])
-            return _Call((key,), broken=self._codes.broken.get(key))
-        if scheduled.function is None:  # an input
-            return _Call(())
         function = scheduled.function
-        keys = [self._codes.key(function.code)]
+        if function is None:
+            return self._describe_hidden(index)
+        if not self._is_simple(function, len(scheduled.inputs)):
+            return self._manner(function, *self._written(function))
+        alike = (id(function.code), id(function.cost), function.runs_in, function.timeout, id(function.retry_on))
+        known = self._shared.get(alike)
+        if known is None:
+            known = self._shared[alike] = self._manner(function, [self._codes.key(function.code)], None)
+        return known
+
+    def _describe_hidden(self, index: int) -> _Manner:
+        """Of a serializer, or an input, which is never called."""
+        serializer = self._program.serializers.get(index)
+        if serializer is None:
+            return _NEVER
+        key = self._codes.key(serializer)
+        return _Manner((key,), _NEVER.cost, broken=self._codes.broken.get(key))
+
+    def _manner(self, function: Function, keys: Sequence[str], recipe: Recipe | None) -> _Manner:
         retry_on = None if function.retry_on is Exception else self._codes.key(function.retry_on)
-        recipe: Recipe | None = None
-        packed: bytes | Failure | None = None
-        if not self._is_plain(function):
-            recipe = _RecipeWriter(self._program, self._functions, self._codes, function, keys).write(function)
-            packed = self._codes.packed(recipe)
         failures = (self._codes.broken[key] for key in (*keys, retry_on) if key in self._codes.broken)
-        if isinstance(packed, Failure):
-            return _Call(tuple(keys), recipe, None, retry_on, packed)
-        return _Call(tuple(keys), recipe, packed, retry_on, next(failures, None))
-
-    def _is_plain(self, function: Function) -> bool:
-        return (
-            not function.extra_args
-            and not function.kwargs
-            and function.parameters is None
-            and function.argument_inclusion == "variadic"
-            and len(function.dependencies) == len(function.arguments)
-            and all(self._is_plain_argument(argument) for argument in function.arguments)
+        return _Manner(
+            tuple(keys),
+            function.cost,
+            function.runs_in,
+            function.timeout,
+            retry_on,
+            recipe,
+            next(failures, None),
         )
 
-    def _is_plain_argument(self, argument: Argument) -> bool:
-        return (
-            argument.serialize is None
-            and argument.deserialize is None
-            and argument.argument_inclusion == "variadic"
-            and self._functions[argument.id].type != "inline"
-        )
+    def _written(self, function: Function) -> tuple[list[str], Recipe]:
+        """Keys of all code that a call of ``function`` takes, and its recipe."""
+        keys = [self._codes.key(function.code)]
+        return keys, _RecipeWriter(self._program, self._functions, self._codes, function, keys).write(function)
+
+    def _pack(self, index: int) -> bytes | Failure | None:
+        function = self._program.functions[index].function
+        if function is None:
+            return None
+        arguments = self._manners[index].recipe or function.extra_args
+        return self._codes.packed(arguments) if arguments else None
+
+    def _is_simple(self, function: Function, inputs: int) -> bool:
+        """Whether it takes its inputs in order, each once and by position, and then ``extra_args`` alone."""
+        if function.kwargs or function.parameters is not None or function.argument_inclusion != "variadic":
+            return False
+        args = function.args
+        if not args:
+            return True
+        if len(args) != inputs or (Argument in map(type, args) and not all(map(_is_plain, function.arguments))):
+            return False
+        return not self._inline or self._inline.isdisjoint(function.dependencies)
+
+
+_NEVER = _Manner((), Resources())
+
+
+def _is_plain(argument: Argument) -> bool:
+    return argument.serialize is None and argument.deserialize is None and argument.argument_inclusion == "variadic"
+
+
+def _with_extra(function: Function, inputs: int) -> Recipe | None:
+    """The recipe, for a node in this process, of a function that takes its inputs and then ``extra_args``."""
+    if not function.extra_args:
+        return None
+    return Recipe((*map(Use, range(inputs)), *map(Constant, function.extra_args)))
 
 
 class _RecipeWriter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import linecache
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,12 +63,12 @@ class CodeBook:
             self._kept.append(value)
         return key
 
-    def packed(self, recipe: Recipe) -> bytes | Failure | None:
-        """A recipe as it is now, constants and all, where code is pickled."""
+    def packed(self, arguments: Recipe | tuple[Any, ...]) -> bytes | Failure | None:
+        """A recipe, or constant arguments, as they are now, where code is pickled."""
         if not self._pickle:
             return None
         try:
-            return dump(recipe)
+            return dump_arguments(arguments)
         except Exception as error:
             return _unpicklable("its arguments", error)
 
@@ -96,6 +97,16 @@ def dump(value: Any) -> bytes:
     """Pickle a piece of code by value where it has no module to be imported from."""
     data: bytes = cloudpickle.dumps(value, protocol=5)
     return data
+
+
+def dump_arguments(arguments: Recipe | tuple[Any, ...]) -> bytes:
+    """As `dump` does it, at a tenth of the time where nothing has to travel by value."""
+    try:
+        data = pickle.dumps(arguments, protocol=5)
+    except Exception:  # cloudpickle takes it, or says why not
+        return dump(arguments)
+    by_value = ("__main__", *cloudpickle.list_registry_pickle_by_value())
+    return dump(arguments) if any(name.encode() in data for name in by_value) else data
 
 
 def _with_source(value: Any) -> Any:

@@ -26,12 +26,15 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
+    FinishedMany,
     Free,
     NodeChanged,
     NodeJoined,
     NodeLoad,
     NodeLost,
     Report,
+    ReportFinished,
+    ReportQueued,
     Start,
     Stop,
     Wake,
@@ -39,6 +42,7 @@ from handoff_lab.messages import (
 from handoff_lab.resources import ResourceTracker
 from handoff_lab.scheduler import RunOptions, Scheduler
 from handoff_lab.store.payload import Payload
+from handoff_lab.telemetry.batches import FunctionBatch, finished_batch, queued_batch
 from handoff_lab.telemetry.events import Event
 
 log = logging.getLogger(__name__)
@@ -50,12 +54,12 @@ class Coordinator:
     def __init__(self, backend: Backend, name: str, tracker: ResourceTracker | None = None) -> None:
         self.backend = backend
         self.scheduler = Scheduler(tracker)
-        self.inline: dict[AttemptId, tuple[bytes, ...]] = {}  # small results, kept here too
         self.last_seen: dict[str, float] = {}  # wall-clock time at which a node last said anything, by name
         self.loads: dict[str, NodeLoad] = {}  # what nodes really use, by name
         self._thread = LoopThread(f"{name} coordinator", self._shut)
         self._delivery = Delivery(name)
         self._runs: dict[str, RunState] = {}
+        self._ids: dict[str, list[Hashable]] = {}  # of each run's functions, by number
         self._codes: dict[str, tuple[str, ...]] = {}  # keys of the code of each run
         self._code_uses: Counter[str] = Counter()  # runs that use it, by key
         self._inbox: deque[BackendEvent] = deque()
@@ -199,6 +203,7 @@ class Coordinator:
             except BaseException:
                 del self._runs[state.id]
                 raise
+            self._ids[state.id] = [function.id for function in state.program.functions]
             state.failures = self.scheduler.progress(state.id).failures
             self._codes[state.id] = tuple(codes)
             self._code_uses.update(codes.keys())
@@ -250,7 +255,7 @@ class Coordinator:
             if not self.scheduler.is_over(run):
                 state.when_over(lambda: self._thread.loop.call_soon_threadsafe(forget))
                 return
-            del self._runs[run]
+            del self._runs[run], self._ids[run]
             self._delivery.withdraw(state)
             self._carry_out(self.scheduler.forget(run))
             self._unload(self._codes.pop(run))
@@ -309,7 +314,7 @@ class Coordinator:
             return self.scheduler.handle(events, time.monotonic())
         except Exception as error:
             log.exception("the scheduler failed; this is a bug of handoff_lab")
-            for run in {event.id.run for event in events if isinstance(event, Finished | Failed | Cancelled)}:
+            for run in _runs_of(events):
                 if run in self._runs and not self.scheduler.is_over(run):
                     failure = Failure(FailureKind.NODE, f"the scheduler failed: {error!r}", retryable=False)
                     self._delivery.end(self._runs[run], Ended(run, "failed", failure=failure))
@@ -318,8 +323,6 @@ class Coordinator:
     def _note(self, event: BackendEvent) -> None:
         """Keep what the scheduler has no use for."""
         match event:
-            case Finished(inline=inline) if inline is not None:
-                self.inline[event.id] = inline
             case NodeLoad():
                 self.last_seen[event.name] = time.time()
                 self.loads[event.name] = event
@@ -345,7 +348,7 @@ class Coordinator:
 
     def _obey(self, commands: Iterable[Command]) -> None:
         moment = time.time()
-        told: list[tuple[Sequence[RunState], Event]] = []
+        told: list[tuple[Sequence[RunState], Event | FunctionBatch]] = []
         for command in commands:
             match command:
                 case Start():
@@ -353,14 +356,16 @@ class Coordinator:
                 case Report():
                     event = Event(command.name, moment, command.measurements, command.metadata)
                     told.append((self._concerned(command), event))
+                case ReportQueued(run=run):
+                    told.append(((self._runs[run],), queued_batch(command, self._ids[run], moment)))
+                case ReportFinished(run=run):
+                    told.append(((self._runs[run],), finished_batch(command, self._ids[run], moment)))
                 case Stop():
                     self.backend.cancel(command.id, command.how)
                 case Wake():
                     delay = max(0.0, command.at - time.monotonic())
                     self._thread.loop.call_later(delay, self._wake)
                 case Free():
-                    for key in command.keys:
-                        self.inline.pop(key, None)
                     self.backend.free(command.keys)
                 case Ended():
                     self._delivery.events(told)
@@ -381,7 +386,9 @@ class Coordinator:
     def _start(self, start: Start) -> None:
         state = self._runs[start.id.run]
         elsewhere = Feature.PROCESSES in self.backend.features_of(start.node)
-        attempt = state.calls.attempt(start, self.scheduler.target_node(start.id), elsewhere)
+        hidden = start.id.function in state.program.serializers
+        target_node = self.scheduler.target_node(start.id) if hidden else ""
+        attempt = state.calls.attempt(start, target_node, elsewhere)
         if isinstance(attempt, Failure):
             self._inbox.append(Failed(start.id, attempt))
         else:
@@ -389,3 +396,9 @@ class Coordinator:
 
     def _wake(self) -> None:
         self._carry_out(self.scheduler.wake(time.monotonic()))
+
+
+def _runs_of(events: Iterable[BackendEvent]) -> set[str]:
+    """The runs of which something ended."""
+    ones = {event.id.run for event in events if isinstance(event, Finished | Failed | Cancelled)}
+    return ones | {event.run for event in events if isinstance(event, FinishedMany)}

@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable, Sequence
 
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.messages import Ended
-from handoff_lab.telemetry.bus import dispatch
+from handoff_lab.telemetry.batches import FunctionBatch
+from handoff_lab.telemetry.bus import dispatch, listens
 from handoff_lab.telemetry.events import FUNCTION_STOP, Event
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,8 @@ class Delivery:
         self._thread = threading.Thread(target=self._work, name=f"{name} delivery", daemon=True)
         self._thread.start()
 
-    def events(self, batch: Sequence[tuple[Sequence[RunState], Event]]) -> None:
-        """Deliver events, each with the runs that it concerns."""
+    def events(self, batch: Sequence[tuple[Sequence[RunState], Event | FunctionBatch]]) -> None:
+        """Deliver events, one by one or many at once, each with the runs that it concerns."""
         self._queue.put(lambda: self._tell(batch))
 
     def end(self, run: RunState, end: Ended) -> None:
@@ -51,13 +52,15 @@ class Delivery:
         while (call := self._queue.get()) is not None:
             _guarded(call)
 
-    def _tell(self, batch: Sequence[tuple[Sequence[RunState], Event]]) -> None:
-        for runs, event in batch:
+    def _tell(self, batch: Sequence[tuple[Sequence[RunState], Event | FunctionBatch]]) -> None:
+        for runs, news in batch:
             for run in runs:
-                _guarded(run.apply, event)
-                if run.publish is not None and event.name == FUNCTION_STOP:
-                    _publish(run.publish, event)
-            _guarded(dispatch, event)
+                _guarded(run.apply, news)
+                if run.publish is not None and FUNCTION_STOP in news.names:
+                    _publish(run.publish, news)
+            if listens(news.names):
+                for event in news.events():
+                    _guarded(dispatch, event)
         for run in {id(run): run for runs, _ in batch for run in runs}.values():
             _guarded(run.flush)
 
@@ -70,8 +73,10 @@ def _guarded(call: Callable[..., None], *args: object) -> None:
         log.exception("an event could not be delivered")
 
 
-def _publish(publish: Callable[[Hashable], None], event: Event) -> None:
-    try:
-        publish(event.metadata["function"])
-    except BaseException:
-        log.exception("the result store did not take the result of %r", event.metadata["function"])
+def _publish(publish: Callable[[Hashable], None], news: Event | FunctionBatch) -> None:
+    for event in news.events():
+        if event.name == FUNCTION_STOP:
+            try:
+                publish(event.metadata["function"])
+            except BaseException:
+                log.exception("the result store did not take the result of %r", event.metadata["function"])

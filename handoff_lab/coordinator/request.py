@@ -80,14 +80,16 @@ class Request:
         if timeout is not None:
             _require_seconds("timeout", timeout)
         strategy = allocation_strategy or "first_available"
+        allocator = resolve_allocator(strategy)
         options = RunOptions(
-            allocator=resolve_allocator(strategy),
+            allocator=allocator,
             strategy=strategy if isinstance(strategy, str) else getattr(strategy, "__name__", type(strategy).__name__),
             max_retries=max_retries,
             max_concurrency=max_concurrency,
             timeout_s=timeout,
             on_error=on_error,
             nodes=None if nodes is None else tuple(nodes),
+            rebalances=getattr(allocator, "rebalances", False) is True,
         )
         frozen = dag.copy()
         chosen = None if targets is None else _as_ids(targets, frozen)
@@ -129,7 +131,7 @@ def prepare(
     request: Request,
     *,
     pickle: bool,
-    inline: Mapping[AttemptId, tuple[bytes, ...]],
+    inline: Mapping[AttemptId, tuple[bytes, ...]] | None = None,
     by_value: Sequence[ModuleType],
     given: Given,
 ) -> Prepared:
@@ -138,7 +140,7 @@ def prepare(
     program = compile_program(request.dag, request.targets, run=run, given=given)
     codes = CodeBook(run, pickle)
     with _by_value(by_value):
-        calls = Calls(program, request.dag.functions, codes, request.setup, inline)
+        calls = Calls(program, request.dag.functions, codes, request.setup)
         values = {
             AttemptId(run, program.index[id], 0): _pack(id, value, pickle)
             for id, value in request.inputs.items()

@@ -13,6 +13,7 @@ from handoff_lab.graph import DAG
 from handoff_lab.messages import Ended
 from handoff_lab.scheduler import Program
 from handoff_lab.scheduler.state import FinalFailure
+from handoff_lab.telemetry.batches import FunctionBatch
 from handoff_lab.telemetry.events import RUN_START, Event
 from handoff_lab.telemetry.log import RunLog
 from handoff_lab.telemetry.record import RunRecord
@@ -38,7 +39,9 @@ class RunState:
     publish: Callable[[Hashable], None] | None = None  # takes each finished function's id, for a result store
     withdraw: Callable[[], None] | None = None  # takes everything out of the store again
     _callbacks: list[Callable[[], object]] = field(default_factory=list)
-    _listeners: tuple[Callable[[Event], object], ...] = ()  # replaced, never changed: read without the lock
+    _listeners: tuple[
+        Callable[[Event | FunctionBatch], object], ...
+    ] = ()  # replaced, never changed: read without the lock
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _watchers: int = 0
 
@@ -51,8 +54,8 @@ class RunState:
         callback()
         return lambda: None
 
-    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        """Call back after each event, on the thread that delivers them; what is returned ends that."""
+    def subscribe(self, callback: Callable[[Event | FunctionBatch], object]) -> Callable[[], None]:
+        """Call back after each event or batch, on the thread that delivers them; what is returned ends that."""
         with self._changed:
             self._listeners = (*self._listeners, callback)
         return lambda: self._unsubscribe(callback)
@@ -62,29 +65,29 @@ class RunState:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)
 
-    def _unsubscribe(self, callback: Callable[[Event], object]) -> None:
+    def _unsubscribe(self, callback: Callable[[Event | FunctionBatch], object]) -> None:
         with self._changed:
             self._listeners = tuple(listener for listener in self._listeners if listener is not callback)
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until ``condition``, looked at after each event of the run, is true, or the run is over."""
+        """Wait until ``condition``, looked at whenever the run has news, is true, or the run is over."""
         with self._changed:
             self._watchers += 1
             self._changed.wait_for(lambda: condition() or self.over.is_set(), timeout_s)
             self._watchers -= 1
 
-    def apply(self, event: Event) -> None:
-        """Take an event into the record and the log."""
-        self.record.apply(event)
-        if event.name == RUN_START:
+    def apply(self, news: Event | FunctionBatch) -> None:
+        """Take an event, or many at once, into the record and the log."""
+        self.record.apply(news)
+        if RUN_START in news.names:
             self.log = RunLog(self.id, self.log_directory)
         if self.log is not None:
-            self.log.write(event)
+            self.log.write(news)
         if self._watchers:
             with self._changed:
                 self._changed.notify_all()
         for listener in self._listeners:
-            self._tell(listener, event)
+            self._tell(listener, news)
 
     def flush(self) -> None:
         """See that the log outlives this process as far as it was told."""
@@ -108,8 +111,8 @@ class RunState:
             except BaseException:  # the others wait, too
                 _log.exception("run %s could not tell that it is over", self.id)
 
-    def _tell(self, listener: Callable[[Event], object], event: Event) -> None:
+    def _tell(self, listener: Callable[[Event | FunctionBatch], object], news: Event | FunctionBatch) -> None:
         try:
-            listener(event)
+            listener(news)
         except BaseException:  # the record and the other listeners must not suffer
-            _log.exception("a listener of run %s failed at %s", self.id, ".".join(event.name))
+            _log.exception("a listener of run %s failed at %s", self.id, ".".join(news.names[0]))

@@ -184,6 +184,8 @@ class Function:
     @property
     def dependencies(self) -> tuple[Hashable, ...]:
         """Ids of the functions whose results it needs, each once, in order."""
+        if not self.args:
+            return ()
         return tuple(dict.fromkeys([arg.id if isinstance(arg, Argument) else arg for arg in self.args]))
 
     def resolve(self, producers: Container[Hashable]) -> Function:

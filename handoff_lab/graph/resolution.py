@@ -22,7 +22,8 @@ class Resolution:
     """
 
     def __init__(self, added: Mapping[Hashable, Function]) -> None:
-        functions = _with_inputs({id: function.resolve(added) for id, function in added.items()})
+        resolved = {id: f if f.inferred is None else f.resolve(added) for id, f in added.items()}
+        functions = _with_inputs(resolved)
         self.dependencies = {id: function.dependencies for id, function in functions.items()}
         self.dependents: dict[Hashable, list[Hashable]] = {id: [] for id in functions}
         for id, needed in self.dependencies.items():
@@ -30,14 +31,17 @@ class Resolution:
                 if dependency in self.dependents:
                     self.dependents[dependency].append(id)
         order = self._topological_order()
-        self.waiting = [id for id in functions if id not in order]
+        self.waiting = [id for id in functions if id not in order] if len(order) < len(functions) else []
         self.functions = MappingProxyType({id: functions[id] for id in (*order, *self.waiting)})
         self.fingerprints: dict[Hashable, str] = {}  # those asked for so far
         self._valid = False
 
     def _topological_order(self) -> dict[Hashable, None]:
         """Kahn's algorithm; what is ready first comes first."""
-        missing = {id: sum(d in self.dependents for d in needed) for id, needed in self.dependencies.items()}
+        missing = dict.fromkeys(self.dependents, 0)
+        for dependents in self.dependents.values():
+            for dependent in dependents:
+                missing[dependent] += 1
         ready = deque(id for id, count in missing.items() if not count)
         order: dict[Hashable, None] = {}
         while ready:
@@ -53,10 +57,13 @@ class Resolution:
         """Raise the first of what is wrong: missing functions, then cycles, then collocation."""
         if self._valid:
             return
+        functions = self.functions
         for id, needed in self.dependencies.items():
             for dependency in needed:
-                self.require(dependency, needed_by=id)
-            self._check_edges(self.functions[id])
+                if dependency not in functions:
+                    self.require(dependency, needed_by=id)
+            if needed:
+                self._check_edges(functions[id])
         if self.waiting:
             raise CyclicDependencyError(self._cycle())
         self.collocation_groups()
@@ -83,7 +90,7 @@ class Resolution:
         unseen = list(found)
         while unseen:
             for dependency in self.dependencies[unseen.pop()]:
-                if dependency in self.functions and dependency not in found:
+                if dependency not in found and dependency in self.functions:
                     found.add(dependency)
                     unseen.append(dependency)
         return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from handoff_lab._units import format_bytes
-from handoff_lab.messages import Attempt, BackendEvent, NodeChanged, NodeLoad
+from handoff_lab.messages import Attempt, BackendEvent, HowToEnd, NodeChanged, NodeLoad
 from handoff_lab.node.control import Control
 from handoff_lab.node.joining import join
 from handoff_lab.node.kernel import KernelProcess
@@ -18,11 +18,11 @@ from handoff_lab.node.lifeline import end_descendants
 from handoff_lab.node.load import Meter
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.node.pool import SlotPool
-from handoff_lab.node.report import report
+from handoff_lab.node.report import report, store_limit_of
+from handoff_lab.node.room import Room
 from handoff_lab.node.work import Work
 from handoff_lab.node.zygote import Zygote
-from handoff_lab.store.memory import MemoryStore
-from handoff_lab.store.payload import Frames
+from handoff_lab.store.spilling import SpillingStore
 from handoff_lab.transport.hello import Hello
 from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.loop import Loop
@@ -44,14 +44,16 @@ class Agent:
         self._lifeline = options.lifeline
         self._loop = loop = Loop()
         self._keys = KeyPair.generate()
-        self._store: MemoryStore[Frames] = MemoryStore()
         host = options.host or own_address(self._join_file.endpoint)
-        self._peers = Peers(loop, self._keys, Admission(loop), self._store, host)
-        self._peers.open_mailbox(private / "mailbox")
         self._kernel = KernelProcess(loop, private, lambda: end_descendants(keep=[zygote.pid]))
         self._info = info = report(options, str(self._kernel.connection_file))
+        self._store = SpillingStore(store_limit_of(options, info.capabilities), loop.call_soon_threadsafe)
+        self._peers = Peers(loop, self._keys, Admission(loop), self._store, host)
+        self._peers.open_mailbox(private / "mailbox")
         self._work = Work(info.name, self._store, self._peers, self._runner, self._tell)
-        self._pool = SlotPool(loop, zygote, self._work, info.slots, self._on_zygote_lost)
+        self._room = Room(info.capabilities, lambda: self._store.is_full)
+        self._store.on_room(self._room.tell)
+        self._pool = SlotPool(loop, zygote, self._work, info.slots, self._on_zygote_lost, self._room, self._work)
         self._meter = Meter()
         self._control: Control | None = None
         self._commands: dict[str, Callable[..., None]] = {
@@ -59,7 +61,8 @@ class Agent:
             "gone": self._peers.remove,
             "load": self._on_load,
             "submit": lambda rows: self._work.submit(read_attempts(rows, info.name)),
-            "cancel": lambda row, how: self._work.cancel(read_id(row), how),
+            "unload": self._on_unload,
+            "cancel": self._on_cancel,
             "free": lambda rows: self._store.free(map(read_id, rows)),
             "capabilities": self._on_capabilities,
             "cell": self._on_cell,
@@ -74,7 +77,7 @@ class Agent:
             hello = Hello(self._info, self._keys.public, self._peers.endpoint)
             socket = join(self._loop, self._join_file, self._keys, hello, self._lifeline)
             self._control = Control(self._loop, socket, self._obey, lambda: self._work.is_idle)
-            self._kernel.start(self._work)
+            self._kernel.start(self._work, self._room)
             self._loop.call_later(LOAD_S, self._measure)
             self._loop.run()
         finally:
@@ -106,6 +109,7 @@ class Agent:
         self._kernel.close()
         self._pool.close()
         self._peers.close()
+        self._store.close()
         if self._control is not None:
             self._control.close()
         self._loop.close()
@@ -123,9 +127,19 @@ class Agent:
         self._pool.load(codes)
         self._kernel.load(codes)
 
+    def _on_unload(self, keys: list[str]) -> None:
+        self._pool.unload(keys)
+        self._kernel.unload(keys)
+
+    def _on_cancel(self, rows: list[Any], how: HowToEnd) -> None:
+        for row in rows:
+            self._work.cancel(read_id(row), how)
+
     def _on_capabilities(self, amounts: dict[str, Any], slots: int) -> None:
+        capabilities = read_amounts(amounts)
+        self._room.resize(capabilities)
         self._pool.resize(slots)
-        self._tell(NodeChanged(self._info.name, read_amounts(amounts), slots))
+        self._tell(NodeChanged(self._info.name, capabilities, slots))
 
     def _on_cell(self, number: int, source: str) -> None:
         self._kernel.run_cell(

@@ -7,13 +7,14 @@ sizes, and the body nothing.
 
 To a slot::
 
-    code  key                     frame: pickle
-    run   rows of an attempt      frames: recipe if any, then the frames of each input, attempt after attempt
+    code    key                         frame: pickle
+    unload  keys
+    run     calls, rows of attempts     frames: recipe if any, then those of each input, attempt after attempt
 
 From a slot::
 
-    hello pid                     descriptor: its pidfd
-    done  rows of an outcome      frames of the results, outcome after outcome
+    hello   pid                         descriptor: its pidfd
+    done    rows of outcomes            frames of the results, outcome after outcome
 """
 
 from __future__ import annotations

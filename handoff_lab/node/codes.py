@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import linecache
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias
 
@@ -45,6 +45,12 @@ class Codes:
     def add(self, key: str, pickled: Buffer) -> None:
         """Keep code until it is needed."""
         self._pickled[key] = pickled
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Forget code that is not needed any more."""
+        for key in keys:
+            self._pickled.pop(key, None)
+            self._loaded.pop(key, None)
 
     def get(self, key: str) -> Any:
         """The live code; raises whatever unpickling it raises."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from handoff_lab.messages import Failure, FailureKind
+from handoff_lab.messages import Attempt, Failure, FailureKind
 from handoff_lab.node.slot import CONNECTION_LOST
 
 
@@ -27,6 +27,13 @@ def death_of(status: int, began: bool = True, log: str = "") -> Failure:
         reason = log.strip().rpartition("\n")[2]
         message += f", before it was ready: {reason}" if reason else ", before it was ready"
     return Failure(FailureKind.DIED, message)
+
+
+def timeout_of(attempt: Attempt, failure: Failure | None) -> Failure:
+    """The failure of what ran too long; ``failure`` is what the interrupt made of it, if it answered to that."""
+    traceback = failure.traceback if failure is not None else ""
+    message = f"it ran longer than its timeout of {attempt.timeout_s:g} s"
+    return Failure(FailureKind.TIMEOUT, message, "TimeoutError", traceback)
 
 
 def _how(status: int, began: bool) -> str:

@@ -24,13 +24,17 @@ class Durations:
         self._seconds: dict[str, float] = {}
         self._first = BRIEF_S
 
+    def expected(self, key: str) -> float:
+        """Seconds that the function is expected to take."""
+        return self._seconds.get(key, self._first)
+
     def known(self, key: str) -> bool:
         """Whether the function ever ran."""
         return key in self._seconds
 
     def brief(self, key: str) -> bool:
         """Whether the function is expected to take less than a millisecond."""
-        return self._seconds.get(key, self._first) < BRIEF_S
+        return self.expected(key) < BRIEF_S
 
     def add(self, key: str, seconds: float) -> None:
         """Learn from one more run."""

@@ -96,10 +96,13 @@ def execute(
     args: Sequence[Any] = inputs
     kwargs: dict[str, Any] = {}
     try:
-        if attempt.recipe is not None:
-            assert isinstance(attempt.recipe, Recipe), "whoever received it has unpickled it"
+        recipe: Any = attempt.recipe
+        if type(recipe) is tuple:
+            args = (*inputs, *recipe)
+        elif recipe is not None:
+            assert isinstance(recipe, Recipe), "whoever received it has unpickled it"
             sources = [source.node for source in attempt.inputs]
-            args, kwargs = _arguments(attempt.recipe, _Kitchen(codes, inputs, sources, attempt.node))
+            args, kwargs = _arguments(recipe, _Kitchen(codes, inputs, sources, attempt.node))
         return Outcome(codes[0](*args, **kwargs))
     except BaseException as error:
         return failure_of(error, retry_on, describe_arguments(codes[0], args, kwargs))

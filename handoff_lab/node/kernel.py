@@ -14,9 +14,9 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from handoff_lab.messages import Attempt, AttemptId
+from handoff_lab.messages import Attempt, AttemptId, HowToEnd
 from handoff_lab.node.cells import Cells, OnDone, OnMessage, dead_kernel
 from handoff_lab.node.channel import close_fds
 from handoff_lab.node.deaths import death_of
@@ -25,6 +25,7 @@ from handoff_lab.node.lifeline import Lifeline
 from handoff_lab.node.listener import Listener
 from handoff_lab.node.output import read_log
 from handoff_lab.node.pool import SlotPool
+from handoff_lab.node.room import Room
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import Buffer
 
@@ -69,9 +70,9 @@ class KernelProcess:
         """Whether the kernel answers."""
         return self._cells is not None and self._cells.ready
 
-    def start(self, listener: Listener) -> None:
-        """Begin to start it, about a second; whatever is asked before that waits."""
-        self._pool = SlotPool(self._loop, self._launcher, listener, 1, log.error)
+    def start(self, listener: Listener, room: Room | None = None) -> None:
+        """Begin to start it, about a second; whatever is asked before that waits. For ``room`` see ``SlotPool``."""
+        self._pool = SlotPool(self._loop, self._launcher, listener, 1, log.error, room)
         self._pool.load(self._codes)
 
     def load(self, codes: Mapping[str, Buffer]) -> None:
@@ -80,12 +81,19 @@ class KernelProcess:
         if self._pool is not None:
             self._pool.load(codes)
 
+    def unload(self, keys: Sequence[str]) -> None:
+        """Forget code that is not needed any more."""
+        for key in keys:
+            self._codes.pop(key, None)
+        if self._pool is not None:
+            self._pool.unload(keys)
+
     def run(self, attempt: Attempt, inputs: Sequence[Frames]) -> None:
         """Run an attempt in the kernel's namespace, after those that were given before; see ``SlotPool.run``."""
         assert self._pool is not None, "the kernel was not started"
         self._pool.run(attempt, inputs)
 
-    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"] = "interrupt") -> None:
+    def cancel(self, id: AttemptId, how: HowToEnd = "interrupt") -> None:
         """End an attempt; killing one that runs costs the kernel its namespace."""
         if self._pool is not None:
             self._pool.cancel(id, how)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from handoff_lab._errors import ResourceError
+from handoff_lab._units import parse_bytes
 from handoff_lab.resources.amounts import Resources
 
 
@@ -29,6 +30,7 @@ class NodeOptions:
     directory: Path | None = None  # where a local node's files go, shared with the one that started it
     cluster: str | None = None
     lifeline: int | None = None  # descriptor of a pipe whose other end the starter holds
+    store_limit: int | None = None  # bytes of values in memory; None: a share of the node's memory
 
     def command_line(self) -> list[str]:
         """Arguments that ``parse_options`` reads back.
@@ -46,6 +48,8 @@ class NodeOptions:
         for flag in ("host", "directory", "cluster", "lifeline"):
             value = getattr(self, flag)
             words += [] if value is None else [f"--{flag}", str(value)]
+        if self.store_limit is not None:
+            words += ["--store-limit", f"{self.store_limit}B"]
         return words
 
 
@@ -59,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resource", action="append", default=[], metavar="NAME=N", help="any other resource")
     parser.add_argument("--label", action="append", default=[], metavar="NAME=TEXT", help="shown with the node")
     parser.add_argument("--host", metavar="ADDRESS", help="address of this machine that other nodes can reach")
+    parser.add_argument(
+        "--store-limit", metavar="AMOUNT", help="of results in memory, such as 2GB; the others go to disk (to TMPDIR)"
+    )
     parser.add_argument("--capabilities", metavar="JSON", help="all that the node has; nothing is probed")
     parser.add_argument("--cluster", metavar="NAME", help="shown in process lists, of no other use")
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
@@ -85,6 +92,7 @@ def options_from(arguments: argparse.Namespace) -> NodeOptions:
         directory=arguments.directory,
         cluster=arguments.cluster,
         lifeline=arguments.lifeline,
+        store_limit=None if arguments.store_limit is None else parse_bytes(arguments.store_limit),
     )
 
 

@@ -18,6 +18,7 @@ FILE_LIMIT = 64 * 10**6  # bytes in memory before a running attempt's log begins
 
 
 _LIBC = ctypes.PyDLL(None)
+_UNBUFFERED = 2  # _IONBF of the C libraries on Linux
 
 
 class LogFile:
@@ -59,8 +60,9 @@ class Capture:
         self._fd = fd
         self._saved_fds: tuple[int, int] | None = None
         self._saved_streams: tuple[TextIO, TextIO] = (sys.stdout, sys.stderr)
-        # Line by line, so that what Python and what other code writes keep their order.
+        # Line by line, and C code's at once, so that all that is written keeps its order.
         self._streams = (self._stream(), self._stream())
+        _LIBC.setvbuf(ctypes.c_void_p.in_dll(_LIBC, "stdout"), None, _UNBUFFERED, 0)
 
     def begin(self) -> None:
         """Send streams and descriptors to the file."""
@@ -69,13 +71,13 @@ class Capture:
             self._saved_streams = (sys.stdout, sys.stderr)
             os.dup2(self._fd, 1)
             os.dup2(self._fd, 2)
-        if any(stream.closed for stream in self._streams):
-            self._streams = (self._stream(), self._stream())
-        sys.stdout, sys.stderr = self._streams
+        out, err = self._streams
+        if out.closed or err.closed:
+            out, err = self._streams = (self._stream(), self._stream())
+        sys.stdout, sys.stderr = out, err
 
     def take(self) -> str:
         """The log since the last call."""
-        _LIBC.fflush(None)  # what C code printed may still be in its own buffer
         for stream in self._streams:
             if not stream.closed:
                 stream.flush()

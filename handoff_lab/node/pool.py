@@ -1,19 +1,16 @@
 """The slots of a node: who runs what, how it is stopped, and what becomes of it when a slot dies.
 
-Attempts wait here, by priority, until a slot is free. Brief functions go out in batches, at most two on their way to a
-slot; when one of them turns out long, those behind it are taken back for other slots. Every attempt gets exactly one
-terminal event.
+Attempts wait here until a slot is free and there is room for their claim. Brief functions go out in batches, at most
+two on their way to a slot; when one of them turns out long, those behind it are taken back for other slots. Every
+attempt gets exactly one terminal event.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
-
-import cloudpickle  # type: ignore[import-untyped]
 
 from handoff_lab.messages import (
     Attempt,
@@ -23,24 +20,28 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
+    HowToEnd,
     Started,
     Wrote,
 )
-from handoff_lab.node.deaths import death_of
+from handoff_lab.node.batches import Batches, Lender
+from handoff_lab.node.deaths import death_of, timeout_of
 from handoff_lab.node.durations import Durations
 from handoff_lab.node.listener import Listener
+from handoff_lab.node.queue import Queue
+from handoff_lab.node.room import Room
 from handoff_lab.node.rounds import Rounds
-from handoff_lab.node.slot import CONNECTION_LOST
-from handoff_lab.node.worker import Task, Worker
+from handoff_lab.node.slot import BRIEF_ROW, CONNECTION_LOST, NOTHING_MORE, SPOILT
+from handoff_lab.node.task import Task, task_of
+from handoff_lab.node.worker import Worker
 from handoff_lab.node.zygote import Launcher
 from handoff_lab.store.payload import Frames
-from handoff_lab.store.segments import Buffer, Part
+from handoff_lab.store.segments import Buffer, Segment
+from handoff_lab.transport.wire import INLINE_LIMIT
 
 if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop
 
-BATCH = 64  # brief functions in one message to a slot
-BATCH_BYTES = 256 * 1024
 GRACE_S = 2.0  # between the interrupt and the kill
 RELAUNCH_S = 1.0  # after a slot that never came up
 
@@ -56,10 +57,21 @@ class SlotPool:
         Functions that run at the same time; started now, before they are needed.
     on_lost
         Called with a reason when no slot can be started any more: the node must end, and ``lifeline.end_descendants``.
+    room
+        Where attempts without a granted claim must fit; without it everything does.
+    lender
+        Has the attempts that wait for others and can go along with them.
     """
 
     def __init__(
-        self, loop: Loop, launcher: Launcher, listener: Listener, slots: int, on_lost: Callable[[str], None]
+        self,
+        loop: Loop,
+        launcher: Launcher,
+        listener: Listener,
+        slots: int,
+        on_lost: Callable[[str], None],
+        room: Room | None = None,
+        lender: Lender | None = None,
     ) -> None:
         self._loop = loop
         self._launcher = launcher
@@ -68,13 +80,17 @@ class SlotPool:
         self._codes: dict[str, Buffer] = {}
         self._durations = Durations()
         self._tasks: dict[AttemptId, Task] = {}
-        self._queue: list[tuple[float, int, Task]] = []
+        self._queue = Queue()
+        self._room = Room() if room is None else room
+        self._lender = lender
+        self._batches = Batches(self._queue, self._durations, self._room, lender)
+        self._room.watch(self._batches, self._wake)
         self._workers: dict[int, Worker] = {}  # by token
-        self._numbers = itertools.count(1)
         self._tokens = itertools.count()
         self._fill_due = False
         self._closed = False
-        self._rounds = Rounds(loop, lambda: list(self._workers.values()), self._tell_text, self._give_back)
+        workers = self._workers
+        self._rounds = Rounds(loop, lambda: list(workers.values()), self._tell_text, self._tell_late, self._give_back)
         launcher.watch(loop, self._died, on_lost)
         self.resize(slots)
 
@@ -87,27 +103,34 @@ class SlotPool:
         """Keep pickled code; each slot gets it once, before the first attempt that names it."""
         self._codes.update(codes)
 
-    def run(self, attempt: Attempt, inputs: Sequence[Frames]) -> None:
-        """Queue an attempt whose inputs, in the order of ``attempt.inputs``, are there.
+    def unload(self, keys: Iterable[str]) -> None:
+        """Forget code that is not needed any more."""
+        gone = [key for key in keys if self._codes.pop(key, None) is not None]
+        for worker in self._workers.values():
+            worker.unload(gone)
 
-        Its recipe may be pickled already, as ``transport.rows`` leaves it.
-        """
-        task = Task(attempt, inputs, _pickled(attempt.recipe))
-        self._tasks[attempt.id] = task
+    def run(self, attempt: Attempt, inputs: Sequence[Frames]) -> None:
+        """Queue an attempt whose inputs, in the order of ``attempt.inputs``, are there."""
+        task = self._tasks[attempt.id] = task_of(attempt, inputs)
         self._enqueue(task)
 
-    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"] = "interrupt") -> None:
-        """End an attempt: one that waits goes at once, one that runs is interrupted, and killed after a grace."""
+    def cancel(self, id: AttemptId, how: HowToEnd = "interrupt") -> None:
+        """End an attempt: one that waits goes at once, one that runs is interrupted, and killed after a grace.
+
+        A recall ends only what does not run yet.
+        """
         task = self._tasks.get(id)
         if task is None:
             return
         if task.worker is None:
             self._forget(task)
             self._listener.cancelled(Cancelled(id))
-            return
-        self._stop(task, "cancel")
-        if how == "kill":
-            self._kill(task)
+        elif how == "recall":
+            self._recall(task, task.worker)
+        else:
+            self._stop(task, "cancel")
+            if how == "kill":
+                self._kill(task)
 
     def resize(self, slots: int) -> None:
         """Have this many slots; those too many end when they are idle."""
@@ -125,7 +148,7 @@ class SlotPool:
         for worker in self._workers.values():
             worker.close()
         for task in self._tasks.values():
-            _disarm(task)
+            task.disarm()
         self._workers.clear()
         self._tasks.clear()
         self._queue.clear()
@@ -134,69 +157,44 @@ class SlotPool:
 
     def _enqueue(self, task: Task) -> None:
         task.worker = None
-        task.number = next(self._numbers)
-        heapq.heappush(self._queue, (task.attempt.priority, task.number, task))
+        self._queue.push(task)
         self._wake()
 
     def _wake(self) -> None:
         # Once per turn of the loop: attempts that come together travel together.
-        if not self._fill_due:
+        if not self._fill_due and not self._closed:
             self._fill_due = True
             self._loop.call_soon(self._fill)
 
     def _fill(self) -> None:
         self._fill_due = False
-        while (task := self._next()) is not None:
-            worker = self._choose(task)
-            if worker is None:
-                break
-            worker.send(self._batch(), self._codes)
+        if self._room.is_full():
+            return  # it tells when it is not
+        open_to_more = [worker for worker in self._workers.values() if not (worker.retiring or worker.killed)]
+        for worker in sorted(open_to_more, key=lambda worker: bool(worker.tasks)):  # those with nothing to do first
+            if batch := self._batches.take(worker, len(self._workers)):
+                self._send(worker, batch)
+
+    def _send(self, worker: Worker, batch: list[Task]) -> None:
+        idle = not worker.tasks
+        for task in batch:
+            self._tasks[task.attempt.id] = task
+        worker.send(batch, self._codes)
+        if idle:
             self._begin(worker)
-            self._rounds.keep_going()
-
-    def _next(self) -> Task | None:
-        """The task at the head of the queue; those that were cancelled meanwhile go."""
-        while self._queue:
-            task = self._queue[0][2]
-            if self._tasks.get(task.attempt.id) is task:
-                key = task.attempt.codes[0]
-                task.brief, task.proven = self._durations.brief(key), self._durations.known(key)
-                return task
-            heapq.heappop(self._queue)
-        return None
-
-    def _choose(self, task: Task) -> Worker | None:
-        """A slot with nothing to do; for a brief function also one that has but one batch of such."""
-        second = None
-        for worker in self._workers.values():
-            if worker.retiring or worker.killed:
-                continue
-            if not worker.tasks:
-                return worker
-            if len(worker.tasks) <= BATCH // 2 and not worker.taken_back and _all_brief(worker):
-                second = second or worker
-        return second if task.brief else None
-
-    def _batch(self) -> list[Task]:
-        share = -(-len(self._queue) // max(1, len(self._workers)))
-        room = min(BATCH, share)
-        tasks: list[Task] = []
-        nbytes = 0
-        while (task := self._next()) is not None:
-            nbytes += task.nbytes
-            if tasks and not (task.brief and tasks[0].brief and len(tasks) < room and nbytes < BATCH_BYTES):
-                break
-            heapq.heappop(self._queue)
-            tasks.append(task)
-        return tasks
+        self._rounds.keep_going()
 
     def _begin(self, worker: Worker) -> None:
         """Tell that the slot's first task runs now, if the slot is up."""
         task = worker.first
-        if task is not None and task.started is None and worker.pid is not None:
+        if task is not None and worker.pid is not None:
             self._announce(task, time.time())
-            if task.attempt.timeout_s is not None and task.timer is None:
-                task.timer = self._loop.call_later(task.attempt.timeout_s, lambda: self._stop(task, "timeout"))
+            self._set_clock(task)
+
+    def _set_clock(self, task: Task) -> None:
+        timeout_s = task.attempt.timeout_s
+        if timeout_s is not None and task.timer is None and task.stop is None:
+            task.timer = self._loop.call_later(timeout_s, lambda: self._stop(task, "timeout"))
 
     def _announce(self, task: Task, started: float) -> None:
         if task.started is None:
@@ -204,40 +202,60 @@ class SlotPool:
             assert task.worker is not None
             self._listener.started(Started(task.attempt.id, started, task.worker.index))
 
+    def _tell_late(self, task: Task) -> None:
+        self._announce(task, time.time())
+
     def _tell_text(self, task: Task, text: str) -> None:
         self._listener.wrote(Wrote(task.attempt.id, text))
 
     # -- what comes back -----------------------------------------------------
 
-    def _take_rows(self, worker: Worker, rows: list[list[Any]], frames: list[Part]) -> None:
+    def _take_rows(self, worker: Worker, rows: list[list[Any]], frames: list[memoryview | Segment]) -> None:
         at = 0
-        for number, started, ended, peak, log, spoilt, count, failure in rows:
-            if spoilt and not worker.spoilt:
+        for row in rows:
+            number, count = row[0], row[3]
+            task = worker.tasks.pop(number, None)
+            if task is not None:  # else it was taken back
+                self._take_row(worker, task, row, frames[at : at + count])
+            at += count
+            if len(row) > BRIEF_ROW and row[SPOILT] and not worker.spoilt:
                 worker.spoilt = worker.retiring = True
                 self._grow()
-            parts = frames[at : at + count]
-            at += count
-            task = worker.tasks.pop(number, None)
-            if task is None:
-                continue  # it was taken back
-            if not started:
-                self._give_back(task)
-                continue
-            self._announce(task, started)
-            self._forget(task)
-            if failure is None and task.stop != "timeout":
-                self._durations.add(task.attempt.codes[0], ended - started)
-                value = Frames(tuple(parts)).settled()
-                done = Finished(task.attempt.id, started, ended, value.nbytes, None, worker.index, peak, log)
-                self._listener.finished(done, value)
-            else:
-                story = None if failure is None else Failure(FailureKind(failure[0]), *failure[1:])
-                self._end(task, worker, story, started, ended, peak, log)
-        if not worker.tasks:
-            worker.taken_back = False
-            self._retire(worker)
-        self._begin(worker)
+        if worker.tasks:
+            self._go_on(worker)
+        else:
+            self._idle(worker)
         self._wake()
+
+    def _take_row(self, worker: Worker, task: Task, row: list[Any], parts: list[memoryview | Segment]) -> None:
+        _, started, ended, _, *more = row
+        if not started:
+            self._give_back(task)
+            return
+        peak, log, _, failure = more or NOTHING_MORE
+        self._announce(task, started)
+        self._forget(task)
+        if failure is None and task.stop != "timeout":
+            self._durations.add(task.attempt.codes[0], ended - started)
+            value, nbytes, inline = _received(parts)
+            id = task.attempt.id
+            self._listener.finished(Finished(id, started, ended, nbytes, inline, worker.index, peak, log), value)
+        else:
+            story = None if failure is None else Failure(FailureKind(failure[0]), *failure[1:])
+            self._end(task, worker, story, started, ended, peak, log)
+
+    def _go_on(self, worker: Worker) -> None:
+        task = worker.first
+        assert task is not None
+        if task.brief:
+            self._set_clock(task)  # it is told that it started when it turns out long
+        else:
+            self._begin(worker)
+
+    def _idle(self, worker: Worker) -> None:
+        worker.taken_back = False
+        self._batches.release(worker)
+        self._retire(worker)
 
     def _end(
         self,
@@ -255,31 +273,40 @@ class SlotPool:
             self._listener.cancelled(Cancelled(id, started, ended, log))
             return
         if task.stop == "timeout":
-            failure = _timeout(task.attempt, failure)
+            failure = timeout_of(task.attempt, failure)
         assert failure is not None
         self._listener.failed(Failed(id, failure, started, ended, worker.index, peak, log))
 
     def _give_back(self, task: Task) -> None:
         """Queue a task again that was sent but did not run."""
-        if task.stop == "cancel":
+        task.disarm()
+        if task.stop in ("cancel", "recall"):
             self._forget(task)
             self._listener.cancelled(Cancelled(task.attempt.id))
+        elif task.is_fused and self._lender is not None:
+            self._forget(task)
+            self._lender.returned(task.attempt.id)
         else:
-            _disarm(task)
             self._enqueue(task)
 
     def _forget(self, task: Task) -> None:
-        _disarm(task)
+        task.disarm()
+        task.queued = False
         del self._tasks[task.attempt.id]
 
     # -- stopping ------------------------------------------------------------
 
     def _stop(self, task: Task, why: Literal["cancel", "timeout"]) -> None:
         if task.worker is not None and task.stop != "cancel":
-            _disarm(task)
+            task.disarm()
             task.stop = why
             task.worker.interrupt(task)
             task.timer = self._loop.call_later(GRACE_S, lambda: self._kill(task))
+
+    def _recall(self, task: Task, worker: Worker) -> None:
+        if task.stop is None and task.number != worker.fence.current:
+            task.stop = "recall"
+            worker.skip(task)
 
     def _kill(self, task: Task) -> None:
         worker = task.worker
@@ -288,7 +315,7 @@ class SlotPool:
         if worker.first is task:
             worker.kill()
         else:  # it waits behind another in the slot, where the interrupt meets it
-            _disarm(task)
+            task.disarm()
             task.timer = self._loop.call_later(GRACE_S, lambda: self._kill(task))
 
     # -- slots ---------------------------------------------------------------
@@ -319,6 +346,7 @@ class SlotPool:
         blamed, log = worker.blamed(), worker.log.read()
         tasks = list(worker.tasks.values())
         worker.tasks.clear()
+        self._batches.release(worker)
         for task in tasks:
             if task is blamed:
                 self._announce(task, time.time())
@@ -334,21 +362,10 @@ class SlotPool:
             self._grow()
 
 
-def _pickled(recipe: object) -> Buffer | None:
-    return recipe if isinstance(recipe, bytes | None) else cloudpickle.dumps(recipe, protocol=5)
-
-
-def _all_brief(worker: Worker) -> bool:
-    return all(task.brief for task in worker.tasks.values())
-
-
-def _disarm(task: Task) -> None:
-    if task.timer is not None:
-        task.timer.cancel()
-        task.timer = None
-
-
-def _timeout(attempt: Attempt, failure: Failure | None) -> Failure:
-    traceback = failure.traceback if failure is not None else ""
-    message = f"it ran longer than its timeout of {attempt.timeout_s:g} s"
-    return Failure(FailureKind.TIMEOUT, message, "TimeoutError", traceback)
+def _received(parts: Sequence[memoryview | Segment]) -> tuple[Frames, int, tuple[bytes, ...] | None]:
+    """A value as it is kept, its size, and its frames when it is small: copied, for they are views of much more."""
+    nbytes = sum([part.nbytes for part in parts])
+    if nbytes > INLINE_LIMIT:
+        return Frames(tuple(parts)).settled(), nbytes, None
+    small = tuple([bytes(part) for part in parts if not isinstance(part, Segment)])
+    return Frames(small), nbytes, small

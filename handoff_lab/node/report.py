@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -9,7 +10,11 @@ from collections.abc import Mapping
 from handoff_lab.messages import NodeInfo
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.resources import Resources, probe_machine
+from handoff_lab.resources.probe import probe_memory
+from handoff_lab.store.segments import KEPT_BYTES
 from handoff_lab.transport.hello import own_versions
+
+STORE_SHARE = 0.6  # of a node's memory is for results, as long as nothing else is said
 
 
 def capabilities_of(options: NodeOptions) -> Resources:
@@ -24,6 +29,18 @@ def slots_of(capabilities: Mapping[str, float]) -> int:
     return max(1, int(capabilities.get("cpu", 1)))
 
 
+def store_limit_of(options: NodeOptions, capabilities: Mapping[str, float]) -> int:
+    """Bytes of values that the node's store holds in memory.
+
+    What the slots keep for their next values is set aside, up to half; a node's share of memory is not all for values.
+    """
+    limit = options.store_limit
+    if limit is None:
+        memory = min(capabilities.get("memory", math.inf) * 10**6, probe_memory())
+        limit = int(memory * STORE_SHARE)
+    return max(limit - slots_of(capabilities) * KEPT_BYTES, limit // 2)
+
+
 def report(options: NodeOptions, connection_file: str) -> NodeInfo:
     """The node's own account of itself."""
     capabilities = capabilities_of(options)
@@ -36,4 +53,5 @@ def report(options: NodeOptions, connection_file: str) -> NodeInfo:
         versions=own_versions(),
         labels=options.labels,
         connection_file=connection_file,
+        keeps_ledger=True,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from handoff_lab.node.worker import Task, Worker
+from handoff_lab.node.task import Task
+from handoff_lab.node.worker import Worker
 
 if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop
@@ -24,6 +25,8 @@ class Rounds:
         The slots of now.
     on_text
         Gets what a running task wrote since the last look.
+    on_long
+        Gets a task that was expected to be brief and still runs.
     on_taken_back
         Gets a task that was sent in a batch and will not run there, because one before it runs long.
     """
@@ -33,18 +36,20 @@ class Rounds:
         loop: Loop,
         workers: Callable[[], Iterable[Worker]],
         on_text: Callable[[Task, str], None],
+        on_long: Callable[[Task], None],
         on_taken_back: Callable[[Task], None],
     ) -> None:
         self._loop = loop
         self._workers = workers
         self._on_text = on_text
+        self._on_long = on_long
         self._on_taken_back = on_taken_back
         self._going: set[float] = set()  # periods, in seconds, of the rounds that go on
 
     def keep_going(self) -> None:
         """Something was sent to a slot: look after it."""
         self._go(LOG_S, self._look_at_logs)
-        if any(len(worker.tasks) > 1 for worker in self._workers()):
+        if any(worker.brief and worker.tasks for worker in self._workers()):
             self._go(BATCH_S, self._look_at_batches)
 
     def _go(self, period_s: float, look: Callable[[], bool]) -> None:
@@ -69,13 +74,20 @@ class Rounds:
         return bool(busy)
 
     def _look_at_batches(self) -> bool:
-        crowded = [worker for worker in self._workers() if len(worker.tasks) > 1]
-        for worker in crowded:
+        busy = [worker for worker in self._workers() if worker.brief and worker.tasks]
+        for worker in busy:
             current = worker.fence.current
-            if current and current == worker.seen_running and not worker.taken_back:
-                self._break_up(worker, current)
+            if current and current == worker.seen_running:
+                self._runs_long(worker, current)
             worker.seen_running = current
-        return bool(crowded)
+        return bool(busy)
+
+    def _runs_long(self, worker: Worker, current: int) -> None:
+        task = worker.tasks.get(current)
+        if task is not None:
+            self._on_long(task)
+        if len(worker.tasks) > 1 and not worker.taken_back:
+            self._break_up(worker, current)
 
     def _break_up(self, worker: Worker, current: int) -> None:
         """Get out of a slot what was done before the function that runs long, and what waits behind it."""

@@ -1,11 +1,18 @@
 """The process in which functions run: takes batches of attempts from its agent, sends outcomes back.
 
-A row of an attempt, in a ``run`` message: number, label, keys of code, number of frames of each input, key of
-``retry_on``, keys of set-up, whether it is expected to be brief, whether to send what is done before it begins, and for
-one with a recipe, whose pickle comes before the inputs' frames, ``[nodes of the inputs, node]``.
+A ``run`` message has calls and rows. A call is what many attempts share: keys of code (the function first), key of
+``retry_on`` or nil, keys of set-up. A row of an attempt is number, label, place of its call, one number for each
+input, whether it is expected to be brief, whether to send what is done before it begins, and for one with a recipe,
+whose pickle comes before the inputs' frames, ``[nodes of the inputs, node]``. The number for an input is that of its
+frames; a negative one stands for the result of the row before, of the same message, with this number.
 
-A row of an outcome: number, started, ended, peak memory, log, whether the slot is spoilt, number of frames, failure.
-Both ends count frames; see ``channel`` for the messages themselves.
+A row of an outcome is number, started, ended and number of frames, and unless all of these are nothing: peak memory,
+log, whether the slot is spoilt, failure. An attempt that was taken back, or whose input was not made, has not run: its
+``started`` is 0. Both ends count frames; see ``channel`` for the messages themselves.
+
+The loop: receive once; run the rows of each message that is complete, in order; send outcomes when the message is
+done, before one whose duration nobody knows, after a large value, every ``FLUSH_S`` between brief ones, and when the
+agent nudges. At most two messages are on their way to a slot, of ``batches.BATCH`` rows each.
 """
 
 from __future__ import annotations
@@ -37,9 +44,12 @@ from handoff_lab.node.output import Capture
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import Part, Segment, SegmentMaker
 
-FLUSH_S = 0.005  # outcomes of brief functions wait this long for company
+FLUSH_S = 0.001  # outcomes of brief functions wait this long for company
 IDLE_S = 5.0  # memory for the next large values is kept this long
 BRIEF_S = 0.001  # a function that takes less is brief: many travel in one message
+BRIEF_ROW = 4  # fields of the row of an outcome that has nothing more to say
+NOTHING_MORE = (None, "", False, None)
+SPOILT = 6  # place of that field in a longer row
 CONNECTION_LOST = 70  # exit code of a slot whose connection was closed under it
 _FAILURE_FIELDS = [field.name for field in fields(Failure)]
 
@@ -56,13 +66,16 @@ class Slot:
         self._rows: list[list[Any]] = []
         self._frames: list[Part] = []
         self._segments = SegmentMaker()
+        self._made: dict[int, Frames] = {}  # results that rows of the present message may ask for
         self._flushed = 0.0
-        self._pid = os.getpid()
+        self._forked = False
+        os.register_at_fork(after_in_child=self._fork)
 
     def hello(self) -> None:
         """Say that this process is ready, and give the agent a handle on it that can't be mistaken."""
-        handle = os.pidfd_open(self._pid)
-        send(self._sock, ["hello", self._pid], fds=[handle])
+        pid = os.getpid()
+        handle = os.pidfd_open(pid)
+        send(self._sock, ["hello", pid], fds=[handle])
         os.close(handle)
 
     def handle_sigint(self) -> None:
@@ -85,19 +98,25 @@ class Slot:
         """Receive, and do all that has arrived completely; raises ``EOFError`` when the agent is gone."""
         for message in self._receiver.receive():
             kind, *rest = message.fields
-            if kind == "code":
+            if kind == "run":
+                self._batch(rest[0], rest[1], message)
+            elif kind == "code":
                 self._codes.add(rest[0], message.frames[0])
             else:
-                self._batch(rest[0], message)
+                self._codes.remove(rest[0])
 
-    def _batch(self, rows: list[list[Any]], message: Message) -> None:
+    def _fork(self) -> None:
+        self._forked = True
+
+    def _batch(self, calls: list[Any], rows: list[list[Any]], message: Message) -> None:
         frames = iter(message.frames)
         self._flushed = time.monotonic()
         for row in rows:
-            if row[7] or self._holds_segment or time.monotonic() - self._flushed > FLUSH_S:
+            if row[5] or self._holds_segment or time.monotonic() - self._flushed > FLUSH_S:
                 self._flush_some()
-            self._one(row, frames)
+            self._one(row, calls[row[2]], frames)
         self._fence.idle()
+        self._made.clear()
         self._flush()
 
     @property
@@ -113,42 +132,65 @@ class Slot:
         if self._rows:
             self._flush()
 
-    def _one(self, row: list[Any], frames: Iterator[Any]) -> None:
-        number, brief = row[0], row[6]
-        recipe = next(frames) if row[8] else None
-        inputs = [[next(frames) for _ in range(count)] for count in row[3]]
-        if self._fence.skips(number):
-            self._rows.append([number, 0.0, 0.0, None, "", False, 0, None])
+    def _one(self, row: list[Any], call: list[Any], frames: Iterator[Any]) -> None:
+        number, label, _, counts, brief, _, nodes = row
+        recipe = None if nodes is None else next(frames)
+        inputs = [self._input(count, frames) for count in counts]
+        there = [value for value in inputs if value is not None]
+        if self._fence.skips(number) or len(there) < len(inputs):
+            self._rows.append([number, 0.0, 0.0, 0])
             return
         self._capture.begin()
-        with warnings.catch_warnings():
-            pass  # what was warned of in an earlier attempt counts as new
         if not brief:
             _reset_peak()
         started = time.time()
         try:
             self._fence.begin(number)
-            outcome = self._work(row, recipe, inputs)
+            outcome = self._work(label, call, recipe, nodes, there)
             self._fence.end()
         except KeyboardInterrupt as error:  # raised once by the fence, wherever the attempt was
             outcome = failure_of(error)
         ended = time.time()
-        if os.getpid() != self._pid:  # the function forked, and its child came back here
+        if self._forked:  # the function forked, and its child came back here
             os._exit(0)
+        self._report(number, started, ended, outcome, None if brief else _peak())
+
+    def _input(self, count: int, frames: Iterator[Any]) -> Frames | None:
+        if count < 0:
+            return self._made.get(-count)
+        return Frames(tuple([next(frames) for _ in range(count)]))
+
+    def _report(self, number: int, started: float, ended: float, outcome: Frames | Failure, peak: int | None) -> None:
+        # Nothing can interrupt it here.
         failure = None
         parts: tuple[Part, ...] = ()
         if isinstance(outcome, Failure):
             failure = [getattr(outcome, name) for name in _FAILURE_FIELDS]
         else:
-            parts = self._segments.share(outcome.buffers)  # nothing can interrupt it here
-        peak = None if brief else _peak()
+            outcome = self._settled(outcome)
+            parts = outcome.parts
+            self._made[number] = outcome
+        row: list[Any] = [number, started, ended, len(parts)]
         log = self._capture.take()
-        self._rows.append([number, started, ended, peak, log, self._fence.broke_import, len(parts), failure])
+        if log:
+            _forget_warnings()
+        if log or failure is not None or peak is not None or self._fence.broke_import:
+            row += (peak, log, self._fence.broke_import, failure)
+        self._rows.append(row)
         self._frames += parts
 
-    def _work(self, row: list[Any], recipe: memoryview | None, inputs: list[list[Part]]) -> Frames | Failure:
+    def _settled(self, value: Frames) -> Frames:
+        """The value in memory that no function changes: its large buffers in a segment, small ones copied."""
+        if len(value.parts) == 1:
+            return value
+        parts = self._segments.share(value.buffers)
+        return Frames(tuple([part if isinstance(part, Segment) else bytes(part) for part in parts]))
+
+    def _work(
+        self, label: str, call: list[Any], recipe: memoryview | None, nodes: list[Any], inputs: list[Frames]
+    ) -> Frames | Failure:
         """The result, pickled, or why there is none. ``SystemExit`` may come from anything that is unpickled."""
-        _, label, keys, _, retry_key, setup, _, _, nodes = row
+        keys, retry_key, setup = call
         try:
             for key in setup:
                 self._codes.set_up(key)
@@ -157,13 +199,13 @@ class Slot:
             attempt = _attempt(label, recipe, nodes) if recipe is not None else _PLAIN
         except BaseException as error:
             return code_failure(f"the code of {label!r}", error)
-        values = []
-        for position, parts in enumerate(inputs):
-            try:
+        values: list[Any] = []
+        try:
+            if inputs:
                 with loading():
-                    values.append(Frames(tuple(parts)).load())
-            except BaseException as error:
-                return input_failure(position, error)
+                    values.extend(frames.load() for frames in inputs)
+        except BaseException as error:
+            return input_failure(len(values), error)
         outcome = execute(attempt, codes, values, retry_on)
         if isinstance(outcome, Failure):
             return outcome
@@ -179,8 +221,14 @@ _PLAIN = Attempt(_NOBODY, "", "", ())
 
 def _attempt(label: str, recipe: memoryview, nodes: list[Any]) -> Attempt:
     sources, node = nodes
-    inputs = tuple(Source(_NOBODY, source) for source in sources)
+    inputs = tuple([Source(_NOBODY, source) for source in sources])
     return Attempt(_NOBODY, node, label, (), inputs, pickle.loads(recipe))
+
+
+def _forget_warnings() -> None:
+    """What an attempt was warned of counts as new in the next."""
+    with warnings.catch_warnings():
+        pass
 
 
 def run_slot(connection: int, fence: int, log: int) -> NoReturn:

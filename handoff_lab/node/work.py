@@ -6,10 +6,10 @@ A value that lies elsewhere is fetched once, however many wait for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import Protocol
 
 from handoff_lab.messages import (
     Attempt,
@@ -20,29 +20,35 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
+    HowToEnd,
     ResultLost,
     Source,
     Started,
     Transferred,
     Wrote,
 )
+from handoff_lab.node.task import Input
 from handoff_lab.store.memory import MemoryStore
-from handoff_lab.store.payload import Frames, join
+from handoff_lab.store.payload import Frames
 from handoff_lab.transport.peers import Peers
-from handoff_lab.transport.wire import INLINE_LIMIT, TEXT_LIMIT
+from handoff_lab.transport.wire import TEXT_LIMIT
 
 
 class Runner(Protocol):
     """What runs attempts whose inputs are there: the slots, or the kernel."""
 
     def run(self, attempt: Attempt, inputs: Sequence[Frames]) -> None: ...
-    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None: ...
+    def cancel(self, id: AttemptId, how: HowToEnd) -> None: ...
 
 
 @dataclass(slots=True)
 class _Waiting:
+    """An attempt and the number of its inputs that are not there."""
+
     attempt: Attempt
-    missing: int
+    missing: int = 0
+    lent: bool = False  # it went out in a batch that makes what is missing
+    lacks: AttemptId | None = None  # an input that will not come, found out while it was lent
 
 
 class Work:
@@ -58,23 +64,29 @@ class Work:
         self._runner = runner
         self._tell = tell
         self._waiting: dict[AttemptId, _Waiting] = {}
-        self._running: dict[AttemptId, Runner] = {}
+        self._lent: dict[AttemptId, _Waiting] = {}
+        self._running: dict[AttemptId, Runner] = {}  # given to a runner, lent ones too
+        self._awaited: dict[AttemptId, list[_Waiting]] = {}  # by the value that is missing
         self._fetching: set[AttemptId] = set()
         self._reasons: dict[AttemptId, str] = {}  # why a value could not be fetched
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs."""
-        return not self._running
+        """Whether nothing runs, and nothing will before more is said or sent."""
+        return not self._running and not self._waiting
 
     def submit(self, attempts: Iterable[Attempt]) -> None:
         """Take attempts in; one that is known already is not run twice."""
         for attempt in attempts:
             id = attempt.id
-            if id not in self._running and id not in self._waiting and not self._store.knows(id):
+            if id in self._running or id in self._waiting or self._store.knows(id):
+                continue
+            if attempt.inputs:
                 self._take_in(attempt)
+            else:
+                self._run(attempt, ())
 
-    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
+    def cancel(self, id: AttemptId, how: HowToEnd) -> None:
         """End an attempt; one that ended already stays as it is."""
         if self._waiting.pop(id, None) is not None:
             self.cancelled(Cancelled(id))
@@ -84,56 +96,107 @@ class Work:
     # -- inputs --------------------------------------------------------------
 
     def _take_in(self, attempt: Attempt) -> None:
-        waiting = _Waiting(attempt, len(attempt.inputs) + 1)
+        waiting = _Waiting(attempt)
         self._waiting[attempt.id] = waiting
         for source in attempt.inputs:
-            self._store.want(source.key, partial(self._came, waiting, source))  # first: fetching may fail at once
-            self._bring(source)
-        self._count_down(waiting)
+            key = source.key
+            if source.inline is not None:
+                self._store.put(key, Frames(source.inline))
+            if key in self._store:
+                continue
+            waiting.missing += 1
+            if key in self._awaited:
+                self._awaited[key].append(waiting)
+            else:
+                self._awaited[key] = [waiting]
+                self._store.want(key, partial(self._came, key))  # first: fetching may fail at once
+                self._fetch(source)
+        if not waiting.missing:
+            self._start(waiting)
 
-    def _bring(self, source: Source) -> None:
-        """See to it that a value comes into this node's store."""
-        if source.key in self._store or source.key in self._fetching:
-            return
-        if source.inline is not None:
-            self._store.put(source.key, Frames(source.inline))
-        elif source.node != self._name:
-            self._fetching.add(source.key)
+    def _fetch(self, source: Source) -> None:
+        key, node = source.key, source.node
+        if node != self._name and key in self._awaited and key not in self._fetching:
+            self._fetching.add(key)
             started = time.time()
-            self._peers.read(source.node, source.key, lambda value: self._fetched(source, started, value))
+            self._peers.read(node, key, lambda value: self._fetched(key, node, started, value))
 
-    def _fetched(self, source: Source, started: float, value: Frames | str) -> None:
-        key = source.key
+    def _fetched(self, key: AttemptId, node: str, started: float, value: Frames | str) -> None:
         self._fetching.discard(key)
         if isinstance(value, str):
-            self._tell(ResultLost(key, source.node))
+            self._tell(ResultLost(key, node))
             self._reasons[key] = value
             self._store.give_up(key)
             del self._reasons[key]
             return
         self._store.put(key, value)
-        self._tell(Transferred(key, source.node, self._name, value.nbytes, started, time.time()))
+        self._tell(Transferred(key, node, self._name, value.nbytes, started, time.time()))
 
-    def _came(self, waiting: _Waiting, source: Source, value: Frames | None) -> None:
-        if value is not None:
-            self._count_down(waiting)
-        elif self._waiting.pop(waiting.attempt.id, None) is not None:
-            reason = self._reasons.get(source.key, "it was not made, or is not there any more")
-            message = f"an input (made by {source.key}) could not be had: {reason}"
-            self.failed(Failed(waiting.attempt.id, Failure(FailureKind.INPUT, message)))
+    def _came(self, key: AttemptId, value: Frames | None) -> None:
+        for waiting in self._awaited.pop(key, ()):
+            if value is None:
+                self._lack(waiting, key)
+                continue
+            waiting.missing -= 1
+            if not waiting.missing and not waiting.lent:
+                self._start(waiting)
 
-    def _count_down(self, waiting: _Waiting) -> None:
-        waiting.missing -= 1
+    def _start(self, waiting: _Waiting) -> None:
         attempt = waiting.attempt
-        if waiting.missing or self._waiting.pop(attempt.id, None) is None:
-            return  # something is still to come, or the attempt was cancelled
+        if self._waiting.pop(attempt.id, None) is None:
+            return  # it was cancelled
         inputs = [self._store.get(source.key) for source in attempt.inputs]
         if None in inputs:
             missing = Failure(FailureKind.INPUT, "an input was freed before the attempt could start")
             self.failed(Failed(attempt.id, missing))
-            return
+        else:
+            self._run(attempt, [value for value in inputs if value is not None])
+
+    def _run(self, attempt: Attempt, inputs: Sequence[Frames]) -> None:
         runner = self._running[attempt.id] = self._runner(attempt)
-        runner.run(attempt, [value for value in inputs if value is not None])
+        runner.run(attempt, inputs)
+
+    def _lack(self, waiting: _Waiting, key: AttemptId) -> None:
+        id = waiting.attempt.id
+        if waiting.lent:
+            waiting.lacks = key
+        elif self._waiting.pop(id, None) is not None:
+            reason = self._reasons.get(key, "it was not made, or is not there any more")
+            message = f"an input (made by {key}) could not be had: {reason}"
+            self.failed(Failed(id, Failure(FailureKind.INPUT, message)))
+
+    # -- what goes along with those that make its inputs ------------------------
+
+    def followers(self, id: AttemptId, made: Mapping[AttemptId, int], most: int) -> list[tuple[Attempt, list[Input]]]:
+        """Attempts that wait for this result, and for nothing but results of ``made``: ids, with tasks' numbers."""
+        found: list[tuple[Attempt, list[Input]]] = []
+        for waiting in self._awaited.get(id, ()):
+            attempt = waiting.attempt
+            if len(found) == most:
+                break
+            if waiting.missing > len(made) or attempt.id not in self._waiting:
+                continue
+            values = [made.get(source.key) or self._store.get(source.key) for source in attempt.inputs]
+            inputs = [value for value in values if value is not None]
+            if len(inputs) == len(values):
+                found.append((attempt, inputs))
+        return found
+
+    def lend(self, id: AttemptId) -> None:
+        """Let an attempt go along: whoever has it runs it, or gives it back."""
+        waiting = self._lent[id] = self._waiting.pop(id)
+        waiting.lent = True
+        self._running[id] = self._runner(waiting.attempt)
+
+    def returned(self, id: AttemptId) -> None:
+        """An attempt that was lent did not run."""
+        waiting = self._waiting[id] = self._lent.pop(id)
+        waiting.lent = False
+        del self._running[id]
+        if waiting.lacks is not None:
+            self._lack(waiting, waiting.lacks)
+        elif not waiting.missing:
+            self._start(waiting)
 
     # -- what those who run attempts say ---------------------------------------
 
@@ -143,24 +206,25 @@ class Work:
 
     def finished(self, event: Finished, value: Frames) -> None:
         """An attempt made its result."""
-        self._running.pop(event.id, None)
-        if event.nbytes <= INLINE_LIMIT:
-            small = join(value.buffers)  # a copy: what arrived may be a view of much more
-            event, value = replace(event, inline=small), Frames(small)
+        self._forget(event.id)
         self._store.put(event.id, value)
         self._tell(event)
 
     def failed(self, event: Failed) -> None:
         """An attempt failed."""
-        self._running.pop(event.id, None)
+        self._forget(event.id)
         self._store.free([event.id])  # so that nobody waits for it
         self._tell(replace(event, failure=_clipped(event.failure)))
 
     def cancelled(self, event: Cancelled) -> None:
         """An attempt was ended."""
-        self._running.pop(event.id, None)
+        self._forget(event.id)
         self._store.free([event.id])  # so that nobody waits for it
         self._tell(event)
+
+    def _forget(self, id: AttemptId) -> None:
+        self._running.pop(id, None)
+        self._lent.pop(id, None)
 
     def wrote(self, event: Wrote) -> None:
         """A running attempt wrote something."""

@@ -5,60 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from handoff_lab.messages import Attempt
 from handoff_lab.node.channel import Channel, Message, close_fds, pair
 from handoff_lab.node.fence import Fence, Mark
 from handoff_lab.node.output import LogFile
-from handoff_lab.store.payload import Frames
-from handoff_lab.store.segments import Buffer, Part
+from handoff_lab.node.task import Claim, Task
+from handoff_lab.store.segments import Buffer, Part, Segment
 
 if TYPE_CHECKING:
-    from handoff_lab.transport.loop import Loop, Timer
+    from handoff_lab.transport.loop import Loop
 
-Stop: TypeAlias = Literal["cancel", "timeout"]
 HANG_UP_S = 0.1  # for a process whose connection ended to end as well
-OnRows: TypeAlias = "Callable[[Worker, list[list[Any]], list[Part]], None]"
-
-
-@dataclass(slots=True, eq=False)
-class Task:
-    """An attempt in the hands of the pool."""
-
-    attempt: Attempt
-    inputs: Sequence[Frames]
-    recipe: Buffer | None
-    number: int = 0  # changes when it is queued again
-    brief: bool = False
-    proven: bool = False  # whether it is known from earlier runs that it is brief
-    started: float | None = None  # when it was said to have started
-    stop: Stop | None = None
-    timer: Timer | None = None
-    worker: Worker | None = None  # None: queued
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that go to the slot."""
-        return sum([value.nbytes for value in self.inputs])
-
-    def row(self) -> list[Any]:
-        """The row of a ``run`` message: see ``slot``."""
-        attempt = self.attempt
-        counts = [len(value.parts) for value in self.inputs]
-        nodes = None if self.recipe is None else [[source.node for source in attempt.inputs], attempt.node]
-        return [
-            self.number, attempt.label, attempt.codes, counts, attempt.retry_on, attempt.setup, self.brief,
-            not self.proven, nodes,
-        ]  # fmt: skip
-
-    def frames(self) -> list[Part]:
-        """What goes with the row."""
-        frames: list[Part] = [] if self.recipe is None else [self.recipe]
-        for value in self.inputs:
-            frames += value.parts
-        return frames
+OnRows: TypeAlias = "Callable[[Worker, list[list[Any]], list[memoryview | Segment]], None]"
 
 
 class Worker:
@@ -88,6 +47,8 @@ class Worker:
         self.index = index
         self.token = token
         self.tasks: dict[int, Task] = {}  # on their way, by number, in order
+        self.claim: Claim = None  # held for all of them
+        self.brief = False  # whether all of them are expected to be
         self.fence = Fence()
         self.log = LogFile()
         self.pid: int | None = None
@@ -124,20 +85,28 @@ class Worker:
 
     def send(self, tasks: Sequence[Task], codes: Mapping[str, Buffer]) -> None:
         """Send tasks, after the code that they need."""
+        calls: dict[tuple[Any, ...], int] = {}
         rows = []
         frames: list[Part] = []
         for task in tasks:
             attempt = task.attempt
-            keys = (*attempt.codes, *attempt.setup, *([attempt.retry_on] if attempt.retry_on else ()))
-            for key in keys:
-                if key not in self._known and key in codes:
-                    self._known.add(key)
-                    self._channel.send(["code", key], [codes[key]])
+            call = (attempt.codes, attempt.retry_on, attempt.setup)
+            place = calls.get(call)
+            if place is None:
+                place = calls[call] = len(calls)
+                self._send_codes((*attempt.codes, *attempt.setup, attempt.retry_on), codes)
             task.worker = self
             self.tasks[task.number] = task
-            rows.append(task.row())
+            rows.append(task.row(place))
             frames += task.frames()
-        self._channel.send(["run", rows], frames)
+        self._channel.send(["run", list(calls), rows], frames)
+
+    def unload(self, keys: Sequence[str]) -> None:
+        """Let the slot forget this code."""
+        gone = self._known.intersection(keys)
+        if gone:
+            self._known -= gone
+            self._channel.send(["unload", list(gone)])
 
     def interrupt(self, task: Task) -> None:
         """Raise ``KeyboardInterrupt`` in this task, now or as soon as it begins; in no other."""
@@ -159,11 +128,15 @@ class Worker:
         return None if task is None or (self.killed and task.stop is None) else task
 
     def take_back(self) -> None:
-        """Ask the slot to skip the tasks that wait; it says so for each when it gets there."""
+        """Ask the slot to skip the tasks that wait."""
         self.taken_back = True
         for task in self.waiting():
             if task.stop is None:
-                self.fence.mark(task.number, Mark.SKIP)
+                self.skip(task)
+
+    def skip(self, task: Task) -> None:
+        """Ask the slot to skip a task, unless it began; it says so when it gets there."""
+        self.fence.mark(task.number, Mark.SKIP)
 
     def kill(self) -> None:
         """End the process with SIGKILL; its launcher reports the death."""
@@ -185,6 +158,12 @@ class Worker:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+    def _send_codes(self, keys: Sequence[str | None], codes: Mapping[str, Buffer]) -> None:
+        for key in keys:
+            if key is not None and key not in self._known and key in codes:
+                self._known.add(key)
+                self._channel.send(["code", key], [codes[key]])
 
     def _signal(self, number: signal.Signals) -> None:
         if self._handle is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
+from functools import lru_cache
 from numbers import Real
 from typing import TypeVar, overload
 
@@ -63,6 +64,10 @@ class Resources(Mapping[str, float]):
     def __contains__(self, name: object) -> bool:
         return name in self._amounts
 
+    def items(self) -> ItemsView[str, float]:
+        """As a dict does it."""
+        return self._amounts.items()
+
     @overload
     def get(self, name: str, /) -> float | None: ...
     @overload
@@ -106,7 +111,10 @@ class Resources(Mapping[str, float]):
     def fits_in(self, other: Resources) -> bool:
         """Whether ``other`` holds all of this."""
         there = other._amounts
-        return all(_enough(there.get(name, 0.0), amount) for name, amount in self._amounts.items())
+        for name, amount in self._amounts.items():
+            if not _enough(there.get(name, 0.0), amount):
+                return False
+        return True
 
     def fits_beside(self, claimed: Resources, capabilities: Resources) -> bool:
         """Whether ``capabilities`` hold this on top of what is ``claimed`` of them already.
@@ -154,6 +162,20 @@ def parse_cost(cost: Mapping[str, object] | None) -> Resources:
     >>> parse_cost({"cpu": 2, "memory": "500MB", "gpu": 0})
     Resources({'cpu': 2, 'memory': 500})
     """
+    if type(cost) is dict:  # thousands of functions say the same in dicts of their own: one object stands for all
+        try:
+            return _cost_of(tuple(cost), *cost.values())
+        except TypeError:  # not hashable
+            pass
+    return _cost(cost)
+
+
+@lru_cache(maxsize=1024, typed=True)  # typed: 1 is an amount, True is none
+def _cost_of(names: tuple[str, ...], *amounts: object) -> Resources:
+    return _cost(dict(zip(names, amounts, strict=True)))
+
+
+def _cost(cost: Mapping[str, object] | None) -> Resources:
     return _make({name: amount for name, amount in _checked(cost, "a cost").items() if amount})
 
 

@@ -28,16 +28,20 @@ def probe_machine(root: Path = Path("/")) -> Resources:
     root
         Where ``proc`` and ``sys`` are found.
     """
-    import psutil
-
     cpus = float(_usable_cpus())
     quota = cpu_quota(root)
     if quota is not None:
         cpus = min(cpus, max(1.0, quota // 1))
-    total = psutil.virtual_memory().total
+    return Resources({"cpu": cpus, "memory": probe_memory(root) // 10**6, **probe_gpus()})
+
+
+def probe_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process may use."""
+    import psutil
+
+    total: int = psutil.virtual_memory().total
     limit = memory_limit(root)
-    nbytes = total if limit is None else min(total, limit)
-    return Resources({"cpu": cpus, "memory": nbytes // 10**6, **probe_gpus()})
+    return total if limit is None else min(total, limit)
 
 
 def load() -> dict[str, float]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import chain
 from types import MappingProxyType
 
 from handoff_lab.graph import DAG, Argument, Collocated, Function
@@ -49,8 +51,8 @@ def compile_program(
     [('xs', ()), ('total', (0,))]
     """
     wanted = sinks(dag) if targets is None else list(dict.fromkeys(targets))
-    needed = dag.subgraph(wanted)  # refuses what can't be a target
-    compiler = _Compiler(dag, run, given, _to_run(dag, wanted, given))
+    needed = dag.functions if targets is None else dag.subgraph(wanted)  # which refuses what can't be a target
+    compiler = _Compiler(dag, run, given, _to_run(dag, wanted, given) if given else needed.keys())
     for function in needed.values():
         compiler.add(function)
     return compiler.program(wanted)
@@ -60,7 +62,8 @@ def sinks(dag: DAG) -> list[Hashable]:
     """Functions that no other needs; an inline one has no result, so what it would have needed is wanted instead."""
     sinks: list[Hashable] = []
     seen: set[Hashable] = set()
-    stack: list[Hashable] = [id for id in reversed(dag.functions) if not dag.dependents(id)]
+    needed = set(chain.from_iterable(function.dependencies for function in dag.functions.values()))
+    stack: list[Hashable] = [id for id in reversed(dag.functions) if id not in needed]
     while stack:
         id = stack.pop()
         if id in seen:
@@ -87,7 +90,7 @@ def _to_run(dag: DAG, wanted: Iterable[Hashable], given: Container[Hashable]) ->
 
 class _Compiler:
     def __init__(
-        self, dag: DAG, run: str, given: Mapping[Hashable, tuple[AttemptId, str]], to_run: set[Hashable]
+        self, dag: DAG, run: str, given: Mapping[Hashable, tuple[AttemptId, str]], to_run: AbstractSet[Hashable]
     ) -> None:
         self._dag = dag
         self._run = run
@@ -108,7 +111,7 @@ class _Compiler:
             key = AttemptId(self._run, len(self._functions), 0)
             self._append(ScheduledFunction(function.id, given=(key, HERE)))
         else:
-            args = self._flattened(function)
+            args = self._flattened(function) if self._inlined else function.args
             self._append(
                 ScheduledFunction(
                     function.id,
@@ -116,9 +119,9 @@ class _Compiler:
                     function.cost,
                     function,
                     self._allocated(args, function),
-                    given=self._given.get(function.id),
-                    dormant=self._is_dormant(function),
-                    home=self._homes.get(self._groups[function.id]) if function.id in self._groups else None,
+                    self._given.get(function.id),
+                    self._is_dormant(function),
+                    self._homes.get(self._groups[function.id]) if self._homes and function.id in self._groups else None,
                     max_retries=function.max_retries,
                     retry_delay=function.retry_delay,
                 )
@@ -144,6 +147,8 @@ class _Compiler:
         return function.id not in self._to_run and function.id not in self._given
 
     def _allocated(self, args: Sequence[Hashable], function: Function) -> Function:
+        if function.node is None and not self._inlined:
+            return function
         node = self._bound_to(function)
         inlined = bool(self._inlined) and not self._inlined.keys().isdisjoint(function.dependencies)
         if inlined:
@@ -159,11 +164,15 @@ class _Compiler:
         return Collocated(root) if pin is None else pin
 
     def _inputs(self, args: Sequence[Hashable], function: Function) -> tuple[int, ...]:
+        if not args:
+            return ()
         serialized = {crossing(arg, function): arg for arg in args if isinstance(arg, Argument) and arg.serialize}
         toward = len(self._functions) + len(serialized)
         for key, arg in serialized.items():
             self._hide(key, arg, function, toward)
-        return tuple(dict.fromkeys(self._input(arg, function) for arg in args))
+        index = self._index
+        inputs = [self._input(arg, function) if isinstance(arg, Argument) else index[arg] for arg in args]
+        return tuple(dict.fromkeys(inputs))
 
     def _hide(self, key: Crossing, argument: Argument, consumer: Function, toward: int) -> None:
         assert argument.serialize is not None
@@ -182,12 +191,10 @@ class _Compiler:
             )
         )
 
-    def _input(self, arg: Hashable, consumer: Function) -> int:
-        if not isinstance(arg, Argument):
-            return self._index[arg]
-        if arg.serialize is None:
-            return self._index[arg.id]
-        return self._crossings[crossing(arg, consumer)]
+    def _input(self, argument: Argument, consumer: Function) -> int:
+        if argument.serialize is None:
+            return self._index[argument.id]
+        return self._crossings[crossing(argument, consumer)]
 
     def program(self, wanted: Iterable[Hashable]) -> Program:
         return Program(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush, heapreplace
 from itertools import count
+from math import inf
 
-from handoff_lab.messages import AttemptId, Command, Failure, FailureKind, Start
+from handoff_lab.messages import Command, Failure, FailureKind
+from handoff_lab.resources import Resources
 from handoff_lab.scheduler import reports
+from handoff_lab.scheduler.handover import HandOver, command
 from handoff_lab.scheduler.lanes import Lane
 from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.state import READY, SUBMITTED, Progress
@@ -17,6 +20,8 @@ from handoff_lab.scheduler.timers import Timers
 # what bounds the work per event where every function has a cost of its own.
 _BACKFILL = 32
 
+_NOTHING = Resources()
+
 # Seconds until a tracker that refused for a reason of its own is asked again: at first, and at most.
 _SOON, _LATE = 0.5, 30.0
 
@@ -24,8 +29,12 @@ _SOON, _LATE = 0.5, 30.0
 class Dispatcher:
     """Queues of the nodes. What became startable is started by `dispatch`, once for a whole batch of events."""
 
-    def __init__(self, ledger: Ledger, timers: Timers, prefetch: int, emit: Callable[[Command], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, timers: Timers, handover: HandOver, prefetch: int, emit: Callable[[Command], None]
+    ) -> None:
         self._ledger = ledger
+        self._handover = handover
+        handover.dirty, handover.leave = self.touch, self.leave
         self._timers = timers
         self._prefetch = prefetch
         self._emit = emit
@@ -36,9 +45,14 @@ class Dispatcher:
         self._patience = _SOON
         self._is_to_ask = False  # whether a timer is set
 
+    def touch(self, node: NodeState) -> None:
+        """Something may start on the node."""
+        self._dirty[node] = None
+
     def enqueue(self, run: Progress, i: int) -> None:
         """Function ``i`` has all its inputs and waits on its node from now on."""
-        run.move(i, READY)
+        if run.state[i] != READY:  # else it waited already, to be handed over before its inputs were there
+            run.move(i, READY)
         name, cost_class = run.node[i], run.cost_class[i]
         assert name is not None
         lane = run.lanes.get((name, cost_class)) or self._open_lane(run, i, name)
@@ -53,23 +67,48 @@ class Dispatcher:
         elif priority < lane.entry[0]:
             self._list(lane)
         self._dirty[node] = None
-        if cost_class:
+        if not cost_class:
+            return
+        if node.keeps_ledger:
+            self._handover.tell_queued(run, i)
+        else:
             self._emit(reports.queued(run, i))
 
     def leave(self, run: Progress, i: int, node: NodeState) -> None:
         """The attempt at ``i`` is over: its room, its claim and its share of the run's limit are free."""
         node.in_flight -= 1
         self._dirty[node] = None
+        if run.early[i]:
+            run.early[i] = False
+            node.early -= 1
         if not run.cost_class[i]:
             return
         run.in_flight -= 1
         if run.capped:
             self._below_limit[run] = None
         cost = run.program.functions[i].cost
+        if node.keeps_ledger and i not in run.holding:
+            return
+        run.holding.discard(i)
         if cost:
             self._ledger.release(node, cost)
             self._emit(reports.released(run, i, cost, node))
             self._readmit_beside(node)
+
+    def leave_many(self, run: Progress, node: NodeState, attempts: int, counted: int) -> None:
+        """So many attempts on a node that keeps its own ledger are over; ``counted`` of them by the run's limit."""
+        node.in_flight -= attempts
+        self._dirty[node] = None
+        run.in_flight -= counted
+        if run.capped:
+            self._below_limit[run] = None
+
+    def began(self, run: Progress, i: int, node: NodeState) -> None:
+        """A node that keeps its own ledger said that ``i`` runs: it holds its claim there."""
+        cost = run.program.functions[i].cost
+        if node.keeps_ledger and cost and self._ledger.claim(node, cost):
+            run.holding.add(i)
+            self._emit(reports.claimed(run, i, cost, node))
 
     def changed(self, node: NodeState) -> None:
         """The node has other capabilities than before."""
@@ -90,7 +129,10 @@ class Dispatcher:
         while self._dirty or self._below_limit:
             dirty, self._dirty = self._dirty, {}
             for node in dirty:
-                self._fill(node)
+                if node.keeps_ledger:
+                    self._hand_over(node)
+                else:
+                    self._fill(node)
             below, self._below_limit = self._below_limit, {}
             for run in below:
                 self._fill_to_limit(run)
@@ -101,7 +143,7 @@ class Dispatcher:
             lane.aside = False
             if lane.heap:
                 self._list(lane)
-                self._fill(lane.node)
+                self._dirty[lane.node] = None
 
     def drop_run(self, run: Progress) -> None:
         """Nothing of the run waits any more."""
@@ -122,7 +164,8 @@ class Dispatcher:
     def _open_lane(self, run: Progress, i: int, name: str) -> Lane:
         cost_class = run.cost_class[i]
         cost = run.program.functions[i].cost
-        lane = Lane(run, self._ledger.nodes[name], cost, cost_class > 0, next(self._orders))
+        node = self._ledger.nodes[name]
+        lane = Lane(run, node, _NOTHING if node.keeps_ledger else cost, cost_class > 0, next(self._orders))
         run.lanes[name, cost_class] = lane
         return lane
 
@@ -179,6 +222,29 @@ class Dispatcher:
                     lane.entry = (lane.heap[0][0], lane.order, lane)
                     heapreplace(lanes, lane.entry)
 
+    def _hand_over(self, node: NodeState) -> None:
+        """Give a node that keeps its own ledger what it can take in the near future."""
+        lanes = node.lanes
+        room = self._handover.room(node)
+        while lanes and room > 0:
+            entry = heappop(lanes)
+            lane = entry[2]
+            if lane.entry is not entry:
+                continue
+            lane.entry = None
+            until = lanes[0][0] if lanes else inf
+            while room > 0 and (i := lane.head()) is not None and lane.heap[0][0] <= until:
+                if lane.is_at_limit():
+                    lane.aside = True
+                    heappush(lane.run.capped, entry)
+                    break
+                lane.pop()
+                self._submit(lane.run, i, node)
+                room -= 1
+            if lane.heap and not lane.aside:
+                self._list(lane)
+        self._handover.fill_early(node, self._submit)
+
     def _claim(self, lane: Lane, i: int) -> bool:
         assert lane.cost is not None
         try:
@@ -200,14 +266,19 @@ class Dispatcher:
         lane.aside = True
 
     def _start(self, lane: Lane, i: int) -> None:
-        run, node = lane.run, lane.node
         lane.pop()
+        self._submit(lane.run, i, lane.node, lane.cost)
+
+    def _submit(self, run: Progress, i: int, node: NodeState, claimed: Resources | None = None) -> None:
         run.number[i] += 1
         run.move(i, SUBMITTED)
         node.in_flight += 1
-        run.in_flight += lane.counted
-        if lane.cost:
-            self._emit(reports.claimed(run, i, lane.cost, node))
-        sources = tuple([run.source(producer) for producer in run.program.functions[i].inputs])
-        id = AttemptId(run.id, i, run.number[i])
-        self._emit(Start(id, node.name, sources, run.priority[i]))  # type: ignore[arg-type]  # none is None: it's ready
+        run.in_flight += run.cost_class[i] > 0
+        if claimed:
+            self._emit(reports.claimed(run, i, claimed, node))
+        self._emit(command(run, i, node))
+        if node.keeps_ledger:
+            if run.missing[i]:
+                run.early[i] = True
+                node.early += 1
+            self._handover.promise(run, i)

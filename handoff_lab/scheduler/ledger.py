@@ -11,6 +11,7 @@ from handoff_lab.resources import Resources, ResourceTracker, SimpleResourceTrac
 
 if TYPE_CHECKING:
     from handoff_lab.scheduler.lanes import Lane
+    from handoff_lab.scheduler.state import Progress
 
 log = logging.getLogger(__name__)
 
@@ -21,16 +22,21 @@ class NodeState:
     """One node. ``lanes`` is a heap of what waits there; entries that a lane has left behind are skipped."""
 
     __slots__ = (
-        "capabilities", "claimed", "costed", "in_flight", "lanes", "misfits", "name", "refused", "slots",
+        "ahead", "capabilities", "claimed", "costed", "early", "in_flight", "keeps_ledger", "lanes", "misfits",
+        "name", "pace", "refused", "slots",
     )  # fmt: skip
 
-    def __init__(self, name: str, capabilities: Resources, slots: int) -> None:
+    def __init__(self, name: str, capabilities: Resources, slots: int, keeps_ledger: bool = False) -> None:
         self.name = name
+        self.keeps_ledger = keeps_ledger  # it claims by itself, and takes functions before their inputs are there
         self.capabilities = capabilities
         self.slots = slots
         self.claimed = _NOTHING
         self.in_flight = 0  # attempts submitted and not ended
         self.costed = 0  # functions with a cost that wait here
+        self.early = 0  # of those, the ones that wait for inputs
+        self.pace: float | None = None  # seconds that a function took, of late
+        self.ahead: list[tuple[float, str, int, Progress]] = []  # heap: functions that may be handed over early
         self.lanes: list[tuple[float, int, Lane]] = []
         self.refused: list[Lane] = []  # wait for a claim to be released
         self.misfits: list[Lane] = []  # wait for the node to have more
@@ -47,7 +53,8 @@ class Ledger:
 
     def join(self, info: NodeInfo) -> NodeState:
         capabilities = parse_capabilities(info.capabilities)
-        node = self.nodes[info.name] = self.open[info.name] = NodeState(info.name, capabilities, info.slots)
+        node = NodeState(info.name, capabilities, info.slots, info.keeps_ledger and not self.custom)
+        self.nodes[info.name] = self.open[info.name] = node
         self._register(info.name, capabilities)
         return node
 

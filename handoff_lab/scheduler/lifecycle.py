@@ -16,10 +16,12 @@ from handoff_lab.messages import (
     FailureKind,
     Finished,
     Free,
+    HowToEnd,
     Stop,
 )
 from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.dispatch import Dispatcher
+from handoff_lab.scheduler.handover import HandOver
 from handoff_lab.scheduler.ledger import Ledger
 from handoff_lab.scheduler.state import (
     CANCELLED,
@@ -49,8 +51,16 @@ _POISON = 3  # deaths of slots or nodes under one function
 class Lifecycle:
     """Moves functions from state to state and says so; where they run is not decided here."""
 
-    def __init__(self, ledger: Ledger, dispatcher: Dispatcher, timers: Timers, emit: Callable[[Command], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        dispatcher: Dispatcher,
+        handover: HandOver,
+        timers: Timers,
+        emit: Callable[[Command], None],
+    ) -> None:
         self._ledger = ledger
+        self._handover = handover
         self._dispatcher = dispatcher
         dispatcher.fail = self.fail_unstarted
         self._timers = timers
@@ -76,6 +86,7 @@ class Lifecycle:
                     self._emit(reports.cached(run, i))
                 for dependent in run.dependents[i]:
                     run.missing[dependent] -= 1
+                self._handover.promise(run, i)
         for i, missing in enumerate(run.missing):
             if not missing and run.state[i] == WAITING:
                 self.ready(run, i)
@@ -95,25 +106,38 @@ class Lifecycle:
         """Function ``i``, or what it serializes for, was given another node."""
         if run.state[i] == WAITING and not run.missing[i]:
             self.ready(run, i)
+        else:
+            self._handover.consider(run, i)
 
     def succeed(self, run: Progress, i: int, event: Finished) -> None:
         """The attempt at ``i`` made its result."""
         if i in run.cancelled:
             self._emit(Free((event.id,)))
+            self._handover.break_promise(run, i)
             self._set_cancelled(run, i, event)
             return
         run.move(i, DONE)
-        run.unfinished -= 1
         run.holder[i] = run.node[i]
         run.inline[i] = event.inline is not None
         if run.cost_class[i]:
             self._emit(reports.stop(run, i, event))
+        self.made(run, i)
+
+    def made(self, run: Progress, i: int) -> None:
+        """The result of ``i`` is there: those who wait for it may be ready."""
+        run.unfinished -= 1
         missing, state = run.missing, run.state
         for dependent in run.dependents[i]:
             missing[dependent] -= 1
-            if not missing[dependent] and state[dependent] == WAITING:
+            if missing[dependent] or self._handover.complete(run, dependent):
+                continue
+            if state[dependent] == READY:
+                self._dispatcher.enqueue(run, dependent)
+            elif state[dependent] == WAITING:
                 self.ready(run, dependent)
-        self._settle(run)
+        self._handover.promise(run, i)
+        if not run.unfinished:
+            self.finished[run] = None
 
     def restart(self, run: Progress, i: int) -> None:
         """Have ``i`` run again as soon as its inputs are there; those that were lost are made again."""
@@ -155,6 +179,8 @@ class Lifecycle:
                     self._skip(run, i, producer)
                     self._skip_dependents(run, i, producer)
                     break
+            else:
+                self._handover.consider(run, i)
 
     def need_node(self, run: Progress, i: int) -> None:
         """Function ``i`` has to be given another node before it can be ready."""
@@ -167,6 +193,11 @@ class Lifecycle:
         """The attempt at ``i`` failed: try again, or not. ``expected``: its node was asked to go."""
         before = run.state[i]
         failure = event.failure
+        self._handover.break_promise(run, i)
+        if before == SUBMITTED and self._was_early(run, i, failure):
+            run.late.add(i)
+            self.withdraw(run, i)
+            return
         died = failure.kind in (FailureKind.DIED, FailureKind.NODE)
         if before == STOPPING and (died or i in run.cancelled):
             self._set_cancelled(run, i, event)
@@ -179,6 +210,28 @@ class Lifecycle:
             self.fail(run, i, failure)
         else:
             self._retry(run, i, failure)
+
+    def _was_early(self, run: Progress, i: int, failure: Failure) -> bool:
+        """Whether ``i`` was handed over early and its node heard first that an input will not come."""
+        return failure.kind is FailureKind.INPUT and run.missing[i] > 0 and self._is_ahead(run, i)
+
+    def _is_ahead(self, run: Progress, i: int) -> bool:
+        node = self._ledger.nodes.get(run.node[i] or "")
+        return node is not None and node.keeps_ledger
+
+    def withdraw(self, run: Progress, i: int) -> None:
+        """The attempt at ``i`` is over and never ran: it is not counted, and starts again when it can."""
+        self._handover.break_promise(run, i)
+        self._handover.withdraw(run, i)
+        target = run.moving.pop(i, None)
+        if target is not None and target in self._ledger.open:
+            self.relocate(run, i, target)
+        self._pursue(run, i)
+
+    def relocate(self, run: Progress, i: int, target: str) -> None:
+        """Function ``i``, which waits, goes to a node that has nothing to do."""
+        source, run.node[i] = run.node[i] or "", target
+        self._emit(reports.move(run, i, source, target, f"it waited there while node {target!r} was idle"))
 
     def _count_death(self, run: Progress, i: int, failure: Failure) -> Failure:
         deaths = run.deaths[i] = run.deaths.get(i, 0) + 1
@@ -220,7 +273,7 @@ class Lifecycle:
             if run.state[consumer] in PENDING:
                 self.fail_unstarted(run, consumer, failure)
         else:
-            run.failures[i] = FinalFailure(run.number[i], run.deaths.get(i, 0), run.node[i], failure)
+            run.failures[i] = FinalFailure(run.attempt(i), run.deaths.get(i, 0), run.node[i], failure)
         if run.ending is None:
             self._skip_dependents(run, i, i)
             if run.failures and run.options.on_error == "stop":
@@ -278,11 +331,15 @@ class Lifecycle:
             self._tell_to_stop(run, i)
         else:
             return
+        self._handover.break_promise(run, i)
         self._skip_dependents(run, i, i)
 
     def attempt_cancelled(self, run: Progress, i: int, event: Cancelled) -> None:
         """The attempt at ``i`` ended as it was told to, or its backend's nodes are being closed."""
-        if run.state[i] == REVOKED:
+        self._handover.break_promise(run, i)
+        if run.state[i] == REVOKED and self._is_ahead(run, i):
+            self.withdraw(run, i)
+        elif run.state[i] == REVOKED:
             self.restart(run, i)
         else:
             self._set_cancelled(run, i, event)
@@ -310,14 +367,20 @@ class Lifecycle:
             run.holder[i] = HERE
             return
         run.holder[i] = None
+        self._handover.break_promise(run, i)
         for dependent in run.dependents[i]:
             run.missing[dependent] += 1
             state = run.state[dependent]
             if state == READY:
                 run.move(dependent, WAITING)
             elif state == SUBMITTED:
-                run.move(dependent, REVOKED)
-                self._emit(Stop(AttemptId(run.id, dependent, run.number[dependent])))
+                self.revoke(run, dependent)
+
+    def revoke(self, run: Progress, i: int) -> None:
+        """Take back an attempt that was submitted: it starts again, unless it runs by now."""
+        how: HowToEnd = "recall" if self._is_ahead(run, i) else "interrupt"
+        run.move(i, REVOKED)
+        self._emit(Stop(AttemptId(run.id, i, run.number[i]), how))
 
     def is_needed(self, run: Progress, i: int) -> bool:
         """Whether the result of ``i`` is wanted, or something that has not begun to run takes it."""

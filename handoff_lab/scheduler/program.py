@@ -18,9 +18,9 @@ Crossing: TypeAlias = tuple[Hashable, Hashable, int]  # consumer, producer, whic
 _NOTHING = Resources()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ScheduledFunction:
-    """A vertex of a program; others name it by its place in ``Program.functions``.
+    """A vertex of a program; others name it by its place in ``Program.functions``. Never changed once it is made.
 
     A hidden one, with ``beside``, is a serializer: it runs where its producer ran, and users hear nothing of it.
     """
@@ -94,6 +94,8 @@ class RunOptions:
         ``"stop"`` ends the run at the first failure, ``"continue"`` only what depends on it.
     nodes
         Names of the nodes that the run may use; None: all.
+    rebalances
+        Whether functions that wait may be moved to a node that has nothing to do.
     """
 
     allocator: AllocatorLike = "first_available"
@@ -103,3 +105,4 @@ class RunOptions:
     timeout_s: float | None = None
     on_error: Literal["stop", "continue"] = "stop"
     nodes: tuple[str, ...] | None = None
+    rebalances: bool = False

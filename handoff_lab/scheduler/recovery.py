@@ -10,7 +10,16 @@ from handoff_lab.scheduler.dispatch import Dispatcher
 from handoff_lab.scheduler.ledger import Ledger
 from handoff_lab.scheduler.lifecycle import Lifecycle
 from handoff_lab.scheduler.placement import Placement
-from handoff_lab.scheduler.state import DONE, IN_FLIGHT, PENDING, READY, WAITING, Progress
+from handoff_lab.scheduler.state import (
+    DONE,
+    IN_FLIGHT,
+    PENDING,
+    READY,
+    REVOKED,
+    SUBMITTED,
+    WAITING,
+    Progress,
+)
 
 
 class Recovery:
@@ -43,6 +52,11 @@ class Recovery:
         results = sum(run.holder.count(name) for run in affected)
         self._emit(reports.node("down", node, reason=event.reason, lost=results))
         for run, i in ended:
+            if run.state[i] not in IN_FLIGHT:
+                continue  # taken back, because of another that ended here
+            if node.keeps_ledger and run.state[i] in (SUBMITTED, REVOKED):
+                self._lifecycle.withdraw(run, i)
+                continue
             failure = Failure(FailureKind.NODE, f"node {name!r} was lost: {event.reason}")
             failed = Failed(AttemptId(run.id, i, run.number[i]), failure)
             self._lifecycle.attempt_failed(run, i, failed, expected=event.expected)
@@ -57,6 +71,14 @@ class Recovery:
         for run in runs:
             if run.status == "running" and name in run.node:
                 self._evacuate(run, name)
+                if self._ledger.nodes[name].keeps_ledger:
+                    self._recall(run, name)
+
+    def _recall(self, run: Progress, name: str) -> None:
+        """What the node was given in advance goes elsewhere."""
+        for i, node in enumerate(run.node):
+            if node == name and run.state[i] == SUBMITTED:
+                self._lifecycle.revoke(run, i)
 
     def lose_result(self, runs: Iterable[Progress], key: AttemptId, node: str) -> None:
         """One result is not on its node any more."""

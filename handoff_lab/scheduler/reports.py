@@ -166,7 +166,7 @@ def _attempt(run: Progress, i: int) -> dict[str, Any]:
         "run": run.id,
         "function": run.program.functions[i].id,
         "node": run.node[i],
-        "attempt": run.number[i],
+        "attempt": run.attempt(i),
     }
 
 

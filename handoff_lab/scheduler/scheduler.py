@@ -14,6 +14,7 @@ from handoff_lab.messages import (
     Command,
     Failed,
     Finished,
+    FinishedMany,
     Free,
     NodeChanged,
     NodeJoined,
@@ -26,7 +27,10 @@ from handoff_lab.messages import (
 )
 from handoff_lab.resources import Resources, ResourceTracker
 from handoff_lab.scheduler import reports
+from handoff_lab.scheduler.balance import Balance
+from handoff_lab.scheduler.columns import Columns
 from handoff_lab.scheduler.dispatch import Dispatcher
+from handoff_lab.scheduler.handover import HandOver
 from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.lifecycle import Lifecycle
 from handoff_lab.scheduler.placement import Placement
@@ -66,15 +70,20 @@ class Scheduler:
         self._emit = emit
         self._ledger = Ledger(tracker)
         self._timers = Timers(emit)
-        self._dispatcher = Dispatcher(self._ledger, self._timers, prefetch, emit)
-        self._lifecycle = Lifecycle(self._ledger, self._dispatcher, self._timers, emit)
+        self._handover = HandOver(self._ledger, emit)
+        self._dispatcher = Dispatcher(self._ledger, self._timers, self._handover, prefetch, emit)
+        self._lifecycle = Lifecycle(self._ledger, self._dispatcher, self._handover, self._timers, emit)
         self._placement = Placement(self._ledger, self._lifecycle, emit)
         self._recovery = Recovery(self._ledger, self._dispatcher, self._lifecycle, self._placement, emit)
+        self._balance = Balance(self._ledger, self._lifecycle)
         self._runs: dict[str, Progress] = {}
+        self._columns = Columns(self._runs, self._ledger, self._dispatcher, self._lifecycle, self._handover, emit)
+        self._columns.one = self._finished
         self._steps: deque[tuple[object, ...]] = deque(maxlen=_REMEMBERED_STEPS)
         self._handlers: dict[type, Callable[[Any], None]] = {
             Started: self._started,
             Finished: self._finished,
+            FinishedMany: self._columns.take_many,
             Failed: self._failed,
             Cancelled: self._cancelled,
             Transferred: self._transferred,
@@ -177,6 +186,7 @@ class Scheduler:
         if progress.status == "running":
             raise ValueError(f"run {run!r} is not over; cancel it first")
         del self._runs[run]
+        self._balance.forget(run)
         sources = [progress.source(i) for i in range(len(progress.state))]
         keys = tuple(source[0] for source in sources if source is not None and source[0].run == run)
         return [Free(keys)] if keys else []
@@ -188,6 +198,9 @@ class Scheduler:
             change()
             self._placement.place_again()
             self._dispatcher.dispatch()
+            if self._balance.even_out(self._runs.values(), now):
+                self._dispatcher.dispatch()
+            self._handover.flush()
             self._timers.ask()
             self._lifecycle.end(now)
             return self._commands.copy()
@@ -259,6 +272,10 @@ class Scheduler:
 
     def _begin(self, run: Progress, i: int, started: float, slot: int) -> None:
         run.move(i, RUNNING)
+        node = self._ledger.nodes[run.node[i] or ""]
+        if node.keeps_ledger:
+            self._handover.flush()
+            self._dispatcher.began(run, i, node)
         if run.cost_class[i]:
             self._emit(reports.start(run, i, started, slot))
 
@@ -273,12 +290,19 @@ class Scheduler:
         return run
 
     def _finished(self, event: Finished) -> None:
-        run = self._over(event)
+        run = self._current(event.id)
         if run is None:
             self._free_stray(event.id)
             return
         i = event.id.function
-        if run.state[i] == SUBMITTED:  # a backend may leave out that a short function has started
+        node = self._ledger.nodes[run.node[i] or ""]
+        untold = run.state[i] == SUBMITTED  # a backend may leave out that a short function has started
+        if node.keeps_ledger:
+            self._handover.learn(node, event.ended - event.started, 1)
+            if untold:
+                self._begin(run, i, event.started, event.slot)
+        self._over(event)
+        if untold and not node.keeps_ledger:
             self._begin(run, i, event.started, event.slot)
         self._lifecycle.succeed(run, i, event)
 

@@ -93,10 +93,10 @@ class Progress:
     """State of one run. Only `move` changes a function's state."""
 
     __slots__ = (
-        "_steps", "cancelled", "capped", "cost_class", "deaths", "dependents", "ending", "failures", "given",
-        "holder", "id", "in_flight", "inline", "lanes", "missing", "node", "number", "options", "overtime",
-        "priority", "program", "recomputed", "retried", "retries", "started", "state", "status",
-        "unfinished", "unplaced", "wanted",
+        "_steps", "ahead", "awaited", "cancelled", "capped", "cost_class", "deaths", "dependents", "early", "ending",
+        "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "missing", "moving",
+        "node", "number", "options", "overtime", "priority", "program", "promised", "queued", "recomputed", "retried",
+        "retries", "started", "state", "status", "unfinished", "unplaced", "wanted", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, program: Program, options: RunOptions, now: float, steps: deque[tuple[object, ...]]) -> None:
@@ -111,6 +111,9 @@ class Progress:
         self.overtime = False  # ended by its own timeout
         self.state = bytearray(count)
         self.missing = [len(function.inputs) for function in functions]  # inputs that are not there
+        self.awaited = self.missing.copy()  # those of them that are not on their way either
+        self.promised = bytearray(count)  # whether the result is there, or on its way
+        self.early = bytearray(count)  # whether it was handed over before its inputs, and waits for them still
         self.number = [0] * count  # of the latest attempt
         self.node: list[str | None] = [None] * count  # given by the allocator; of a hidden one: where it ran last
         self.holder: list[str | None] = [None] * count  # where the result is
@@ -123,6 +126,12 @@ class Progress:
         self.cancelled: set[int] = set()  # functions that the user cancelled
         self.retried: dict[int, int] = {}  # retries used up
         self.deaths: dict[int, int] = {}  # of slots and nodes, under each function
+        self.withdrawn: dict[int, int] = {}  # attempts that were taken back before they ran
+        self.moving: dict[int, str] = {}  # functions that were recalled to go to another node, and which
+        self.late: set[int] = set()  # functions that are not handed over early again
+        self.holding: set[int] = set()  # functions whose nodes said that they hold their claim
+        self.queued: list[int] = []  # functions whose inputs are all there, of which that is still to be told
+        self.ahead = options.max_concurrency is None  # whether functions may be handed over early
         self.unplaced: set[int] = set()  # functions whose node is gone
         self.unfinished = count
         self.in_flight = 0  # without hidden ones
@@ -159,6 +168,14 @@ class Progress:
     def is_lost(self, i: int) -> bool:
         """Whether function ``i`` is done, but its result is not there any more."""
         return self.state[i] == DONE and self.holder[i] is None
+
+    def attempt(self, i: int) -> int:
+        """The number of the latest attempt at function ``i``, without those that never ran."""
+        return self.number[i] - self.withdrawn.get(i, 0) if self.withdrawn else self.number[i]
+
+    def coming(self, i: int) -> tuple[AttemptId, str | None]:
+        """Key and node of the result of function ``i``, which is there or on its way."""
+        return self.source(i) or (AttemptId(self.id, i, self.number[i]), self.node[i])
 
     def is_hidden(self, i: int) -> bool:
         return self.program.functions[i].beside is not None

@@ -51,7 +51,7 @@ class MemoryStore(Generic[P]):
 
     def want(self, key: AttemptId, take: Callable[[P | None], None]) -> None:
         """Call ``take`` once: now if the value is here or was freed, else when it comes or (None) is given up."""
-        value = self._values.get(key)
+        value = self.get(key)
         if value is not None or key in self._freed:
             take(value)
         else:

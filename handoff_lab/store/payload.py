@@ -11,6 +11,8 @@ import cloudpickle  # type: ignore[import-untyped]
 
 from handoff_lab.store.segments import Buffer, Part, Segment
 
+_PLAIN = frozenset((type(None), bool, int, float, str))  # need no second look
+
 
 class Payload(Protocol):
     """A value that can be had with ``load``."""
@@ -20,9 +22,12 @@ class Payload(Protocol):
     def load(self) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frames:
-    """A pickled value: the pickle itself, then its out-of-band buffers, or one segment that has them all."""
+    """A pickled value: the pickle itself, then its out-of-band buffers, or one segment that has them all.
+
+    Never changed; not frozen because that triples the time it takes to make one.
+    """
 
     parts: tuple[Part, ...]
 
@@ -33,6 +38,8 @@ class Frames:
         Plain pickle is the quick way. It refers to classes by name, which is wrong for those of a notebook's
         ``__main__`` and of modules that travel by value: cloudpickle takes these.
         """
+        if type(value) in _PLAIN:
+            return cls((pickle.dumps(value, protocol=5),))
         buffers: list[pickle.PickleBuffer] = []
         try:
             head = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
@@ -47,7 +54,10 @@ class Frames:
     @property
     def nbytes(self) -> int:
         """Bytes in all parts."""
-        return sum(len(part) if isinstance(part, bytes | bytearray) else part.nbytes for part in self.parts)
+        total = 0
+        for part in self.parts:
+            total += len(part) if isinstance(part, (bytes, bytearray)) else part.nbytes
+        return total
 
     @property
     def buffers(self) -> list[Buffer]:

@@ -43,9 +43,24 @@ class Segment:
 
     def buffers(self) -> list[memoryview]:
         """The buffers, mapped; copied where descriptors are short, because each map keeps one."""
-        *offsets, end = _offsets(self.sizes)
+        *offsets, end = offsets_of(self.sizes)
         data = memoryview(self._copy(end) if _is_late(self.fd) else mmap.mmap(self.fd, end, prot=mmap.PROT_READ))
         return [data[offset : offset + size] for offset, size in zip(offsets, self.sizes, strict=True)]
+
+    @property
+    def is_memory(self) -> bool:
+        """Whether it takes memory, not disk."""
+        try:
+            fcntl.fcntl(self.fd, fcntl.F_GET_SEALS)
+        except OSError:
+            return False  # only what is in shared memory can be sealed
+        return True
+
+    def move_to(self, file: int) -> None:
+        """Let go of the memory; ``file`` has the same bytes. All who have the descriptor's number go on with it."""
+        fd = _open_again(file, os.O_RDONLY)
+        os.dup2(fd, self.fd, inheritable=False)
+        os.close(fd)
 
     def settled(self) -> list[memoryview] | None:
         """The buffers, copied, if this process cannot spare the descriptor."""
@@ -90,7 +105,7 @@ class SegmentMaker:
 
     def _write(self, views: Sequence[memoryview]) -> Segment:
         sizes = [view.nbytes for view in views]
-        *offsets, end = _offsets(sizes)
+        *offsets, end = offsets_of(sizes)
         size = _size_class(end)
         fd = self._take(size)
         try:
@@ -162,8 +177,8 @@ def _size_class(nbytes: int) -> int:
     return -(-nbytes // step) * step
 
 
-def _offsets(sizes: Sequence[int]) -> Iterator[int]:
-    """Where each buffer begins, then where the last one ends."""
+def offsets_of(sizes: Sequence[int]) -> Iterator[int]:
+    """Where each buffer of a segment begins, then where the last one ends."""
     at = end = 0
     for size in sizes:
         yield at

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -94,6 +94,10 @@ class Bus:
             self._routes = {}
             return self._attached.pop(handler_id, None) is not None
 
+    def listens(self, names: Iterable[EventName]) -> bool:
+        """Whether anyone attached to events of these names."""
+        return bool(self._attached) and any(self._route(name) for name in names)
+
     def dispatch(self, event: Event) -> None:
         """Hand ``event`` to everyone who attached to it."""
         if not self._attached:
@@ -172,5 +176,6 @@ class Bus:
 _bus = Bus()
 attach = _bus.attach
 detach = _bus.detach
+listens = _bus.listens
 dispatch = _bus.dispatch
 span = _bus.span

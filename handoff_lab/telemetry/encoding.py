@@ -10,16 +10,18 @@ import base64
 import json
 import math
 import numbers
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from handoff_lab.telemetry.events import Event
 
+_MANY: Final = 64  # keys
+_FEW: Final = 4  # times fewer values than keys
 _PLAIN = frozenset({str, int, bool, type(None)})
-_dump = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+dump = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Encoder:
     def line(self, event: Event) -> str:
         """``event`` as one line, without the line's end."""
         parts = [list(event.name), event.time, self.encode(event.measurements), self.encode(event.metadata)]
-        return _dump(parts)
+        return dump(parts)
 
     def encode(self, value: object) -> object:
         """``value`` as JSON has it.
@@ -60,18 +62,34 @@ class Encoder:
         if isinstance(value, dict | Mapping):
             return self._mapping(value)
         if isinstance(value, list):
-            return [self.encode(item) for item in value]
+            return self.column(value)
         if isinstance(value, tuple):
-            return {"$tuple": [self.encode(item) for item in value]}
+            return {"$tuple": self.column(value)}
         return self._rare(value)
 
     def _mapping(self, value: Mapping[Any, object]) -> object:
+        if len(value) >= _MANY and (alike := self._alike(value)):
+            return alike
         encoded = {}
         for key, item in value.items():
             if type(key) is not str or key.startswith("$"):
                 return {"$dict": [[self.encode(key), self.encode(item)] for key, item in value.items()]}
             encoded[key] = item if type(item) in _PLAIN else self.encode(item)
         return encoded
+
+    def column(self, values: Iterable[object]) -> list[object]:
+        """``values`` as JSON has them."""
+        known = list(values)
+        return known if _PLAIN.issuperset(map(type, known)) else [self.encode(value) for value in known]
+
+    def _alike(self, value: Mapping[Any, object]) -> object:
+        """A mapping of many keys to few things in columns; None if it is no such."""
+        values = list(value.values())
+        kinds = {id(item): item for item in values}
+        if len(kinds) * _FEW > len(values):
+            return None
+        numbers = {key: number for number, key in enumerate(kinds)}
+        return {"$alike": [self.column(value), self.column(kinds.values()), [numbers[id(item)] for item in values]]}
 
     def _rare(self, value: object) -> object:
         if isinstance(value, Enum) and not isinstance(value, str | int):
@@ -83,7 +101,7 @@ class Encoder:
         if isinstance(value, bytes):
             return {"$bytes": base64.b64encode(value).decode()}
         if isinstance(value, AbstractSet):
-            return {"$set": [self.encode(item) for item in value]}
+            return {"$set": self.column(value)}
         return self._opaque(value)
 
     def _opaque(self, value: object) -> object:
@@ -99,7 +117,7 @@ class Encoder:
 
 def parse_line(line: str) -> Event:
     """The event that a line tells of."""
-    name, time, measurements, metadata = json.loads(line, object_hook=_decode)
+    name, time, measurements, metadata = json.loads(line, object_hook=decode)
     return Event(tuple(name), time, measurements, metadata)
 
 
@@ -111,9 +129,15 @@ def described(value: object) -> str:
         return object.__repr__(value)
 
 
+def _unlike(parts: list[Any]) -> dict[Any, object]:
+    keys, kinds, numbers = parts
+    return {key: kinds[number] for key, number in zip(keys, numbers, strict=True)}
+
+
 _DECODERS: dict[str, Callable[[Any], object]] = {
     "$tuple": tuple,
     "$dict": dict,
+    "$alike": _unlike,
     "$set": frozenset,
     "$bytes": base64.b64decode,
     "$float": float,
@@ -121,7 +145,8 @@ _DECODERS: dict[str, Callable[[Any], object]] = {
 }
 
 
-def _decode(found: dict[str, Any]) -> object:
+def decode(found: dict[str, Any]) -> object:
+    """The value that an object of JSON stands for."""
     if len(found) == 1:
         ((key, value),) = found.items()
         if key in _DECODERS:

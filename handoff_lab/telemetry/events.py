@@ -81,3 +81,17 @@ class Event:
     time: float
     measurements: Mapping[str, float] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[EventName, ...]:
+        """Its name, as batches of events tell theirs."""
+        return (self.name,)
+
+    @property
+    def event_count(self) -> int:
+        """One, as batches of events tell theirs."""
+        return 1
+
+    def events(self) -> tuple[Event]:
+        """Itself, as batches of events tell theirs."""
+        return (self,)

@@ -1,4 +1,4 @@
-"""The log that each run writes: its events, one JSON line each."""
+"""The log that each run writes: a JSON line for each event, and for each batch of them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from types import TracebackType
 from typing import Self, TextIO
 from urllib.parse import quote
 
-from handoff_lab.telemetry.encoding import Encoder, parse_line
+from handoff_lab.telemetry.batch_lines import LineReader, LineWriter
+from handoff_lab.telemetry.batches import FunctionBatch
 from handoff_lab.telemetry.events import Event
 
 _log = logging.getLogger(__name__)
 
 _SUFFIX = ".jsonl"
-_HEAD = {"handoff_lab_log": 1}  # the version of the format
+_KEY = "handoff_lab_log"
+_VERSION = 2  # of the format; the first had no batches
 
 
 def log_directory() -> Path:
@@ -45,20 +47,20 @@ class RunLog:
 
     def __init__(self, run: str, directory: str | PathLike[str] | None = None, keep: int = 50) -> None:
         self.path = Path(directory or log_directory()) / (quote(run, safe=" ") + _SUFFIX)
-        self._encoder = Encoder()
+        self._writer = LineWriter()
         self._file: TextIO | None = None
         try:
             self._file = _create(self.path)
-            self._file.write(json.dumps(_HEAD) + "\n")
+            self._file.write(json.dumps({_KEY: _VERSION}) + "\n")
             _prune(self.path.parent, keep)
         except OSError as error:
             self._give_up(error)
 
-    def write(self, event: Event) -> None:
-        """Add ``event``; after ``close`` nothing happens."""
+    def write(self, news: Event | FunctionBatch) -> None:
+        """Add an event, or many at once; after ``close`` nothing happens."""
         if self._file is not None:
             try:
-                self._file.write(self._encoder.line(event) + "\n")
+                self._file.write(self._writer.lines(news))
             except OSError as error:
                 self._give_up(error)
 
@@ -103,20 +105,28 @@ def read_log(path: str | PathLike[str]) -> Iterator[Event]:
     ValueError
         When the file is no such log, or is damaged; it names the line.
     """
+    for part in read_parts(path):
+        yield from part.events()
+
+
+def read_parts(path: str | PathLike[str]) -> Iterator[Event | FunctionBatch]:
+    """The same as they were told: one by one or many at once."""
+    reader = LineReader()
     with Path(path).open(encoding="ascii") as file:
         lines = (line for line in file if line.endswith("\n"))
         _check_head(next(lines, ""), path)
         for number, line in enumerate(lines, start=2):
             try:
-                event = parse_line(line)
-            except (ValueError, TypeError) as error:
+                part = reader.part(line)
+            except (ValueError, TypeError, LookupError) as error:
                 raise ValueError(f"{os.fspath(path)}, line {number}: not an event of a run ({error})") from error
-            yield event
+            if part is not None:
+                yield part
 
 
 def _check_head(line: str, path: str | PathLike[str]) -> None:
     with contextlib.suppress(ValueError):
-        if json.loads(line) == _HEAD:
+        if json.loads(line) in [{_KEY: version} for version in range(1, _VERSION + 1)]:
             return
     raise ValueError(f"{os.fspath(path)} is no log of a run that this version of handoff_lab can read")
 

@@ -2,77 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from os import PathLike
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from handoff_lab.telemetry import events as names
+from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, QueuedBatch
 from handoff_lab.telemetry.events import Event, EventName
-from handoff_lab.telemetry.log import read_log
+from handoff_lab.telemetry.functions import AttemptRecord, Attempts, FunctionRecord, FunctionStatus, FunctionTable
+from handoff_lab.telemetry.log import read_parts
+from handoff_lab.telemetry.unfolding import Claims, Events
+
+__all__ = ["HAS_RESULT", "AttemptRecord", "FunctionRecord", "FunctionStatus", "RunRecord", "TransferRecord"]
 
 RunStatus: TypeAlias = Literal["running", "done", "failed", "cancelled"]
 NodeEventKind: TypeAlias = Literal["up", "down", "changed"]
 
-
-class FunctionStatus(StrEnum):
-    """Where a function, or an attempt at it, is."""
-
-    WAITING = "waiting"  # for its inputs
-    QUEUED = "queued"  # for room on its node
-    RUNNING = "running"
-    DONE = "done"
-    CACHED = "cached"  # its result was there already
-    FAILED = "failed"
-    RETRYING = "retrying"
-    SKIPPED = "skipped"  # something that it depends on failed
-    CANCELLED = "cancelled"
-
-
 HAS_RESULT = frozenset({FunctionStatus.DONE, FunctionStatus.CACHED})
 _BEFORE_RUNNING = frozenset({FunctionStatus.WAITING, FunctionStatus.QUEUED, FunctionStatus.RETRYING})
-
-
-@dataclass(slots=True)
-class FunctionRecord:
-    """What became of one function. Times are wall-clock seconds, sizes bytes."""
-
-    id: Hashable
-    status: FunctionStatus = FunctionStatus.WAITING
-    node: str | None = None
-    attempts: int = 0
-    queued: float | None = None
-    started: float | None = None  # of the latest attempt
-    ended: float | None = None
-    slot: int | None = None
-    nbytes: int | None = None
-    peak_memory: int | None = None
-    error: str | None = None  # of the latest attempt, when it failed
-    error_type: str | None = None
-    traceback: str | None = None
-    log: str = ""  # of the latest attempt
-    because: Hashable = None  # whose failure made it impossible
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds that the latest attempt took."""
-        return None if self.started is None or self.ended is None else self.ended - self.started
-
-
-@dataclass(slots=True)
-class AttemptRecord:
-    """One try at one function."""
-
-    function: Hashable
-    number: int
-    node: str | None = None
-    slot: int | None = None
-    started: float | None = None
-    ended: float | None = None
-    status: FunctionStatus = FunctionStatus.RUNNING
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +56,24 @@ class RunRecord:
     started: float | None = None
     ended: float | None = None
     capabilities: dict[str, dict[str, float]] = field(default_factory=dict)
-    costs: dict[Hashable, dict[str, float]] = field(default_factory=dict)
-    functions: dict[Hashable, FunctionRecord] = field(default_factory=dict)
-    attempts: list[AttemptRecord] = field(default_factory=list)
+    costs: Mapping[Hashable, Mapping[str, float]] = field(default_factory=dict)
+    functions: FunctionTable = field(init=False)
+    attempts: Attempts = field(default_factory=Attempts)
     transfers: list[TransferRecord] = field(default_factory=list)
-    claims: list[tuple[float, str, dict[str, float]]] = field(default_factory=list)
+    claims: Claims = field(default_factory=Claims)
     loads: list[tuple[float, str, float, float]] = field(default_factory=list)
     node_events: list[tuple[float, str, NodeEventKind, str]] = field(default_factory=list)
     recomputed: int = 0  # functions that ran again because their result was lost
-    events: list[Event] = field(default_factory=list, repr=False)
-    _by_number: dict[tuple[Hashable, int], AttemptRecord] = field(default_factory=dict, repr=False, compare=False)
+    events: Events = field(default_factory=Events, repr=False)
 
     _appliers: ClassVar[dict[EventName, Callable[[RunRecord, Event], None]]]
 
+    def __post_init__(self) -> None:
+        self.attempts, self.claims, self.events = Attempts(self.attempts), Claims(self.claims), Events(self.events)
+        self.functions = FunctionTable(self.attempts)
+
     @classmethod
-    def from_events(cls, events: Iterable[Event]) -> RunRecord:
+    def from_events(cls, events: Iterable[Event | FunctionBatch]) -> RunRecord:
         """The record that these events make."""
         record = cls()
         for event in events:
@@ -132,12 +83,12 @@ class RunRecord:
     @classmethod
     def from_log(cls, path: str | PathLike[str]) -> RunRecord:
         """The record of a run that wrote the log at ``path``."""
-        return cls.from_events(read_log(path))
+        return cls.from_events(read_parts(path))
 
     @property
     def last_time(self) -> float:
         """When the last that is known happened, in wall-clock seconds."""
-        return self.ended or (self.events[-1].time if self.events else self.started or 0.0)
+        return self.ended or (self.events.parts[-1].time if self.events.parts else self.started or 0.0)
 
     @property
     def duration(self) -> float | None:
@@ -146,20 +97,36 @@ class RunRecord:
 
     def counts(self) -> dict[str, int]:
         """How many functions have which status; a status that none has is left out."""
-        found = Counter(function.status for function in list(self.functions.values()))
+        found = self.functions.counts()
         return {status.value: found[status] for status in FunctionStatus if found[status]}
 
-    def apply(self, event: Event) -> None:
-        """Take in the next event."""
-        run = event.metadata.get("run")
+    def apply(self, news: Event | FunctionBatch) -> None:
+        """Take in the next event, or many at once."""
+        run = news.metadata.get("run") if isinstance(news, Event) else news.run
         if run is not None:
             if self.id and run != self.id:
                 return
             self.id = run
-        self.events.append(event)
-        applier = self._appliers.get(event.name)
-        if applier is not None:
-            applier(self, event)
+        self.events.append(news)
+        with self.attempts.lock:
+            match news:
+                case QueuedBatch():
+                    self._queued_batch(news)
+                case FinishedBatch():
+                    self._finished_batch(news)
+                case Event(name=name) if name in self._appliers:
+                    self._appliers[name](self, news)
+
+    def _queued_batch(self, batch: QueuedBatch) -> None:
+        for k in self.functions.take_queued(batch):
+            self._queued(batch.event_of(k))
+
+    def _finished_batch(self, batch: FinishedBatch) -> None:
+        self.claims.append(batch)
+        for k in self.functions.take_finished(batch):
+            start, stop = batch.events_of(k)
+            self._start(start)
+            self._stop(stop)
 
     # -- the run, its nodes ---------------------------------------------------
 
@@ -167,12 +134,12 @@ class RunRecord:
         facts = event.metadata
         self.dag_id = facts.get("dag", "")
         self.strategy = facts.get("strategy")
+        for node, amounts in (facts.get("capabilities") or {}).items():
+            self.capabilities[node] = dict(amounts)
+        costs, allocations = facts.get("costs") or {}, facts.get("allocations") or {}
+        self.costs = {**self.costs, **costs} if self.costs else costs  # of many functions: not copied
+        self.functions.begin((*self.costs, *allocations), allocations)
         self.started = event.time
-        self.capabilities |= _amounts(facts.get("capabilities"))
-        self.costs |= _amounts(facts.get("costs"))
-        allocations = facts.get("allocations") or {}
-        for id in (*self.costs, *allocations):
-            self._function(id).node = allocations.get(id)
 
     def _run_stop(self, event: Event) -> None:
         self.status = event.metadata["status"]
@@ -238,7 +205,7 @@ class RunRecord:
 
     def _cancel(self, event: Event) -> None:
         facts = event.metadata
-        if (facts["function"], facts["attempt"]) in self._by_number or "started" in event.measurements:
+        if self.functions.find_attempt(facts["function"], facts["attempt"]) or "started" in event.measurements:
             self._end(event, FunctionStatus.CANCELLED)
         else:  # before it began
             self._function(facts["function"]).status = FunctionStatus.CANCELLED
@@ -278,7 +245,7 @@ class RunRecord:
 
     def _lose(self, function: FunctionRecord, event: Event) -> None:
         """The attempt that ran on the lost node, if it still did, is over."""
-        attempt = self._by_number.get((function.id, function.attempts))
+        attempt = self.functions.find_attempt(function.id, function.attempts)
         if attempt is not None and attempt.status is FunctionStatus.RUNNING:
             attempt.status, attempt.ended = FunctionStatus.FAILED, event.time
             attempt.error = event.metadata.get("reason")
@@ -292,19 +259,13 @@ class RunRecord:
         self._function(event.metadata["function"]).log += event.metadata["text"]
 
     def _function(self, id: Hashable) -> FunctionRecord:
-        found = self.functions.get(id)
-        if found is None:
-            found = self.functions[id] = FunctionRecord(id)
-        return found
+        return self.functions.obtain(id)
 
     def _attempt(self, event: Event) -> AttemptRecord:
         """The attempt that ``event`` tells of, brought up to date in what every such event says."""
         facts, numbers = event.metadata, event.measurements
         id, number = facts["function"], facts["attempt"]
-        attempt = self._by_number.get((id, number))
-        if attempt is None:
-            attempt = self._by_number[id, number] = AttemptRecord(id, number)
-            self.attempts.append(attempt)
+        attempt = self.functions.obtain_attempt(id, number)
         attempt.node = facts.get("node", attempt.node)
         attempt.slot = facts.get("slot", attempt.slot)
         attempt.started = numbers.get("started", attempt.started)
@@ -335,10 +296,6 @@ RunRecord._appliers = {
     names.NODE_DOWN: RunRecord._node,
     names.TRANSFER_STOP: RunRecord._transfer,
 }
-
-
-def _amounts(given: Mapping[Any, Mapping[str, float]] | None) -> dict[Any, dict[str, float]]:
-    return {key: dict(amounts) for key, amounts in (given or {}).items()}
 
 
 def _whole(number: float | None) -> int | None:

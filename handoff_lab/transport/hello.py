@@ -56,6 +56,7 @@ class Hello:
             versions=read_texts(node["versions"]),
             labels=read_texts(node["labels"]),
             connection_file=read_text(node["connection_file"]),
+            keeps_ledger=node["keeps_ledger"] is True,
         )
         key, endpoint = read_text(fields.get("key")), read_text(fields.get("endpoint"))
         if not is_name(info.name) or len(key) != 40 or not key.isascii() or not endpoint.startswith("tcp://"):

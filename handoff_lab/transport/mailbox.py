@@ -1,9 +1,10 @@
-"""Descriptors between processes of one host, beside the data plane, which cannot carry them.
+"""A short way between processes of one host, beside the data plane: it carries descriptors, and small values sooner.
 
 Each member has a mailbox: a datagram socket in a directory that only its user can enter. With a request a reader gives
-its address; a holder on the same host posts the descriptor there, under the request's number, before it answers. That
-number is random and crosses encrypted, so that nobody else can post under it. Where any of this is not possible the
-value travels as bytes.
+its address; a holder on the same host posts descriptors there, each under its question's number, before it answers,
+and delivers answers with small values. The numbers are random and cross encrypted, so that nobody else can post or
+answer under them, and what is in a mailbox can be read by its process alone. Where any of this is not possible, or
+the mailbox is full, the value travels over the data plane.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import os
 import socket
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from handoff_lab.store.segments import Segment, is_crowded
 from handoff_lab.transport.loop import Loop
 
+LETTER_BYTES = 160 * 1024  # of one datagram; a socket's buffer holds no more than 208 kB as a rule
+
 _NUMBER = struct.Struct("<Q")
+_FD = struct.Struct("i")
 _MAX_FDS = 4  # one is expected; more are closed
+_SPACE = socket.CMSG_SPACE(_MAX_FDS * _FD.size)
 
 
 class Mailbox:
@@ -31,6 +36,8 @@ class Mailbox:
     ----------
     path
         Where it is to be; in a directory of mode 0700.
+    delivered
+        Called with each answer, which is valid during the call only.
 
     Raises
     ------
@@ -38,10 +45,12 @@ class Mailbox:
         It cannot be there.
     """
 
-    def __init__(self, loop: Loop, path: Path) -> None:
+    def __init__(self, loop: Loop, path: Path, delivered: Callable[[memoryview], None] | None = None) -> None:
         self._loop = loop
+        self._delivered = delivered
         self._path = path
         self._host = host_id()
+        self._buffer = memoryview(bytearray(LETTER_BYTES))
         self._arrived: dict[int, int | None] = {}  # descriptors by request, of requests that were made
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._sock.setblocking(False)
@@ -50,24 +59,36 @@ class Mailbox:
         except OSError:
             self._sock.close()
             raise
-        loop.add_reader(self._sock.fileno(), self._drain)
+        loop.add_reader(self._sock.fileno(), self.drain)
 
-    def expect(self, number: int) -> list[str]:
-        """The address to give with this request; nothing when this process has few descriptors left."""
+    def expect(self, *numbers: int) -> list[str]:
+        """The address to give with these questions; nothing when this process has few descriptors left."""
         if not self._host or is_crowded():
             return []
-        self._arrived.setdefault(number, None)
+        self._arrived |= dict.fromkeys(numbers)
         return [self._host, os.fspath(self._path)]
 
     def take(self, number: int, sizes: Sequence[int]) -> Segment | None:
         """What was posted under this number before it was answered."""
-        self._drain()
+        self.drain()
         fd = self._arrived.pop(number, None)
         return None if fd is None else Segment(fd, sizes)
 
     def forget(self, number: int) -> None:
         """Expect nothing under this number any more."""
-        self._discard(number)
+        fd = self._arrived.pop(number, None)
+        if fd is not None:
+            os.close(fd)
+
+    def deliver(self, address: Sequence[str], answer: bytes) -> bool:
+        """Deliver an answer; whether it is there now. If not, it has to go another way."""
+        if not self._is_near(address) or len(answer) > LETTER_BYTES:
+            return False
+        try:
+            self._sock.sendto(answer, address[1])
+        except OSError:
+            return False
+        return True
 
     def post(self, address: Sequence[str], number: int, segment: Segment) -> bool:
         """Post a segment's descriptor; whether it is there now.
@@ -77,7 +98,7 @@ class Mailbox:
         BlockingIOError
             The mailbox there is full at the moment.
         """
-        if len(address) != 2 or address[0] != self._host:
+        if not self._is_near(address):
             return False
         try:
             rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [segment.fd])
@@ -93,26 +114,32 @@ class Mailbox:
     def close(self) -> None:
         """Take nothing more."""
         self._loop.remove_reader(self._sock.fileno())
-        self._drain()
+        self.drain()
         self._sock.close()
         self._path.unlink(missing_ok=True)
         for number in list(self._arrived):
-            self._discard(number)
+            self.forget(number)
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Take in what has come."""
+        buffer = self._buffer
         with contextlib.suppress(BlockingIOError):
             while True:
-                data, fds, _, _ = socket.recv_fds(self._sock, _NUMBER.size, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
-                number = _NUMBER.unpack(data)[0] if len(data) == _NUMBER.size else None
-                if number in self._arrived and fds and self._arrived[number] is None:
-                    self._arrived[number] = fds.pop()
-                for fd in fds:
-                    os.close(fd)
+                nbytes, ancillary, _, _ = self._sock.recvmsg_into([buffer], _SPACE, socket.MSG_CMSG_CLOEXEC)
+                if ancillary:
+                    self._keep(buffer[:nbytes], [fd for _, _, data in ancillary for (fd,) in _FD.iter_unpack(data)])
+                elif self._delivered is not None:
+                    self._delivered(buffer[:nbytes])
 
-    def _discard(self, number: int) -> None:
-        fd = self._arrived.pop(number, None)
-        if fd is not None:
+    def _keep(self, data: memoryview, fds: list[int]) -> None:
+        number = _NUMBER.unpack(data)[0] if len(data) == _NUMBER.size else None
+        if number in self._arrived and self._arrived[number] is None:
+            self._arrived[number] = fds.pop()
+        for fd in fds:
             os.close(fd)
+
+    def _is_near(self, address: Sequence[str]) -> bool:
+        return len(address) == 2 and address[0] == self._host != ""
 
 
 def host_id() -> str:

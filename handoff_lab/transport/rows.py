@@ -1,7 +1,8 @@
 """Attempts and events as rows of plain values, and back: strictly, for what comes back was written by someone else.
 
-A row of an attempt is its fields in order without ``node``, which is the receiver; a row of an event is the number of
-its class in ``EVENTS``, then its fields in order.
+A row of an attempt is id, label, inputs, recipe, priority, and the rest of its fields (``_CALL``) as a msgpack of its
+own: most functions of a run share that, so it is made and read once for all of them. The node is the receiver.
+A row of an event is the number of its class in ``_EVENTS``, then its fields in order.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeAlias
+
+import msgpack  # type: ignore[import-untyped]
 
 from handoff_lab.messages import (
     Attempt,
@@ -21,6 +25,7 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
+    FinishedMany,
     NodeChanged,
     NodeLoad,
     ResultLost,
@@ -33,6 +38,8 @@ from handoff_lab.transport.wire import WireError
 
 Row: TypeAlias = Sequence[Any]
 Reader: TypeAlias = Callable[[Any], Any]
+
+_REMEMBERED_CALLS = 4096
 
 
 # -- single values, as they are read -------------------------------------------
@@ -132,30 +139,64 @@ class _Record:
         return self._cls(*[read(item) for read, item in zip(self._readers, row, strict=True)])
 
 
-_frames = _optional(_tuple_of(_bytes))
+def _column_of(*types: type, check: Callable[[list[Any]], bool] = lambda column: True) -> Reader:
+    """Reads a column at the speed of the built-ins: all its values have one of these types, and pass the check."""
+    allowed = set(types)
+
+    def reader(value: Any) -> list[Any]:
+        if type(value) is not list or not allowed.issuperset(map(type, value)) or not check(value):
+            raise WireError("no such column")
+        return value
+
+    return reader
+
+
+def _column_of_frames(value: Any) -> list[tuple[bytes, ...] | None]:
+    if type(value) is not list:
+        raise WireError("no column of frames")
+    return [frames if frames is None else _tuple_of_bytes(frames) for frames in value]
+
+
+def _tuple_of_bytes(value: Any) -> tuple[bytes, ...]:
+    if type(value) is not list or not {bytes}.issuperset(map(type, value)):
+        raise WireError("no frames")
+    return tuple(value)
+
+
+def _all_finite(column: list[float]) -> bool:
+    return all(map(math.isfinite, column))
+
+
+def _none_negative(column: list[int]) -> bool:
+    return not column or min(column) >= 0
+
+
+_frames = _optional(_tuple_of_bytes)
+_counts = _column_of(int, check=_none_negative)
+_moments = _column_of(float, check=_all_finite)
 _seconds = _optional(_number)
 _texts = _tuple_of(read_text)
 _FAILURE = _Record(
     Failure, _one_of(*FailureKind), read_text, read_text, read_text, _optional(_bytes), _flag, read_text
 )  # fmt: skip
 _SOURCE = _Record(Source, read_id, read_text, _frames)
-_ATTEMPT = (
-    read_id,
-    read_text,  # label
+_CALL = (
     _tuple_of(read_text),  # codes
-    _tuple_of(_SOURCE.read),
-    _optional(_bytes),  # recipe
-    read_amounts,
-    _number,  # priority
+    read_amounts,  # cost
     _one_of("process", "kernel"),
     _seconds,
     _optional(read_text),  # retry_on
     _tuple_of(read_text),  # setup
+    _flag,  # granted
 )
 _EVENTS: Mapping[type, _Record] = {
     Started: _Record(Started, read_id, _number, read_count),
     Finished: _Record(
         Finished, read_id, _number, _number, read_count, _frames, read_count, _optional(read_count), read_text
+    ),
+    FinishedMany: _Record(
+        FinishedMany, read_text, _counts, _counts, _moments, _moments, _counts, _column_of_frames, _counts,
+        _column_of(int, type(None)), _column_of(str),
     ),
     Failed: _Record(Failed, read_id, _FAILURE.read, _seconds, _seconds, read_count, _optional(read_count), read_text),
     Cancelled: _Record(Cancelled, read_id, _seconds, _seconds, read_text),
@@ -172,19 +213,7 @@ _FIELDS = tuple(attrgetter(*(field.name for field in fields(cls))) for cls in _E
 
 def attempt_row(attempt: Attempt, inputs: Sequence[Source], recipe: bytes | None) -> Row:
     """The row of an attempt with these inputs, its recipe pickled."""
-    return (
-        attempt.id,
-        attempt.label,
-        attempt.codes,
-        inputs,
-        recipe,
-        attempt.cost,
-        attempt.priority,
-        attempt.runs_in,
-        attempt.timeout_s,
-        attempt.retry_on,
-        attempt.setup,
-    )
+    return attempt.id, attempt.label, inputs, recipe, attempt.priority, _packed_call(attempt)
 
 
 def read_attempts(rows: Any, node: str) -> list[Attempt]:
@@ -201,10 +230,53 @@ def read_attempts(rows: Any, node: str) -> list[Attempt]:
 
 
 def _read_attempt(row: Any, node: str) -> Attempt:
-    if type(row) is not list or len(row) != len(_ATTEMPT):
+    if type(row) is not list or len(row) != 6:
         raise WireError("malformed attempt")
-    id, *rest = [read(item) for read, item in zip(_ATTEMPT, row, strict=True)]
-    return Attempt(id, node, *rest)
+    id, label, inputs, recipe, priority, call = row
+    if type(label) is not str or type(inputs) is not list or type(call) is not bytes:
+        raise WireError("malformed attempt")
+    if recipe is not None and type(recipe) is not bytes:
+        raise WireError("malformed recipe")
+    sources = tuple([_SOURCE.read(source) for source in inputs]) if inputs else ()
+    codes, cost, runs_in, timeout_s, retry_on, setup, granted = _read_call(call)
+    return Attempt(
+        read_id(id), node, label, codes, sources, recipe, cost, _number(priority),
+        runs_in, timeout_s, retry_on, setup, granted,
+    )  # fmt: skip
+
+
+class _PackedCalls:
+    """Calls packed before, known by their parts' identity: a run's functions share these parts."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], tuple[bytes, tuple[object, ...]]] = {}
+
+    def __call__(self, attempt: Attempt) -> bytes:
+        """The parts of an attempt that others share, packed."""
+        codes, cost, retry_on, setup = attempt.codes, attempt.cost, attempt.retry_on, attempt.setup
+        key = id(codes), id(cost), retry_on, id(setup), attempt.runs_in, attempt.timeout_s, attempt.granted
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _REMEMBERED_CALLS:
+                self._known.clear()
+            parts = (codes, dict(cost), attempt.runs_in, attempt.timeout_s, retry_on, setup, attempt.granted)
+            kept = codes, cost, setup  # while these live, no others have their ids
+            found = self._known[key] = msgpack.packb(parts), kept
+        return found[0]
+
+
+_packed_call = _PackedCalls()
+
+
+@lru_cache(maxsize=_REMEMBERED_CALLS)
+def _read_call(packed: bytes) -> tuple[Any, ...]:
+    try:
+        call = msgpack.unpackb(packed)
+    except (ValueError, msgpack.UnpackException, RecursionError):
+        raise WireError("no msgpack") from None
+    if type(call) is not list or len(call) != len(_CALL):
+        raise WireError("malformed call")
+    return tuple([read(part) for read, part in zip(_CALL, call, strict=True)])
 
 
 def event_row(event: BackendEvent) -> Row:
@@ -230,4 +302,6 @@ def _read_event(row: Any) -> BackendEvent:
     if type(row) is not list or not row or type(row[0]) is not int or not 0 <= row[0] < len(_RECORDS):
         raise WireError("no event")
     event: BackendEvent = _RECORDS[row[0]].read(row[1:])
+    if type(event) is FinishedMany and len({len(column) for column in row[2:]}) != 1:
+        raise WireError("columns of different lengths")
     return event

@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 
 import msgpack  # type: ignore[import-untyped]
 
-PROTOCOL = 1
+PROTOCOL = 2
 FROM_NODE_LIMIT = 64 * 2**20  # bytes of one message; libzmq ends a connection that sends more
-BATCH = 512  # attempts, events or keys in one message
+BATCH = 512  # attempts or events in one message; functions in one event of columns
 BATCH_BYTES = 2**20  # a batch with more than this is sent as it is
 TEXT_LIMIT = 200_000  # characters of an error's message or traceback
 INLINE_LIMIT = 16 * 1024  # bytes of a value that travels within messages
@@ -32,7 +32,8 @@ TO_NODE: Schema = {
     "gone": (str,),  # a member that is no more
     "load": (dict,),  # code: key -> pickle
     "submit": (list,),  # attempts: see ``rows``
-    "cancel": (list, str),  # attempt id, "interrupt" or "kill"
+    "unload": (list,),  # keys of code that no run needs any more
+    "cancel": (list, str),  # ids of attempts, "interrupt", "kill" or "recall"
     "free": (list,),  # keys of values
     "capabilities": (dict, int),  # and the number of slots
     "cell": (int, str),  # number, source: to be run in the kernel

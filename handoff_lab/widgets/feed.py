@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from handoff_lab.telemetry.events import Event
-
 STATUS_S: Final = 0.1
 METERS_S: Final = 1.0
 STATE_S: Final = 5.0
@@ -24,7 +22,7 @@ _log = logging.getLogger(__name__)
 class Watched(Protocol):
     """The part of a run that a feed needs."""
 
-    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]: ...
+    def subscribe(self, callback: Callable[[object], object]) -> Callable[[], None]: ...
     def when_over(self, callback: Callable[[], object]) -> Callable[[], None]: ...
 
 
@@ -108,7 +106,7 @@ class Feed:
             for end in take_back:
                 end()
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, news: object) -> None:
         if not self._news.is_set():  # cheaper than to set it, which takes a lock
             self._news.set()
 

@@ -5,13 +5,14 @@ It knows no threads and no clock: who calls holds a lock and says what time it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Final, TypeAlias
 
 from handoff_lab.allocation import Plan
 from handoff_lab.graph import DAG
 from handoff_lab.telemetry import FunctionRecord, FunctionStatus, RunRecord
 from handoff_lab.telemetry import events as names
+from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch
 from handoff_lab.telemetry.events import Event, EventName
 from handoff_lab.visualization.data import plan_bars
 from handoff_lab.widgets.node_table import NodeTable
@@ -49,7 +50,9 @@ class LiveState:
         self._earlier = EarlierAttempts(self._index)
         self._transfers = Transfers(dag, self._index)
         self._begin: float | None = None
-        self._read = 0  # events that were looked at
+        self._read = 0  # parts of the events that were looked at
+        self._ids_told: Sequence[Hashable] = ()  # by the numbers in batches
+        self._places: list[int] = []  # by these numbers, in the columns; -1: not shown
         self._dirty: set[int] = set()  # functions that they were about
         self._run: RunFacts | None = None
         self._errors: dict[str, str] = {}
@@ -174,14 +177,23 @@ class LiveState:
     # -- what the record took in ------------------------------------------------------
 
     def _catch_up(self) -> None:
-        events = self._record.events
-        end = len(events)
+        parts = self._record.events.parts
+        end = len(parts)
         for at in range(self._read, end):
-            event = events[at]
-            reader = _READERS.get(event.name)
-            if reader is not None:
-                reader(self, event)
+            part = parts[at]
+            if not isinstance(part, Event):
+                self._touched_many(part)
+            elif part.name in _READERS:
+                _READERS[part.name](self, part)
         self._read = max(self._read, end - 1)  # the record may not have taken in the last yet: look at it again
+
+    def _touched_many(self, batch: FunctionBatch) -> None:
+        if batch.ids is not self._ids_told:
+            self._ids_told, self._places = batch.ids, [self._index.get(id, -1) for id in batch.ids]
+        self._dirty.update(map(self._places.__getitem__, batch.functions))
+        self._dirty.discard(-1)
+        if isinstance(batch, FinishedBatch):
+            self._nodes.claims(batch.node, batch.claimed)
 
     def _started(self, event: Event) -> None:
         if self._begin != event.time:

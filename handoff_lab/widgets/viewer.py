@@ -101,7 +101,7 @@ class Viewer:
                 self.publish()
             if shown is not None and shown.goes_on:
                 assert shown.run is not None
-                self._feed = Feed(shown.run, shown)
+                self._feed = Feed(shown.run.news, shown)
                 self._feed.start()
                 return
         self._outlet.settled()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handoff_lab._errors import AllocationError
+from handoff_lab.backends.simulated import SimulatedBackend
+from handoff_lab.backends.simulation import Simulation
 from handoff_lab.graph import DAG, Argument, Function, collocated
-from handoff_lab.messages import Attempt, Failure, FailureKind
-from handoff_lab.resources import SimpleResourceTracker
+from handoff_lab.messages import Attempt, BackendEvent, Command, Failure, FailureKind
+from handoff_lab.resources import Resources, SimpleResourceTracker
+from handoff_lab.scheduler import RunOptions, State, compile_program
+from handoff_lab.scheduler.state import DEAD, DONE, IN_FLIGHT, READY, Progress
 
 COSTS = ({}, {}, {"cpu": 1}, {"cpu": 2}, {"cpu": 0.5, "memory": 100}, {"gpu": 1}, {"memory": 700})
 CAPABILITIES = ({"cpu": 2, "memory": 1000, "gpu": 1}, {"cpu": 1, "memory": 800}, {"cpu": 4, "memory": 400, "gpu": 2})
@@ -171,3 +175,90 @@ def begin_again(simulation: Any, dag: DAG, kept: int, options: Mapping[str, Any]
         simulation.begin(dag, "r2", given={id: holder for id, holder in held.items() if holder}, **options)
     except AllocationError:
         assert "r2" not in simulation.scheduler._runs
+
+
+class HandedOver(Simulation):
+    """A simulation over nodes that keep their own ledger, checked after every step."""
+
+    def __init__(self, nodes: Mapping[str, Mapping[str, float]], **kinds: Any) -> None:
+        self.runs: dict[str, Progress] = {}
+        super().__init__(SimulatedBackend(nodes, keep_ledgers=True, **kinds), watch=self._check)
+
+    def begin(self, dag: DAG, run: str = "r0", **kinds: Any) -> None:
+        kinds.setdefault("allocator", "load_balanced")
+        program = compile_program(dag.validate(), run=run)
+        self.submit(program, RunOptions(**kinds))
+        self.runs[run] = self.scheduler.progress(run)
+
+    def _check(self, events: Sequence[BackendEvent], commands: Sequence[Command]) -> None:
+        for run in self.scheduler._runs.values():
+            self._check_run(run)
+        for name, node in self.scheduler.nodes.items():
+            here = [
+                (run, i)
+                for run in self.scheduler._runs.values()
+                for i, state in enumerate(run.state)
+                if state in IN_FLIGHT and run.node[i] == name
+            ]
+            assert node.in_flight == len(here)
+            assert node.early == sum(run.early[i] for run, i in here)
+            held = sum((run.program.functions[i].cost for run, i in here if i in run.holding), Resources())
+            assert node.claimed == held
+
+    def _check_run(self, run: Progress) -> None:
+        for i, function in enumerate(run.program.functions):
+            there = [run.state[p] == DONE and run.holder[p] is not None for p in function.inputs]
+            assert run.missing[i] == there.count(False)
+            assert run.awaited[i] == [bool(run.promised[p]) for p in function.inputs].count(False)
+            if run.state[i] == READY:
+                assert not run.awaited[i]
+            if run.promised[i]:
+                assert run.state[i] in IN_FLIGHT or run.source(i) is not None
+            assert not run.early[i] or (run.missing[i] and run.state[i] in IN_FLIGHT)
+        assert run.unfinished == sum(state not in (DONE, *DEAD) for state in run.state)
+
+    def check_end(self) -> None:
+        for name, run in self.runs.items():
+            states = [State(state).name for state in run.state]
+            assert name in self.ended, f"{name} hangs: {states}"
+        for node in self.scheduler.nodes.values():
+            assert (node.in_flight, node.early, node.claimed) == (0, 0, Resources())
+        for name in list(self.runs):
+            self.forget(name)
+        assert not self.backend.results(), "results that nobody frees"
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_invariants_hold_where_nodes_keep_their_own_ledger(data: st.DataObject) -> None:
+    dag, other = data.draw(dags()), data.draw(dags())
+    nodes = dict(zip(NAMES, data.draw(st.permutations(CAPABILITIES)), strict=True))
+    lags = data.draw(st.lists(st.sampled_from((0.0, 0.0, 0.3, 1.1)), min_size=1, max_size=6))
+    seconds = data.draw(st.lists(st.sampled_from((0.0, 0.001, 0.5, 1.0)), min_size=1, max_size=7))
+    script = data.draw(st.dictionaries(st.tuples(st.integers(0, 8), st.integers(1, 4)), st.sampled_from(KINDS)))
+    heard = iter(range(10**9))
+
+    def outcome(attempt: Attempt) -> Failure | None:
+        kind = script.get((attempt.id.function, attempt.id.number))
+        return None if kind is None else Failure(kind, "scripted", retryable=attempt.id.function % 2 == 0)
+
+    simulation = HandedOver(
+        nodes,
+        duration=lambda attempt: seconds[(attempt.id.function + attempt.id.number) % len(seconds)],
+        bandwidth=data.draw(st.sampled_from((None, 10.0))),
+        nbytes=lambda key, consumer: 5.0 * (key.function % 3),
+        lag=lambda node: lags[next(heard) % len(lags)],
+        outcome=outcome,
+        started=data.draw(st.booleans()),
+    )
+    happen = Incidents(simulation, other, data.draw(options()))
+    happen.soon(1.2, data.draw(st.lists(st.tuples(times, incidents), max_size=6)))
+    chosen = data.draw(options()) | {"rebalances": data.draw(st.booleans())}
+    while "n2" not in simulation.scheduler.nodes:
+        simulation.backend.step()
+    try:
+        simulation.begin(dag, "r0", **chosen)
+    except AllocationError:
+        assert not simulation.scheduler._runs
+    simulation.run()
+    simulation.check_end()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
@@ -23,6 +23,7 @@ from handoff_lab.messages import (
     Failed,
     Failure,
     FailureKind,
+    HowToEnd,
     NodeChanged,
     NodeInfo,
     NodeJoined,
@@ -40,7 +41,7 @@ from handoff_lab.transport.rows import Row, attempt_row
 from handoff_lab.transport.wire import BATCH, BATCH_BYTES, INLINE_LIMIT, pack
 from handoff_lab.transport.zap import Admission
 
-_FREE_BATCH = 4096  # keys in one message
+_KEYS = 4096  # in one message
 
 
 class KernelBackend:
@@ -54,20 +55,31 @@ class KernelBackend:
         The cluster's, for people who read process lists.
     host : str
         The address on which nodes of other machines find this one.
+    store_limit : int, optional
+        Bytes of values that each node started here holds in memory.
     """
 
     features = frozenset({Feature.INTERRUPT, Feature.TIMEOUT, Feature.KERNEL, Feature.PROCESSES, Feature.ADD_NODES})
 
-    def __init__(self, nodes: Mapping[str, Mapping[str, float] | None], *, name: str, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, Mapping[str, float] | None],
+        *,
+        name: str,
+        host: str = "127.0.0.1",
+        store_limit: int | None = None,
+    ) -> None:
         self._wanted = dict(nodes)
         self._name = name
         self._host = host
+        self._store_limit = store_limit
         self._store: MemoryStore[Frames] = MemoryStore()  # values that this process holds
         self._nodes: dict[str, NodeInfo] = {}
         self._codes: dict[str, Code] = {}
         self._sent: dict[str, set[str]] = {}  # keys of code, by node
         self._farewells: dict[str, str] = {}  # what leaving nodes said
         self._leaving: set[str] = set()  # nodes that were asked to go
+        self._ending: dict[tuple[str, HowToEnd], list[AttemptId]] = {}  # attempts, by node and how
         self._open = False
         self._loop: Loop
         self._emit: Emit
@@ -92,9 +104,11 @@ class KernelBackend:
         self._peers = Peers(loop, keys, self._admission, self._store, self._host)
         here = Member(HERE, keys.public, self._peers.endpoint)
         self._hub = Hub(loop, self._admission, self._peers, here, self._host, self)
-        self._agents = LocalAgents(loop, self._hub.join_file, self._name, self._host, self._agent_ended)
+        self._agents = LocalAgents(
+            loop, self._hub.join_file, self._name, self._host, self._agent_ended, self._store_limit
+        )
         self._cells = Cells(self._hub.send)
-        self._reports = Reports(self._store)
+        self._reports = Reports()
         self._open = True
         for name, capabilities in self._wanted.items():
             self.add_node(name, capabilities, {})
@@ -165,9 +179,12 @@ class KernelBackend:
         self._codes.update(codes)
 
     def unload(self, keys: Iterable[str]) -> None:
-        """Forget code here; nodes keep what they were sent."""
-        for key in keys:
-            self._codes.pop(key, None)
+        """Forget code here and on the nodes."""
+        forgotten = {key for key in keys if self._codes.pop(key, None) is not None}
+        for name, sent in self._sent.items():
+            if known := forgotten & sent:
+                sent.difference_update(known)
+                self._hub.send(name, pack("unload", sorted(known)))
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Hand attempts to their nodes, a batch for each."""
@@ -179,27 +196,38 @@ class KernelBackend:
         for name, batch in by_node.items():
             self._hand_over(name, batch)
 
-    def cancel(self, id: AttemptId, how: Literal["interrupt", "kill"]) -> None:
-        """End an attempt."""
+    def cancel(self, id: AttemptId, how: HowToEnd) -> None:
+        """End an attempt; those that are to end in one turn of the loop are told to in few messages."""
         node = self._reports.node_of(id)
         if node is not None:
-            self._hub.send(node, pack("cancel", id, how))
+            if not self._ending:
+                self._loop.call_soon(self._send_cancels)
+            self._ending.setdefault((node, how), []).append(id)
+
+    def _send_cancels(self) -> None:
+        ending, self._ending = self._ending, {}
+        for (node, how), ids in ending.items():
+            for start in range(0, len(ids), _KEYS):
+                self._hub.send(node, pack("cancel", ids[start : start + _KEYS], how))
 
     def _hand_over(self, name: str, attempts: list[Attempt]) -> None:
         rows: list[Row] = []
         nbytes = 0
         for attempt in attempts:
+            recipe, inputs = attempt.recipe, attempt.inputs
             try:
-                recipe = attempt.recipe
                 if recipe is not None and not isinstance(recipe, bytes):
                     recipe = cloudpickle.dumps(recipe, protocol=5)
                 self._send_code(name, attempt)
             except Exception as error:
                 self._fail(attempt.id, error)
                 continue
-            inputs = tuple(map(self._with_value, attempt.inputs))
+            if inputs:
+                inputs = tuple([self._with_value(source) for source in inputs])
+                nbytes += sum([len(part) for source in inputs for part in source.inline or ()])
+            if recipe:
+                nbytes += len(recipe)
             rows.append(attempt_row(attempt, inputs, recipe))
-            nbytes += len(recipe or b"") + sum(len(part) for source in inputs for part in source.inline or ())
             if len(rows) == BATCH or nbytes > BATCH_BYTES:
                 self._hub.send(name, pack("submit", rows))
                 rows, nbytes = [], 0
@@ -209,7 +237,9 @@ class KernelBackend:
     def _send_code(self, name: str, attempt: Attempt) -> None:
         """Send the code that this attempt needs and its node does not have."""
         sent = self._sent[name]
-        keys = (*attempt.codes, *attempt.setup, *((attempt.retry_on,) if attempt.retry_on else ()))
+        keys = attempt.codes
+        if attempt.setup or attempt.retry_on:
+            keys = (*keys, *attempt.setup, *((attempt.retry_on,) if attempt.retry_on else ()))
         if not sent.issuperset(keys):
             new = {key: self._codes[key].pickled() for key in keys if key not in sent}
             self._hub.send(name, pack("load", new))
@@ -217,11 +247,10 @@ class KernelBackend:
 
     def _with_value(self, source: Source) -> Source:
         """The source with its value, when that is small and here."""
-        if source.inline is None:
-            value = self._store.get(source.key)
-            if value is not None and value.nbytes <= INLINE_LIMIT:
-                return Source(source.key, source.node, join(value.buffers))
-        return source
+        small = self._reports.small.get(source.key)
+        if small is None and (value := self._store.get(source.key)) is not None and value.nbytes <= INLINE_LIMIT:
+            small = join(value.buffers)
+        return source if small is None else Source(source.key, source.node, small)
 
     def _fail(self, id: AttemptId, error: Exception) -> None:
         message = f"it could not be sent to its node: {type(error).__name__}: {error}"
@@ -237,7 +266,8 @@ class KernelBackend:
 
     def get(self, key: AttemptId, node: str, reply: Reply) -> None:
         """Fetch a value from its node, or from here if it is here."""
-        value = self._store.get(key)
+        small = self._reports.small.get(key)
+        value = self._store.get(key) if small is None else Frames(small)
         if value is not None:
             reply(value)
         elif node == HERE:
@@ -249,8 +279,9 @@ class KernelBackend:
         """Forget values here and on every node, copies too."""
         keys = list(keys)
         self._store.free(keys)
-        for start in range(0, len(keys), _FREE_BATCH):
-            self._hub.broadcast(pack("free", keys[start : start + _FREE_BATCH]))
+        self._reports.free(keys)
+        for start in range(0, len(keys), _KEYS):
+            self._hub.broadcast(pack("free", keys[start : start + _KEYS]))
 
     # -- cells -----------------------------------------------------------------
 

@@ -31,11 +31,20 @@ class _Entry:
 class LocalAgents:
     """Starts agents, and tells with ``ended(name, story)`` when one is no more."""
 
-    def __init__(self, loop: Loop, join: JoinFile, cluster: str, host: str, ended: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        join: JoinFile,
+        cluster: str,
+        host: str,
+        ended: Callable[[str, str], None],
+        store_limit: int | None = None,
+    ) -> None:
         self._loop = loop
         self._cluster = cluster
         self._host = host
         self._ended = ended
+        self._store_limit = store_limit
         self._entries: dict[str, _Entry] = {}
         self._numbers = itertools.count()
         self._join = join
@@ -68,6 +77,7 @@ class LocalAgents:
             host=self._host,
             directory=place,
             cluster=self._cluster,
+            store_limit=self._store_limit,
         )
         log_file = place / f"agent-{next(self._numbers)}.log"
         agent = LocalAgent(self._loop, options, log_file, lambda: self._has_ended(name))

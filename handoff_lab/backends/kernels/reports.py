@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 from handoff_lab.messages import (
@@ -10,6 +12,7 @@ from handoff_lab.messages import (
     Cancelled,
     Failed,
     Finished,
+    FinishedMany,
     NodeChanged,
     NodeLoad,
     ResultLost,
@@ -17,17 +20,17 @@ from handoff_lab.messages import (
     Transferred,
     Wrote,
 )
-from handoff_lab.store.memory import MemoryStore
-from handoff_lab.store.payload import Frames
 from handoff_lab.transport.rows import read_events
 from handoff_lab.transport.wire import WireError
 
+_FIELDS = attrgetter(*FinishedMany.__slots__)
+
 
 class Reports:
-    """Knows which node has which attempt; small results are kept in ``store``, where they outlive their node."""
+    """Knows which node has which attempt, and keeps small results, so that they outlive their node."""
 
-    def __init__(self, store: MemoryStore[Frames]) -> None:
-        self._store = store
+    def __init__(self) -> None:
+        self.small: dict[AttemptId, tuple[bytes, ...]] = {}  # frames, by key
         self._nodes: dict[AttemptId, str] = {}  # of attempts that have not ended
 
     def expect(self, id: AttemptId, node: str) -> bool:
@@ -49,6 +52,11 @@ class Reports:
         """Listen to nothing more from this node."""
         self._nodes = {id: name for id, name in self._nodes.items() if name != node}
 
+    def free(self, keys: Iterable[AttemptId]) -> None:
+        """Keep these results no longer."""
+        for key in keys:
+            self.small.pop(key, None)
+
     def take(self, node: str, rows: list[Any]) -> list[BackendEvent]:
         """The events in a node's message; what comes late is left out.
 
@@ -57,7 +65,30 @@ class Reports:
         WireError
             The message is malformed, or speaks for another node.
         """
-        return [event for event in read_events(rows) if self._accepts(node, event)]
+        taken: list[BackendEvent] = []
+        for event in read_events(rows):
+            if type(event) is FinishedMany:
+                taken += self._take_many(node, event)
+            elif self._accepts(node, event):
+                taken.append(event)
+        return taken
+
+    def _take_many(self, node: str, event: FinishedMany) -> list[BackendEvent]:
+        run, nodes = event.run, self._nodes
+        keys = [AttemptId(run, *place) for place in zip(event.functions, event.numbers, strict=True)]
+        expected = [nodes.pop(key) if nodes.get(key) == node else None for key in keys]
+        self.small.update(
+            [
+                (key, frames)
+                for key, frames, has in zip(keys, event.inline, expected, strict=True)
+                if has is not None and frames is not None
+            ]
+        )
+        return (
+            [event]
+            if None not in expected
+            else _only(event, [at for at, has in enumerate(expected) if has is not None])
+        )
 
     def _accepts(self, node: str, event: BackendEvent) -> bool:
         match event:
@@ -68,7 +99,7 @@ class Reports:
                     return False
                 del self._nodes[id]
                 if isinstance(event, Finished) and event.inline is not None:
-                    self._store.put(id, Frames(event.inline))
+                    self.small[id] = event.inline
                 return True
             case Transferred(target=speaker) | NodeLoad(name=speaker) | NodeChanged(name=speaker):
                 if speaker != node:
@@ -77,3 +108,11 @@ class Reports:
             case ResultLost():
                 return True
         raise WireError("no node reports that")
+
+
+def _only(event: FinishedMany, places: list[int]) -> list[BackendEvent]:
+    """The event with these places of its columns."""
+    if not places:
+        return []
+    run, *columns = _FIELDS(event)
+    return [FinishedMany(run, *([column[at] for at in places] for column in columns))]

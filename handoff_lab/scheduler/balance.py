@@ -1,0 +1,118 @@
+"""Moves functions that wait on a slow or overfull node to one that has nothing to do.
+
+Only for runs whose allocator says that its answer may be changed (``RunOptions.rebalances``), only functions that are
+bound to no node and have not begun, and only once it is known how long functions take and the wait would be long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from heapq import heapify
+
+from handoff_lab.graph import Collocated
+from handoff_lab.scheduler.ledger import Ledger, NodeState
+from handoff_lab.scheduler.lifecycle import Lifecycle
+from handoff_lab.scheduler.state import READY, SUBMITTED, WAITING, Progress
+
+_WORTH_S = 0.5  # of waiting on the one node, while the other has nothing to do
+_AGAIN_S = 0.1  # between looks for nodes that have too much
+
+
+class Balance:
+    """Finds who has too much for those who have nothing."""
+
+    def __init__(self, ledger: Ledger, lifecycle: Lifecycle) -> None:
+        self._ledger = ledger
+        self._lifecycle = lifecycle
+        self._looked = -_AGAIN_S
+        self._bound: dict[str, frozenset[int]] = {}  # functions that stay where they are, by run
+
+    def even_out(self, runs: Iterable[Progress], now: float) -> bool:
+        """Give nodes that have nothing to do some of what waits elsewhere; whether anything moved."""
+        if now - self._looked < _AGAIN_S:
+            return False
+        self._looked = now
+        open_nodes = [node for node in self._ledger.open.values() if node.keeps_ledger]
+        idle = [node for node in open_nodes if _startable(node) < node.slots and not node.lanes]
+        if not idle or len(idle) == len(open_nodes):
+            return False
+        willing = [run for run in runs if run.status == "running" and run.ending is None and run.options.rebalances]
+        moved = False
+        for node in idle:
+            moved |= any(self._relieve(run, node, open_nodes) for run in willing)
+        return moved
+
+    def forget(self, run: str) -> None:
+        """Nothing moves of this run any more."""
+        self._bound.pop(run, None)
+
+    def _relieve(self, run: Progress, idle: NodeState, nodes: Sequence[NodeState]) -> bool:
+        """Give the idle node half of what waits longest for another one."""
+        if run.options.nodes is not None and idle.name not in run.options.nodes:
+            return False
+        busy = [node for node in nodes if node is not idle and node.pace is not None]
+        waiting = max((self._waiting(run, node) for node in busy), key=_seconds, default=None)
+        if waiting is None or _seconds(waiting) < _WORTH_S:
+            return False
+        node, functions = waiting
+        movable = [i for i in functions if run.program.functions[i].cost.fits_in(idle.capabilities)]
+        self._move(run, movable[len(movable) // 2 :], node, idle)
+        return bool(movable)
+
+    def _waiting(self, run: Progress, node: NodeState) -> tuple[NodeState, list[int]]:
+        """Functions that could begin, had the node room: the most urgent first, without those that are bound to it."""
+        bound = self._bound.get(run.id)
+        if bound is None:
+            bound = self._bound[run.id] = _bound(run)
+        queued = [i for lane in run.lanes.values() if lane.node is node for _, i in lane.heap if run.state[i] == READY]
+        given = [
+            i
+            for i, name in enumerate(run.node)
+            if name == node.name and run.state[i] == SUBMITTED and not run.missing[i]
+        ]
+        next_ones = sorted({*queued, *given}, key=lambda i: (run.priority[i], i))
+        return node, [i for i in next_ones[node.slots :] if i not in bound]
+
+    def _move(self, run: Progress, functions: Sequence[int], source: NodeState, target: NodeState) -> None:
+        going = set(functions)
+        for lane in run.lanes.values():
+            if lane.node is source:
+                lane.heap = [entry for entry in lane.heap if entry[1] not in going]
+                heapify(lane.heap)
+        for i in functions:
+            if run.state[i] == READY:
+                run.move(i, WAITING)
+                self._lifecycle.relocate(run, i, target.name)
+                self._lifecycle.resume(run, i)
+            else:  # it goes when its node says that it has not begun
+                run.moving[i] = target.name
+                self._lifecycle.revoke(run, i)
+
+
+def _startable(node: NodeState) -> int:
+    return node.in_flight - node.early
+
+
+def _seconds(waiting: tuple[NodeState, list[int]]) -> float:
+    """How long these would keep the node busy, by what is known of it."""
+    node, functions = waiting
+    return (node.pace or 0.0) * len(functions) / node.slots
+
+
+def _bound(run: Progress) -> frozenset[int]:
+    """Functions that are pinned, collocated, hidden, or have inputs that are serialized for where they run."""
+    functions = run.program.functions
+    partners = {
+        function.allocated.node.id
+        for function in functions
+        if function.allocated is not None and isinstance(function.allocated.node, Collocated)
+    }
+    return frozenset(
+        i
+        for i, function in enumerate(functions)
+        if function.allocated is None
+        or function.allocated.node is not None
+        or function.home
+        or function.id in partners
+        or any(run.is_hidden(producer) for producer in function.inputs)
+    )

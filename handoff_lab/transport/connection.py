@@ -1,0 +1,116 @@
+"""A connection for reading from one that holds values: opened, opened again while the other does not know us yet, and
+broken at last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+
+from handoff_lab.transport.keys import KeyPair
+from handoff_lab.transport.loop import Loop
+from handoff_lab.transport.sockets import DATA_THREAD, Heartbeat, Watch, dial
+
+HEARTBEAT = Heartbeat(every_s=1.0, timeout_s=5.0)  # a large frame keeps libzmq's thread from answering for a while
+CONNECT_S = 10.0
+RETRY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One that holds values: what it is called, the key it proves itself with, and where it listens."""
+
+    name: str
+    public_key: str
+    endpoint: str
+
+
+class Connection:
+    """To one member.
+
+    Parameters
+    ----------
+    opened
+        Called when what was sent before, if anything, was lost: send it now.
+    received
+        Gets the frames of each message.
+    broken
+        Called once, with the reason, when nothing can be had any more.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        keys: KeyPair,
+        member: Member,
+        opened: Callable[[], None],
+        received: Callable[[list[zmq.Frame]], None],
+        broken: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._keys = keys
+        self._member = member
+        self._opened = opened
+        self._received = received
+        self._broken = broken
+        self._up = False
+        self._deadline = loop.call_later(CONNECT_S, self._unreachable)
+        self._retry = loop.call_later(0, lambda: None)
+        self._open()
+
+    def send(self, frame: bytes) -> bool:
+        """Send; whether there is a socket to send it now. If not, ``opened`` will be called."""
+        if self._socket.closed:
+            return False
+        self._socket.send(frame)
+        return True
+
+    def close(self) -> None:
+        """Close it; nothing is called any more."""
+        self._deadline.cancel()
+        self._retry.cancel()
+        self._shut()
+
+    def _open(self) -> None:
+        member = self._member
+        self._socket = dial(self._loop, self._keys, member.public_key, member.endpoint, HEARTBEAT, DATA_THREAD)
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_DISCONNECTED
+        self._watch = Watch(self._loop, self._socket, events, self._happened)
+        self._loop.add_reader(self._socket, self._take_all)
+        self._socket.connect(member.endpoint)
+
+    def _open_again(self) -> None:
+        self._open()
+        self._opened()
+
+    def _shut(self) -> None:
+        if not self._socket.closed:
+            self._watch.close()
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+
+    def _happened(self, event: int, value: int) -> None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._up = True
+            self._deadline.cancel()
+        elif event == zmq.EVENT_DISCONNECTED and self._up:
+            self._break(f"the connection to node {self._member.name!r} broke")
+        else:  # the member has not heard of us yet; libzmq does not try again after a refusal
+            self._shut()
+            self._retry = self._loop.call_later(RETRY_S, self._open_again)
+
+    def _unreachable(self) -> None:
+        self._break(f"node {self._member.name!r} cannot be reached at {self._member.endpoint}")
+
+    def _break(self, reason: str) -> None:
+        self.close()
+        self._broken(reason)
+
+    def _take_all(self) -> None:
+        while not self._socket.closed:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            self._received(frames)

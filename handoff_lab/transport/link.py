@@ -1,0 +1,69 @@
+"""The reader's end: asks one member for values, small ones together, and fetches large ones in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from handoff_lab.messages import AttemptId
+from handoff_lab.transport.chunks import Fetcher
+from handoff_lab.transport.connection import Connection, Member
+from handoff_lab.transport.inbox import Arrived, Inbox, Question
+from handoff_lab.transport.keys import KeyPair
+from handoff_lab.transport.loop import Loop
+
+
+class Link:
+    """Asks one member, until a connection to it breaks; ``broken`` is called then.
+
+    What is asked in one turn of the loop goes in one message.
+    """
+
+    def __init__(self, loop: Loop, keys: KeyPair, member: Member, inbox: Inbox, broken: Callable[[], object]) -> None:
+        self._loop = loop
+        self._keys = keys
+        self._member = member
+        self._inbox = inbox
+        self._broken = broken
+        self._unsent: list[Question] = []
+        self._fetcher: Fetcher | None = None
+        self._connection = Connection(
+            loop, keys, member, self._ask_again, partial(inbox.take, member.name), self._break
+        )
+
+    def ask(self, question: Question) -> None:
+        """Ask, at the end of this turn of the loop."""
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(question)
+
+    def fetch(self, key: AttemptId, sizes: Sequence[int], arrived: Arrived) -> None:
+        """Fetch a value whose parts have these sizes in chunks, which nothing else waits for."""
+        if self._fetcher is None:
+            self._fetcher = Fetcher(self._loop, self._keys, self._member, self._break)
+        self._fetcher.fetch(key, sizes, arrived)
+
+    def close(self, reason: str) -> None:
+        """Ask no more; what was not answered fails for this reason."""
+        self._connection.close()
+        questions = [*self._inbox.withdraw(self._member.name), *self._unsent]
+        self._unsent.clear()
+        waiting = [arrived for _, _, arrived in questions]
+        if self._fetcher is not None:
+            waiting += self._fetcher.close()
+        for arrived in waiting:
+            arrived(reason)
+
+    def _break(self, reason: str) -> None:
+        self._broken()
+        self.close(reason)
+
+    def _ask_again(self) -> None:
+        self._unsent = [*self._inbox.withdraw(self._member.name), *self._unsent]
+        self._send()
+
+    def _send(self) -> None:
+        if self._unsent:
+            questions, self._unsent = self._unsent, []
+            if not self._connection.send(self._inbox.request(questions)):
+                self._unsent = ...

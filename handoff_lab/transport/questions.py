@@ -1,0 +1,139 @@
+"""What crosses between a reader of values and their holder; every head is msgpack.
+
+A request is one frame ``[first, address, keys]``: the numbers from ``first`` on are those of the keys, in order, and
+``address`` is where the reader's mailbox is, or empty. ``first`` is random.
+
+Each key gets one answer, when its holder knows: among others in one frame ``[numbers, values]``, where a value is its
+one part, the list of its parts, or nil if it will not come; or alone as ``[number, nil]`` followed by a frame for each
+part; or as ``[number, sizes]`` followed by the pickle, if the holder posted a segment with buffers of these sizes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+
+from handoff_lab.messages import AttemptId
+from handoff_lab.store.segments import Buffer
+from handoff_lab.transport.rows import read_count, read_id, read_text
+from handoff_lab.transport.wire import WireError
+
+_NUMBER_BITS = 63  # a bit less than a number on the wire has, so that those after the first fit too
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Keys of values, the number of the first, and where their reader's mailbox is."""
+
+    first: int
+    address: Sequence[str]
+    keys: Sequence[AttemptId]
+
+    def pack(self) -> bytes:
+        """The frame."""
+        packed: bytes = msgpack.packb((self.first, self.address, self.keys))
+        return packed
+
+    @classmethod
+    def read(cls, data: memoryview) -> Request:
+        """The request in a frame that someone else wrote.
+
+        Raises
+        ------
+        WireError
+            When it is none.
+        """
+        first, address, keys = _read_list(data, 3)
+        if type(address) is not list or type(keys) is not list:
+            raise WireError("no request")
+        return cls(_read_number(first), list(map(read_text, address)), list(map(read_id, keys)))
+
+
+@dataclass(frozen=True, slots=True)
+class SmallAnswers:
+    """Values by the numbers of their questions; None for one that will not come."""
+
+    numbers: Sequence[int]
+    values: Sequence[Sequence[Buffer] | None]
+
+    def pack(self) -> bytes:
+        """The frame.
+
+        >>> read_answer(SmallAnswers([7, 8], [(b"one",), None]).pack())
+        SmallAnswers(numbers=[7, 8], values=[(b'one',), None])
+        """
+        values = [value[0] if value is not None and len(value) == 1 else value for value in self.values]
+        packed: bytes = msgpack.packb((self.numbers, values))
+        return packed
+
+
+@dataclass(frozen=True, slots=True)
+class LargeAnswer:
+    """The head of an answer whose value follows, or (``sizes`` of its buffers) was posted."""
+
+    number: int
+    sizes: Sequence[int] | None
+
+    def pack(self) -> bytes:
+        """The first frame."""
+        packed: bytes = msgpack.packb((self.number, self.sizes))
+        return packed
+
+
+def new_number() -> int:
+    """Where the numbers of a request begin."""
+    return secrets.randbits(_NUMBER_BITS)
+
+
+def read_answer(data: bytes | memoryview) -> SmallAnswers | LargeAnswer:
+    """An answer, or the head of one, from a frame that someone else wrote.
+
+    Raises
+    ------
+    WireError
+        When it is none.
+    """
+    what, found = _read_list(data, 2)
+    if type(what) is not list:
+        return LargeAnswer(_read_number(what), None if found is None else list(map(read_count, _as_list(found))))
+    values = list(map(_read_value, _as_list(found)))
+    if len(what) != len(values):
+        raise WireError("no answer")
+    return SmallAnswers(list(map(_read_number, what)), values)
+
+
+def _read_value(value: Any) -> tuple[bytes, ...] | None:
+    if value is None:
+        return None
+    if type(value) is bytes:
+        return (value,)
+    parts = tuple(_as_list(value))
+    if {*map(type, parts)} != {bytes}:
+        raise WireError("no value")
+    return parts
+
+
+def _read_number(value: Any) -> int:
+    if type(value) is not int:
+        raise WireError("no number")
+    return value
+
+
+def _as_list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise WireError("no list")
+    return value
+
+
+def _read_list(data: bytes | memoryview, length: int) -> list[Any]:
+    try:
+        fields = msgpack.unpackb(data, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException, RecursionError):
+        raise WireError("no msgpack") from None
+    if type(fields) is not list or len(fields) != length:
+        raise WireError("no list of this length")
+    return fields

@@ -1,0 +1,235 @@
+"""Nodes that keep their own ledger are given functions before inputs and room are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from handoff_lab.backends.simulated import SimulatedBackend
+from handoff_lab.backends.simulation import Simulation
+from handoff_lab.graph import DAG, Function
+from handoff_lab.messages import (
+    AttemptId,
+    BackendEvent,
+    Command,
+    Ended,
+    Failed,
+    Failure,
+    FailureKind,
+    FinishedMany,
+    Free,
+    NodeInfo,
+    NodeJoined,
+    NodeLost,
+    Report,
+    ReportFinished,
+    ReportQueued,
+    Start,
+    Stop,
+)
+from handoff_lab.resources import Resources
+from handoff_lab.scheduler import RunOptions, Scheduler, State, compile_program
+
+
+class Talk:
+    """A scheduler over nodes that keep their own ledger, told and asked by hand."""
+
+    def __init__(self, *nodes: str, cpu: float = 1) -> None:
+        self.scheduler = Scheduler()
+        self.scheduler.handle([NodeJoined(info(name, cpu)) for name in nodes], 0.0)
+
+    def begin(self, dag: DAG, **options: object) -> list[Command]:
+        options.setdefault("allocator", "load_balanced")
+        program = compile_program(dag.validate(), run="run")
+        return self.scheduler.submit(program, RunOptions(**options), 0.0)
+
+    def hear(self, *events: BackendEvent, now: float = 1.0) -> list[Command]:
+        return self.scheduler.handle(events, now)
+
+    def states(self) -> list[State]:
+        return [State(state) for state in self.scheduler.progress("run").state]
+
+
+def info(name: str, cpu: float = 1) -> NodeInfo:
+    return NodeInfo(name, {"cpu": cpu}, max(1, int(cpu)), keeps_ledger=True)
+
+
+def done(functions: Sequence[int], *, number: int = 1, seconds: float = 1e-5, run: str = "run") -> FinishedMany:
+    count = len(functions)
+    return FinishedMany(
+        run,
+        functions,
+        [number] * count,
+        [10.0] * count,
+        [10.0 + seconds] * count,
+        [5] * count,
+        [(b"value",)] * count,
+        [0] * count,
+        [None] * count,
+        [""] * count,
+    )
+
+
+def starts(commands: Sequence[Command]) -> list[Start]:
+    return [command for command in commands if isinstance(command, Start)]
+
+
+def key(function: int, number: int = 1) -> AttemptId:
+    return AttemptId("run", function, number)
+
+
+def chain(length: int, **options: object) -> DAG:
+    dag = DAG("chain").add(Function(0, list, **options))
+    return dag.add(*(Function(i, list, args=[i - 1], **options) for i in range(1, length)))
+
+
+def wide(count: int, **options: object) -> DAG:
+    return DAG("wide").add(*(Function(i, list, **options) for i in range(count)))
+
+
+def test_a_chain_goes_out_whole_and_each_names_the_attempt_that_makes_its_input() -> None:
+    talk = Talk("a")
+    given = starts(talk.begin(chain(4)))
+    assert [start.id for start in given] == [key(0), key(1), key(2), key(3)]
+    assert [start.sources for start in given[1:]] == [((key(i), "a"),) for i in range(3)]
+    assert not any(start.granted for start in given)
+
+
+def test_a_chain_that_changes_nodes_goes_out_whole_too() -> None:
+    dag = DAG().add(*(Function(i, list, args=[i - 1] if i else [], node="ab"[i % 2]) for i in range(4)))
+    given = starts(Talk("a", "b").begin(dag))
+    assert [(start.node, start.sources) for start in given] == [
+        ("a", ()), ("b", ((key(0), "a"),)), ("a", ((key(1), "b"),)), ("b", ((key(2), "a"),)),
+    ]  # fmt: skip
+
+
+def test_costs_hold_nothing_back_where_the_node_finds_room_itself() -> None:
+    talk = Talk("a")
+    commands = talk.begin(wide(5, cost={"cpu": 1}))
+    assert len(starts(commands)) == 5
+    assert talk.scheduler.used("a") == Resources()
+
+
+def test_a_limit_of_the_run_is_kept_function_by_function() -> None:
+    talk = Talk("a", cpu=8)
+    assert [start.id for start in starts(talk.begin(chain(3), max_concurrency=1))] == [key(0)]
+    assert [start.id for start in starts(talk.hear(done([0])))] == [key(1)]
+
+
+def test_what_is_done_in_columns_is_told_in_columns() -> None:
+    talk = Talk("a")
+    queued = [command for command in talk.begin(chain(3, cost={"cpu": 1})) if isinstance(command, ReportQueued)]
+    assert [(report.functions, report.nodes) for report in queued] == [([0], ["a"])]
+    queued, finished, *rest = talk.hear(done([0, 1]))
+    assert isinstance(queued, ReportQueued)
+    assert queued.functions == [2]
+    assert isinstance(finished, ReportFinished)
+    assert (finished.functions, finished.attempts, finished.claimed) == ([0, 1], [1, 1], Resources())
+    assert finished.costs == [Resources({"cpu": 1})] * 2
+    assert rest == []
+    assert isinstance(talk.hear(done([2]))[-1], Ended)
+
+
+def test_what_fails_takes_back_what_was_handed_over_because_of_it() -> None:
+    talk = Talk("a")
+    talk.begin(chain(3), max_retries=1)
+    commands = talk.hear(Failed(key(0), Failure(FailureKind.EXCEPTION, "no"), 1.0, 2.0))
+    assert [command.id for command in commands if isinstance(command, Stop)] == [key(1), key(2)]
+    assert {command.how for command in commands if isinstance(command, Stop)} == {"recall"}
+    again = starts(commands)
+    assert [start.id for start in again] == [key(0, 2), key(1, 2), key(2, 2)]
+    assert again[1].sources == ((key(0, 2), "a"),)
+    reported = talk.hear(done([0, 1, 2], number=2))
+    (finished,) = [command for command in reported if isinstance(command, ReportFinished)]
+    assert finished.attempts == [2, 1, 1], "those that were taken back never ran"
+
+
+def test_what_fails_for_good_skips_what_was_handed_over() -> None:
+    talk = Talk("a")
+    talk.begin(chain(3), max_retries=0, on_error="continue")
+    talk.hear(Failed(key(0), Failure(FailureKind.EXCEPTION, "no"), 1.0, 2.0))
+    assert talk.states() == [State.FAILED, State.SKIPPED, State.SKIPPED]
+    assert talk.scheduler.in_flight("a") == 0
+
+
+def test_a_consumer_whose_node_hears_first_that_its_input_will_not_come_is_not_tried_in_vain() -> None:
+    dag = DAG().add(Function("p", list, node="a"), Function("c", list, args=["p"], node="b"))
+    talk = Talk("a", "b")
+    talk.begin(dag)
+    commands = talk.hear(Failed(key(1), Failure(FailureKind.INPUT, "it will not come")))
+    assert starts(commands) == []
+    assert not [command for command in commands if isinstance(command, Report)]
+    assert [start.id for start in starts(talk.hear(done([0])))] == [key(1, 2)]
+
+
+def test_a_consumer_may_be_done_before_the_news_of_its_input_comes() -> None:
+    dag = DAG().add(Function("p", list, node="a"), Function("c", list, args=["p"], node="b"))
+    talk = Talk("a", "b")
+    talk.begin(dag)
+    talk.hear(done([1]))
+    assert isinstance(talk.hear(done([0]))[-1], Ended)
+
+
+def test_a_lost_node_takes_promises_with_it() -> None:
+    dag = DAG().add(Function("p", list), Function("c", list, args=["p"], node="b"))
+    talk = Talk("a", "b")
+    talk.begin(
+        dag, allocator=lambda functions, nodes: {f.id: "a" if f.id == "p" and "a" in nodes else "b" for f in functions}
+    )
+    commands = talk.hear(NodeLost("a", "it was killed"))
+    assert [command.id for command in commands if isinstance(command, Stop)] == [key(1)]
+    assert [(start.id, start.node) for start in starts(commands)] == [(key(0, 2), "b"), (key(1, 2), "b")]
+    assert not [c for c in commands if isinstance(c, Report) and c.name[-1] in ("exception", "retry")]
+
+
+def test_results_of_a_run_that_is_gone_are_freed() -> None:
+    assert Talk("a").hear(done([3], run="gone")) == [Free((AttemptId("gone", 3, 1),))]
+
+
+def test_a_node_is_given_more_the_shorter_functions_are() -> None:
+    talk = Talk("a")
+    first = len(starts(talk.begin(wide(9000))))
+    assert first < 1000, "how long they take is not known yet"
+    second = len(starts(talk.hear(done(range(first)))))
+    assert second > 2 * first
+    slow = Talk("a")
+    given = len(starts(slow.begin(wide(9000))))
+    assert starts(slow.hear(done(range(given - 2), seconds=10.0))) == []
+
+
+class TestStragglers:
+    """What waits on a slow node goes to one that has nothing to do."""
+
+    @pytest.fixture
+    def spans(self) -> dict[bool, float]:
+        return {rebalances: self._makespan(rebalances) for rebalances in (False, True)}
+
+    def _makespan(self, rebalances: bool) -> float:
+        backend = SimulatedBackend(
+            {"slow": {"cpu": 1}, "fast": {"cpu": 1}},
+            duration=lambda attempt: 1.0 if attempt.node == "slow" else 0.01,
+            keep_ledgers=True,
+        )
+        simulation = Simulation(backend)
+        program = compile_program(wide(40).validate(), run="run")
+        simulation.submit(program, RunOptions(allocator="load_balanced", rebalances=rebalances))
+        simulation.run()
+        assert simulation.ended["run"].status == "done"
+        return backend.now
+
+    def test_a_run_is_not_as_slow_as_its_slowest_node(self, spans: dict[bool, float]) -> None:
+        assert spans[False] >= 20.0
+        assert spans[True] < spans[False] / 3
+
+    def test_moves_are_told(self) -> None:
+        talk = Talk("a", "b")
+        dag = DAG().add(*(Function(i, list) for i in range(8)), Function("pinned", list, node="a"))
+        where = dict.fromkeys(range(8), "a") | {"pinned": "a"}
+        talk.begin(dag, allocator=lambda functions, nodes: where, rebalances=True)
+        commands = talk.hear(done([0], seconds=5.0))
+        recalled = [
+            command.id.function for command in commands if isinstance(command, Stop) and command.how == "recall"
+        ]
+        assert recalled == [5, 6, 7]
+        assert talk.scheduler.progress("run").moving == dict.fromkeys(recalled, "b")

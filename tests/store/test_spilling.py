@@ -1,0 +1,190 @@
+"""A store with a limit: what is over it goes to disk, is still read, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import queue
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handoff_lab.messages import AttemptId
+from handoff_lab.store.payload import Frames
+from handoff_lab.store.segments import Segment, SegmentMaker
+from handoff_lab.store.spilling import SpillingStore, spill_directory
+
+NBYTES = 800_000
+LIMIT = 2_000_000  # two values and a bit
+
+
+def open_descriptors() -> int:
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def key(number: int) -> AttemptId:
+    return AttemptId("run", number, 1)
+
+
+def value(number: int) -> Frames:
+    maker = SegmentMaker()
+    frames = Frames(maker.share(Frames.dump(np.full(NBYTES // 8, float(number))).buffers))
+    maker.release()
+    return frames
+
+
+def segment_of(frames: Frames | None) -> Segment:
+    assert frames is not None
+    segment = frames.parts[-1]
+    assert isinstance(segment, Segment)
+    return segment
+
+
+class Place:
+    """A store, and the calls that come to its thread."""
+
+    def __init__(self, directory: Path, limit: int = LIMIT) -> None:
+        self.calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.store = SpillingStore(limit, self.calls.put, directory)
+        self.told = 0
+        self.store.on_room(self._told)
+
+    def call(self) -> None:
+        self.calls.get(timeout=10)()
+
+    def is_memory(self, number: int) -> bool:
+        return segment_of(self.store.get(key(number))).is_memory
+
+    def _told(self) -> None:
+        self.told += 1
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    before = open_descriptors()
+    place = Place(tmp_path)
+    yield place
+    place.store.close()
+    place.store.free([key(number) for number in range(20)])
+    while not place.calls.empty():
+        place.call()
+    assert open_descriptors() == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_below_the_limit_all_stays_in_memory(place: Place) -> None:
+    for number in range(2):
+        place.store.put(key(number), value(number))
+    assert place.is_memory(0)
+    assert place.is_memory(1)
+    assert not place.store.is_full
+
+
+def test_over_the_limit_the_least_recently_used_goes(place: Place) -> None:
+    for number in range(2):
+        place.store.put(key(number), value(number))
+    place.store.get(key(0))
+    place.store.put(key(2), value(2))
+    place.call()
+    assert [place.is_memory(number) for number in range(3)] == [True, False, True]
+    assert place.store.in_memory < LIMIT < place.store.nbytes
+
+
+def test_what_is_on_disk_is_read_as_before(place: Place) -> None:
+    for number in range(6):
+        place.store.put(key(number), value(number))
+    for _ in range(4):
+        place.call()
+    for number in range(6):
+        array = place.store.get(key(number)).load()
+        assert (array == number).all()
+        assert not array.flags.writeable
+
+
+def test_those_who_had_the_value_before_go_on_with_the_file(place: Place) -> None:
+    held = value(0)
+    place.store.put(key(0), held)
+    array = held.load()
+    fd = segment_of(held).fd
+    for number in range(1, 4):
+        place.store.put(key(number), value(number))
+    for _ in range(2):
+        place.call()
+    assert segment_of(held).fd == fd
+    assert not segment_of(held).is_memory
+    assert (held.load() == array).all()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.write(fd, b"it is read-only")
+
+
+def test_it_is_full_until_what_is_too_much_is_written(place: Place) -> None:
+    for number in range(2):
+        place.store.put(key(number), value(number))
+    assert not place.store.is_full
+    place.store.put(key(2), value(2))
+    assert (place.store.is_full, place.told) == (True, 0)
+    place.call()
+    assert (place.store.is_full, place.told) == (False, 1)
+
+
+def test_a_value_that_is_freed_on_its_way_makes_room(place: Place) -> None:
+    for number in range(3):
+        place.store.put(key(number), value(number))
+    place.store.free([key(0)])
+    assert (place.store.is_full, place.told) == (False, 1)
+    place.call()
+    assert (place.store.on_disk, len(place.store)) == (0, 2)
+
+
+def test_counts_are_nothing_when_all_is_freed(place: Place) -> None:
+    for number in range(5):
+        place.store.put(key(number), value(number))
+    for _ in range(3):
+        place.call()
+    place.store.free([key(number) for number in range(5)])
+    assert (place.store.nbytes, place.store.on_disk, place.store.in_memory) == (0, 0, 0)
+
+
+def test_a_value_that_comes_on_disk_takes_no_memory(place: Place, tmp_path: Path) -> None:
+    other = Place(tmp_path, limit=0)
+    other.store.put(key(0), value(0))
+    other.call()
+    place.store.put(key(0), other.store.get(key(0)))
+    assert place.store.on_disk == NBYTES
+    assert place.store.in_memory < 1000
+    other.store.close()
+
+
+def test_a_value_that_comes_twice_counts_once(place: Place) -> None:
+    for _ in range(5):
+        place.store.put(key(0), value(0))
+    assert place.store.in_memory < LIMIT
+
+
+def test_without_a_disk_values_stay_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = Place(tmp_path / "nowhere")
+    for number in range(4):
+        place.store.put(key(number), value(number))
+    for _ in range(2):
+        place.call()
+    assert place.is_memory(0)
+    assert not place.store.is_full
+    assert "stays in memory" in caplog.text
+    place.store.close()
+
+
+def test_small_values_stay_in_memory(place: Place) -> None:
+    for number in range(10):
+        place.store.put(key(number), Frames((bytes(LIMIT),)))
+    assert not place.store.is_full
+    assert place.calls.empty()
+
+
+def test_the_place_is_that_of_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert spill_directory() == tmp_path
+    monkeypatch.delenv("TMPDIR")
+    assert os.access(spill_directory(), os.W_OK)
