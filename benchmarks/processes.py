@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -75,6 +78,19 @@ def run_child(command: Sequence[str], places: Places, timeout_s: float = TIMEOUT
         end_children()
     if done.returncode:
         raise ChildError(f"ended with status {done.returncode}\n{_end_of(log)}")
+
+
+def ask(command: Sequence[str], byte_code: Path) -> Any:
+    """What a script of ours writes as JSON to the path that it gets as its last argument."""
+    with private_folder() as folder:
+        output = Path(folder) / "answer"
+        run_child([*command, str(output)], Places(Path(folder), byte_code))
+        return json.loads(output.read_text(encoding="utf-8"))
+
+
+def private_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that goes with all that is in it."""
+    return tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
 
 
 def end_children() -> None:

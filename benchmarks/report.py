@@ -77,32 +77,37 @@ def as_text(outcomes: Mapping[str, Outcome], figures: Sequence[str]) -> str:
         "",
         "Medians:",
         "",
-        *_table({name: outcome.medians for name, outcome in outcomes.items()}, figures),
+        *_columns({name: outcome.medians for name, outcome in outcomes.items()}, figures),
     ]
     compared = ratios(outcomes)
     if compared:
-        lines += ["", f"How many times better {ENGINES[OURS].title} is than:", "", *_table(compared, figures)]
+        lines += ["", f"How many times better {ENGINES[OURS].title} is than:", "", *_columns(compared, figures)]
     return "\n".join(lines)
 
 
-def _table(columns: Mapping[str, Mapping[str, float]], figures: Sequence[str]) -> list[str]:
+def _columns(columns: Mapping[str, Mapping[str, float]], figures: Sequence[str]) -> list[str]:
     """A row for each figure, a column for each engine that gave any."""
     names = [name for name, values in columns.items() if values]
     rows = [["", *(ENGINES[name].title for name in names)]]
     rows += [
-        [f"{figure} ({FIGURES[figure].unit})", *(_number(columns[name].get(figure)) for name in names)]
+        [f"{figure} ({FIGURES[figure].unit})", *(number(columns[name].get(figure)) for name in names)]
         for figure in figures
     ]
+    return table(rows)
+
+
+def table(rows: Sequence[list[str]]) -> list[str]:
+    """Rows of cells as Markdown; the first is the head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rows.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    return ["| " + " | ".join(map(_pad, row, widths, range(len(row)))) + " |" for row in rows]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return ["| " + " | ".join(map(_pad, row, widths, range(len(row)))) + " |" for row in (rows[0], rule, *rows[1:])]
 
 
 def _pad(cell: str, width: int, column: int) -> str:
     return cell.rjust(width) if column else cell.ljust(width)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     """Three digits are more than a run on a busy machine can promise."""
     if value is None:
         return "–"

@@ -6,13 +6,12 @@ import argparse
 import json
 import signal
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engines.registry import ENGINES, OURS, PEERS
 from figures import FIGURES, START_UP
-from processes import ChildError, Places, adopt_orphans, run_child
+from processes import ChildError, Places, adopt_orphans, private_folder, run_child
 from report import Outcome, as_json, as_text
 
 
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not ENGINES[name].installed:
             outcome.note = "not installed"
     try:
-        with _private_folder() as byte_code:
+        with private_folder() as byte_code:
             _take_turns(outcomes, options, Path(byte_code))
     finally:  # after an interrupt: what there is
         _report(outcomes, options)
@@ -37,19 +36,15 @@ def _take_turns(outcomes: Mapping[str, Outcome], options: argparse.Namespace, by
     present = [name for name in outcomes if ENGINES[name].installed]
     if START_UP in options.only:
         for name in present:
-            with _private_folder() as folder:  # compiles what the engine imports; a failure comes again
+            with private_folder() as folder:  # compiles what the engine imports; a failure comes again
                 _measure(name, Outcome(), [START_UP], True, Places(Path(folder), byte_code))
     for round_ in range(1, options.repeat + 1):
         for name in present:
             if outcomes[name].note == "measured":
                 # The folder is there before anyone is told of the round, so an end from then on removes it.
-                with _private_folder() as folder:
+                with private_folder() as folder:
                     print(f"round {round_} of {options.repeat}: {ENGINES[name].title}", file=sys.stderr, flush=True)
                     _measure(name, outcomes[name], options.only, options.quick, Places(Path(folder), byte_code))
-
-
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
 
 
 def _report(outcomes: Mapping[str, Outcome], options: argparse.Namespace) -> None:

@@ -166,7 +166,8 @@ class Finished:
 @dataclass(frozen=True, slots=True)
 class FinishedMany:
     """Attempts of one run that made their results, in the order in which they ended: the fields of ``Finished``, each
-    a column. Nothing was told of their start as a rule; all of them ran on one node."""
+    a column. Nothing was told of their start as a rule; all of them ran on one node.
+    """
 
     run: str
     functions: Sequence[int]
@@ -213,6 +214,20 @@ class Transferred:
     nbytes: int
     started: float
     ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class TransferredMany:
+    """Small values of one run that were copied to one node: the fields of ``Transferred``, each a column."""
+
+    run: str
+    target: str
+    functions: Sequence[int]
+    numbers: Sequence[int]
+    sources: Sequence[str]
+    nbytes: Sequence[int]
+    started: Sequence[float]
+    ended: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +281,7 @@ class ResultLost:
 
 
 BackendEvent: TypeAlias = (
-    Started | Finished | FinishedMany | Failed | Cancelled | Transferred | Wrote
+    Started | Finished | FinishedMany | Failed | Cancelled | Transferred | TransferredMany | Wrote
     | NodeJoined | NodeChanged | NodeLost | NodeLoad | ResultLost
 )  # fmt: skip
 
@@ -347,6 +362,19 @@ class ReportFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportTransferred:
+    """These functions' results were copied to a node, in columns: stands for one report each."""
+
+    run: str
+    target: str
+    functions: Sequence[int]
+    sources: Sequence[str]
+    nbytes: Sequence[int]
+    started: Sequence[float]
+    ended: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A run is over. ``function`` is the index of the function that made it fail, if one did."""
 
@@ -360,4 +388,6 @@ class Ended:
     timeout_s: float | None = None  # the run's own time was up
 
 
-Command: TypeAlias = Start | Stop | Wake | Free | Report | ReportQueued | ReportFinished | Ended
+Command: TypeAlias = (
+    Start | Stop | Wake | Free | Report | ReportQueued | ReportFinished | ReportTransferred | Ended
+)  # fmt: skip

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-RUN = Path(__file__).parents[1] / "benchmarks" / "run.py"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+RUN = BENCHMARKS / "run.py"
 
 OF_ALL = {
     "start-up",
@@ -35,8 +36,9 @@ FIGURES = {
 }
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(RUN), *arguments], capture_output=True, text=True, timeout=200)
+def run(*arguments: str, script: str = "run.py") -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, str(BENCHMARKS / script), *arguments]
+    return subprocess.run(words, capture_output=True, text=True, timeout=200)
 
 
 @pytest.mark.real
@@ -86,3 +88,35 @@ def test_an_unknown_name_is_refused(option: str, value: str) -> None:
     done = run("--quick", option, value)
     assert done.returncode == 2
     assert f"{value}: not one of " in done.stderr
+
+
+@pytest.mark.real
+def test_growth_is_measured_on_kernels_and_in_virtual_time(tmp_path: Path) -> None:
+    output = tmp_path / "scale.json"
+    done = run("--quick", "--json", str(output), script="scale.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    sizes = json.loads(output.read_text())["sizes"]
+    assert set(sizes) == {"50 on 2 nodes", "200 on 20 simulated nodes"}
+    for found in sizes.values():
+        assert 0 < found["submit_s"] < found["done_s"]
+        assert found["rate"] * found["us_per_function"] == pytest.approx(1e6)
+    assert 0 < sizes["50 on 2 nodes"]["first_start_s"] < sizes["50 on 2 nodes"]["done_s"]
+
+
+@pytest.mark.real
+def test_every_quality_is_there_and_positive(tmp_path: Path) -> None:
+    output = tmp_path / "qualities.json"
+    done = run("--quick", "--repeat", "1", "--json", str(output), script="qualities.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads(output.read_text())
+    assert set(results["medians"]) == set(results["units"])
+    assert all(value > 0 for value in results["medians"].values())
+    assert results["medians"]["agents-ready"] < results["medians"]["first-result"] < results["medians"]["shells-ready"]
+
+
+@pytest.mark.real
+def test_costs_are_told_for_each_part() -> None:
+    done = run("--functions", "200", "--repeat", "1", "--shape", "layered", script="costs.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("|")]
+    assert rows[2:] == ["wall", "main thread", "coordinator's thread", "its other threads", "agents", "slots"]

@@ -25,7 +25,7 @@ class HandoffEngine:
 
     def build(self, graph: Graph) -> HandoffWork:
         assert self._cluster is not None
-        return HandoffWork(self._cluster, DAG("benchmark").add(*map(_function, range(len(graph)), graph)))
+        return HandoffWork(self._cluster, DAG("benchmark").add(*map(as_function, range(len(graph)), graph)))
 
     def close(self) -> None:
         if self._cluster is not None:
@@ -47,7 +47,7 @@ class HandoffWork:
         return [self._run.results[i] for i in indices]
 
 
-def _function(index: int, vertex: Vertex) -> Function:
+def as_function(index: int, vertex: Vertex) -> Function:
     return Function(
         index,
         vertex.code,

@@ -18,15 +18,15 @@ def input_sizes(functions: Sequence[Function]) -> Sizes:
 
 def any_known(sizes: Sizes) -> bool:
     """Whether the size of any input is known."""
-    return any(size is not None for inputs in sizes.values() for size in inputs.values())
+    return any({*inputs.values()} != {None} for inputs in sizes.values() if inputs)
+
+
+def edges(function: Function) -> list[tuple[Hashable, float | None]]:
+    """Producer of each of the function's args, and the bytes that the argument says."""
+    return [(arg.id, arg.nbytes) if isinstance(arg, Argument) else (arg, None) for arg in function.args]
 
 
 def _inputs(function: Function, made: Mapping[Hashable, float | None]) -> dict[Hashable, float | None]:
     if Argument not in map(type, function.args):
         return {id: made[id] for id in function.args if id in made}
-    inputs: dict[Hashable, float | None] = {}
-    for arg in function.args:
-        id, nbytes = (arg.id, arg.nbytes) if isinstance(arg, Argument) else (arg, None)
-        if id in made:
-            inputs[id] = made[id] if nbytes is None else nbytes
-    return inputs
+    return {id: made[id] if nbytes is None else nbytes for id, nbytes in edges(function) if id in made}

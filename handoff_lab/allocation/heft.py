@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from handoff_lab.allocation.problem import Block, Problem
+from handoff_lab.allocation.shortlist import Shortlist, is_large
 from handoff_lab.allocation.timeline import Timeline
 
 
@@ -31,12 +32,18 @@ def mean_ranks(problem: Problem, stretch: Sequence[float] | None = None) -> list
     """
     between = 1.0 if len(problem.nodes) > 1 else 0.0
     ranks = [0.0] * len(problem.seconds)
+    means: dict[tuple[int, int], float] = {}  # rows of seconds and lists of candidates are shared by many
     for function in reversed(range(len(ranks))):
-        candidates = problem.candidates[problem.group[function]]
-        mean = sum(problem.seconds[function][node] for node in candidates) / len(candidates)
+        seconds, candidates = problem.seconds[function], problem.candidates[problem.group[function]]
+        mean = means.get((id(seconds), id(candidates)))
+        if mean is None:
+            mean = sum(seconds[node] for node in candidates) / len(candidates)
+            means[id(seconds), id(candidates)] = mean
         if stretch is not None:
             mean *= stretch[function]
-        tail = max((seconds * between + ranks[to] for to, seconds, _ in problem.outputs[function]), default=0.0)
+        tail = 0.0
+        for to, transfer, _ in problem.outputs[function]:
+            tail = max(tail, transfer * between + ranks[to])
         ranks[function] = mean + tail
     return ranks
 
@@ -68,12 +75,15 @@ def timetable(problem: Problem, order: Sequence[int], placed: Sequence[int | Non
     table = Timetable([0] * count, [0.0] * count, [0.0] * count, 0.0)
     fixed = list(placed)
     makespan = 0.0
+    shortlist = Shortlist(problem, timelines) if is_large(problem) else None
     for function in order:
         group = problem.group[function]
         at = fixed[group]
         if at is None and group in problem.blocks:
             at = _place_of_block(problem, timelines, table, function)
-        nodes = problem.candidates[group] if at is None else (at,)
+        nodes: Sequence[int] = problem.candidates[group] if at is None else (at,)
+        if shortlist is not None and len(nodes) > 1:
+            nodes = shortlist.of(function, [table.node[producer] for producer, _, _ in problem.inputs[function]])
         node, start = _best(problem, timelines, table, function, nodes)
         end = start + problem.seconds[function][node]
         timelines[node].add(start, end, problem.needs[function])

@@ -35,6 +35,7 @@ class LoadBalanced:
 class _Balance:
     def __init__(self, capabilities: Mapping[str, Resources], sizes: Sizes) -> None:
         self.nodes: dict[Hashable, str] = {}
+        self._capabilities = capabilities
         self._feasible = Feasible(capabilities)
         self._loads = {node: NodeLoad(has) for node, has in capabilities.items()}
         self._emptiest: dict[tuple[Resources, Resources, int], Emptiest] = {}
@@ -56,8 +57,8 @@ class _Balance:
         there = self._bytes_by_node(group) if self._sizes else None
         if not there:
             return node
-        allowed = set(self._feasible(group))
-        equal = [n for n in there if n in allowed and self._loads[n].after_one(0, group.cost, count) == load]
+        fitting = [n for n in there if group.peak.fits_in(self._capabilities[n])]
+        equal = [n for n in fitting if self._loads[n].after_one(0, group.cost, count) == load]
         return max([node, *equal], key=lambda n: there.get(n, 0.0))
 
     def _bytes_by_node(self, group: Group) -> dict[str, float]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from copy import copy
 from heapq import heapify, heapreplace
 
 from handoff_lab.allocation.groups import Group
 from handoff_lab.graph import Argument, Function
 from handoff_lab.resources import Resources
+
+_SLACK = 1e-6  # of a load, for what does not add up exactly
 
 # What runs at each depth of the graph: costs, and how many functions.
 Demand = Mapping[int, tuple[Resources, int]]
@@ -124,6 +127,13 @@ class Emptiest:
         self._heap = [self._entry(place, node) for place, node in enumerate(nodes)]
         heapify(self._heap)
 
+    def at(self, depth: int) -> Emptiest:
+        """The same for another depth, found without asking all nodes if nothing was given at this one."""
+        twin = copy(self)
+        twin._depth = depth
+        twin._heap = self._heap.copy()
+        return twin
+
     def find(self) -> tuple[str, float]:
         """The node, and its load after the demand."""
         heap, depth = self._heap, self._depth
@@ -140,4 +150,9 @@ class Emptiest:
 
 def waves(load: float) -> int:
     """How many times over a node of this load is filled, one after the other."""
-    return max(1, math.ceil(load - 1e-6))
+    return max(1, math.ceil(load - _SLACK))
+
+
+def fits(load: float, times: int) -> bool:
+    """Whether a node of this load is filled so many times over at most."""
+    return load - _SLACK <= times

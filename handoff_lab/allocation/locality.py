@@ -7,13 +7,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from statistics import fmean
 
 from handoff_lab.allocation.base import Allocation
-from handoff_lab.allocation.edges import input_sizes
+from handoff_lab.allocation.edges import Sizes, any_known, input_sizes
 from handoff_lab.allocation.groups import Feasible, Group, collocation_groups, pinned_first
-from handoff_lab.allocation.loads import Demand, Emptiest, NodeLoad, demand_by_depth, depths, waves
+from handoff_lab.allocation.loads import Demand, Emptiest, NodeLoad, demand_by_depth, depths, fits, waves
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
 
 _FEW = 4  # so many nodes are compared in the time in which the best of many are found
+_KEPT = 64  # as many depths and costs are remembered
+_NOWHERE = -1  # a depth at which no function is
 _NOTHING: Mapping[Hashable, float] = {}
 
 
@@ -44,10 +46,12 @@ class _Choice:
 
     def __init__(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> None:
         self.traffic = _Traffic(functions)
+        self._capabilities = capabilities
         self._feasible = Feasible(capabilities)
         self._depths = depths(functions)
         self._loads = {node: NodeLoad(has) for node, has in capabilities.items()}
-        self._emptiest: dict[tuple[int, Resources], Emptiest] = {}
+        self._untouched: dict[Resources, Emptiest] = {}  # by cost, where nothing was given yet
+        self._emptiest: dict[tuple[int, Resources], Emptiest] = {}  # by depth and cost, the latest few
 
     def place(self, group: Group) -> None:
         demand = demand_by_depth(group, self._depths)
@@ -63,36 +67,58 @@ class _Choice:
             if not self.traffic.passes_anything(function):
                 return self._find_emptiest(demand, feasible)
             if len(feasible) > _FEW:  # nodes that have nothing to do with its data: the emptiest is the best of them
-                linked = self.traffic.linked(function).intersection(feasible)
-                candidates = sorted({self._find_emptiest(demand, feasible), *linked})
+                linked = self.traffic.linked(function)
+                near = {node for node in linked if group.peak.fits_in(self._capabilities[node])}
+                candidates = sorted(near | {self._find_emptiest(demand, feasible)})
         return self._least_bad(group, demand, candidates)
 
     def _find_emptiest(self, demand: Demand, feasible: Sequence[str]) -> str:
         ((depth, (cost, count)),) = demand.items()
         emptiest = self._emptiest.get((depth, cost))
         if emptiest is None:
-            emptiest = self._emptiest[depth, cost] = Emptiest(feasible, self._loads, depth, cost, count)
+            emptiest = self._emptiest[depth, cost] = self._at_depth(depth, cost, count, feasible)
         return emptiest.find()[0]
 
+    def _at_depth(self, depth: int, cost: Resources, count: int, feasible: Sequence[str]) -> Emptiest:
+        if cost not in self._untouched:
+            self._untouched[cost] = Emptiest(feasible, self._loads, _NOWHERE, cost, count)
+        if len(self._emptiest) >= _KEPT:  # functions come nearly by depth: of a long graph, one need not keep all
+            del self._emptiest[next(iter(self._emptiest))]
+        return self._untouched[cost].at(depth)
+
     def _least_bad(self, group: Group, demand: Demand, candidates: Sequence[str]) -> str:
-        moved = self.traffic.moved
         loads = {node: self._loads[node].after(demand) for node in candidates}
         if self.traffic.sizes_known:
-            nodes = _least({node: moved(group, node) for node in candidates})
-            nodes = _least({node: waves(loads[node]) for node in nodes}) if len(nodes) > 1 else nodes
+            nodes = _with_room(self._nearest(group, candidates), loads)
         else:
-            nodes = _least({node: waves(loads[node]) for node in candidates})
-            nodes = _least({node: moved(group, node) for node in nodes}) if len(nodes) > 1 else nodes
+            nodes = self._nearest(group, _with_room(candidates, loads))
         if len(nodes) == 1:
             return nodes[0]
         wanted = self.traffic.wanted_elsewhere(group)
         return min(nodes, key=lambda node: (-wanted.get(node, 0.0), loads[node]))
 
+    def _nearest(self, group: Group, nodes: Sequence[str]) -> Sequence[str]:
+        """Those to which the least is moved."""
+        if len(nodes) == 1:
+            return nodes
+        moved = [self.traffic.moved(group, node) for node in nodes]
+        least = min(moved)
+        return [node for node, nbytes in zip(nodes, moved, strict=True) if nbytes == least]
 
-def _least(badness: Mapping[str, float]) -> list[str]:
-    """The nodes that are the least bad, in order."""
-    least = min(badness.values())
-    return [node for node, bad in badness.items() if bad == least]
+
+def _with_room(nodes: Sequence[str], loads: Mapping[str, float]) -> Sequence[str]:
+    """Those that would be filled the fewest times over."""
+    fewest = waves(min([loads[node] for node in nodes]))
+    return [node for node in nodes if fits(loads[node], fewest)]
+
+
+def _weighed(sizes: Sizes) -> dict[Hashable, dict[Hashable, float]]:
+    """Bytes of all inputs; the mean of those that are known stands for the others."""
+    guess = fmean(size for inputs in sizes.values() for size in inputs.values() if size is not None)
+    return {
+        id: {producer: guess if size is None else size for producer, size in inputs.items()}
+        for id, inputs in sizes.items()
+    }
 
 
 class _Traffic:
@@ -101,14 +127,11 @@ class _Traffic:
     def __init__(self, functions: Sequence[Function]) -> None:
         self.nodes: dict[Hashable, str] = {}
         sizes = input_sizes(functions)
-        told = [size for inputs in sizes.values() for size in inputs.values() if size is not None]
-        self.sizes_known = bool(told)
-        guess = fmean(told) if told else 1.0
-        self._inputs: dict[Hashable, dict[Hashable, float]] = {}
+        self.sizes_known = any_known(sizes)
+        self._inputs = _weighed(sizes) if self.sizes_known else {id: dict.fromkeys(sizes[id], 1.0) for id in sizes}
         self._outputs: defaultdict[Hashable, list[tuple[Hashable, float]]] = defaultdict(list)
-        for id, inputs in sizes.items():
-            self._inputs[id] = {producer: guess if size is None else size for producer, size in inputs.items()}
-            for producer, size in self._inputs[id].items():
+        for id, inputs in self._inputs.items():
+            for producer, size in inputs.items():
                 self._outputs[producer].append((id, size))
         self._in_order = all(function.node is None for function in functions)  # no one before what it needs
         # by function: the nodes on which its result will be, its own and its users'

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 from statistics import fmean
 
+from handoff_lab.allocation.edges import edges
 from handoff_lab.allocation.groups import Feasible, collocation_groups
 from handoff_lab.allocation.loads import slots
 from handoff_lab.allocation.timeline import Need
@@ -102,14 +103,8 @@ class Problem:
         limits = [
             [float(slots(capabilities[node])), *(capabilities[node][name] * SLACK for name in names)] for node in nodes
         ]
-        seconds = [seconds_on(nodes, durations.get(function.id, function.duration)) for function in functions]
-        needs: list[Need] = [
-            [
-                (0, 1.0),
-                *((place, function.cost[name]) for place, name in enumerate(names, 1) if name in function.cost),
-            ]
-            for function in functions
-        ]
+        seconds = _seconds(functions, nodes, durations)
+        needs = _needs(functions, names)
         group, candidates = _groups(functions, capabilities, nodes, number)
         return cls(
             nodes=nodes,
@@ -124,22 +119,52 @@ class Problem:
         )
 
 
+def _seconds(
+    functions: Sequence[Function], nodes: Sequence[str], durations: Mapping[Hashable, Duration | None]
+) -> list[list[float]]:
+    """Seconds by function and node; functions of equal duration share a row."""
+    rows: dict[object, list[float]] = {}
+    seconds = []
+    for function in functions:
+        duration = durations.get(function.id, function.duration)
+        key = ("by node", id(duration)) if isinstance(duration, Mapping) else duration
+        row = rows.get(key)
+        if row is None:
+            row = rows[key] = seconds_on(nodes, duration)
+        seconds.append(row)
+    return seconds
+
+
+def _needs(functions: Sequence[Function], names: Sequence[str]) -> list[Need]:
+    """What each function needs of each dimension; those of equal cost share a list."""
+    known: dict[Resources, Need] = {}
+    needs = []
+    for function in functions:
+        cost = function.cost
+        need = known.get(cost)
+        if need is None:
+            claimed = [(place, cost[name]) for place, name in enumerate(names, 1) if name in cost]
+            need = known[cost] = [(0, 1.0), *claimed]
+        needs.append(need)
+    return needs
+
+
 def _inputs(
     function: Function, functions: Sequence[Function], number: Mapping[Hashable, int], link: Link
 ) -> list[tuple[int, float, float]]:
-    edges = []
-    for argument in function.arguments:
-        producer = number.get(argument.id)
+    inputs = []
+    for id, nbytes in edges(function):
+        producer = number.get(id)
         if producer is not None:
-            nbytes = functions[producer].output_size if argument.nbytes is None else argument.nbytes
-            edges.append((producer, link.seconds(nbytes or 0.0), 1.0 if nbytes is None else float(nbytes)))
-    return edges
+            size = functions[producer].output_size if nbytes is None else nbytes
+            inputs.append((producer, link.seconds(size or 0.0), 1.0 if size is None else float(size)))
+    return inputs
 
 
 def _turned(inputs: list[list[tuple[int, float, float]]]) -> list[list[tuple[int, float, float]]]:
     outputs: list[list[tuple[int, float, float]]] = [[] for _ in inputs]
-    for consumer, edges in enumerate(inputs):
-        for producer, seconds, nbytes in edges:
+    for consumer, taken in enumerate(inputs):
+        for producer, seconds, nbytes in taken:
             outputs[producer].append((consumer, seconds, nbytes))
     return outputs
 
@@ -153,9 +178,14 @@ def _groups(
     feasible = Feasible(capabilities)
     place = {node: index for index, node in enumerate(nodes)}
     group = [0] * len(functions)
+    numbered: dict[int, list[int]] = {}  # lists of nodes by their identity: ``feasible`` gives few, again and again
     candidates = []
     for index, members in enumerate(collocation_groups(functions)):
-        candidates.append([place[node] for node in feasible(members)])
+        nodes_of = feasible(members)
+        numbers = numbered.get(id(nodes_of))
+        if numbers is None:
+            numbers = numbered[id(nodes_of)] = [place[node] for node in nodes_of]
+        candidates.append(numbers)
         for function in members.members:
             group[number[function.id]] = index
     return group, candidates
@@ -168,6 +198,8 @@ def _blocks(
     seconds: Sequence[Sequence[float]],
     needs: Sequence[Need],
 ) -> dict[int, dict[int, Block]]:
+    if len(candidates) == len(group):
+        return {}
     members: dict[int, list[int]] = {}
     for function, index in enumerate(group):
         members.setdefault(index, []).append(function)

@@ -16,12 +16,15 @@ from handoff_lab.graph import Function
 from handoff_lab.graph.closest import closest
 from handoff_lab.resources import Resources
 
+# Bytes per second between nodes, where nobody says: moving 100 MB must count, its exact time does not matter.
+_ASSUMED_BANDWIDTH = 1e9
+
 _BUILT_IN: dict[str, Callable[[], Allocator]] = {
     "first_available": FirstAvailable,
     "cost_optimized": CostOptimized,
     "load_balanced": LoadBalanced,
     "locality": Locality,
-    "time_optimized": TimeOptimized,
+    "time_optimized": lambda: TimeOptimized(bandwidth=_ASSUMED_BANDWIDTH),
 }
 STRATEGIES = tuple(_BUILT_IN)
 

@@ -95,6 +95,9 @@ class MixedBackend:
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Hand each attempt to the backend of its node, with what it needs from the other side."""
+        if LOCAL not in self._local.nodes():
+            self._kernels.submit(attempts)
+            return
         here = [attempt for attempt in attempts if attempt.node == LOCAL]
         self._local.submit(here)  # first: fetching may fail at once
         for attempt in here:

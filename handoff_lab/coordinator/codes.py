@@ -105,8 +105,10 @@ def dump_arguments(arguments: Recipe | tuple[Any, ...]) -> bytes:
         data = pickle.dumps(arguments, protocol=5)
     except Exception:  # cloudpickle takes it, or says why not
         return dump(arguments)
-    by_value = ("__main__", *cloudpickle.list_registry_pickle_by_value())
-    return dump(arguments) if any(name.encode() in data for name in by_value) else data
+    by_value = cloudpickle.list_registry_pickle_by_value()
+    if b"__main__" in data or (by_value and any(name.encode() in data for name in by_value)):
+        return dump(arguments)
+    return data
 
 
 def _with_source(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 from handoff_lab._errors import BackendError
 from handoff_lab.backends.base import Backend, Code, Feature
 from handoff_lab.coordinator.delivery import Delivery
+from handoff_lab.coordinator.garbage import collection_paused
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.coordinator.thread import LoopThread
 from handoff_lab.messages import (
@@ -63,7 +64,6 @@ class Coordinator:
         self._codes: dict[str, tuple[str, ...]] = {}  # keys of the code of each run
         self._code_uses: Counter[str] = Counter()  # runs that use it, by key
         self._inbox: deque[BackendEvent] = deque()
-        self._outbox: list[Attempt] = []
         self._starting: set[str] = set()  # nodes that were asked for and are not there yet
         self._lost: dict[str, str] = {}  # why nodes went, by name
         self._changes: Counter[str] = Counter()  # changes of capabilities that nodes were asked for
@@ -199,7 +199,8 @@ class Coordinator:
         def submit() -> None:
             self._runs[state.id] = state
             try:
-                commands = self.scheduler.submit(state.program, options, time.monotonic())
+                with collection_paused():
+                    commands = self.scheduler.submit(state.program, options, time.monotonic())
             except BaseException:
                 del self._runs[state.id]
                 raise
@@ -349,17 +350,18 @@ class Coordinator:
     def _obey(self, commands: Iterable[Command]) -> None:
         moment = time.time()
         told: list[tuple[Sequence[RunState], Event | FunctionBatch]] = []
+        starts: list[Start] = []
         for command in commands:
             match command:
                 case Start():
-                    self._start(command)
+                    starts.append(command)
                 case Report():
                     event = Event(command.name, moment, command.measurements, command.metadata)
                     told.append((self._concerned(command), event))
                 case ReportQueued(run=run):
                     told.append(((self._runs[run],), queued_batch(command, self._ids[run], moment)))
                 case ReportFinished(run=run):
-                    told.append(((self._runs[run],), finished_batch(command, self._ids[run], moment)))
+                    told.append(((self._runs[run],), finished_batch(command, self._ids[run])))
                 case Stop():
                     self.backend.cancel(command.id, command.how)
                 case Wake():
@@ -373,9 +375,8 @@ class Coordinator:
                     self._delivery.end(self._runs[command.run], command)
         if told:
             self._delivery.events(told)
-        if self._outbox:
-            attempts, self._outbox = self._outbox, []
-            self.backend.submit(attempts)
+        if starts:
+            self._submit(starts)
 
     def _concerned(self, report: Report) -> Sequence[RunState]:
         run = report.metadata.get("run")
@@ -383,16 +384,23 @@ class Coordinator:
             return (self._runs[run],)
         return [state for state in self._runs.values() if state.end is None]
 
-    def _start(self, start: Start) -> None:
-        state = self._runs[start.id.run]
-        elsewhere = Feature.PROCESSES in self.backend.features_of(start.node)
-        hidden = start.id.function in state.program.serializers
-        target_node = self.scheduler.target_node(start.id) if hidden else ""
-        attempt = state.calls.attempt(start, target_node, elsewhere)
-        if isinstance(attempt, Failure):
-            self._inbox.append(Failed(start.id, attempt))
-        else:
-            self._outbox.append(attempt)
+    def _submit(self, starts: Sequence[Start]) -> None:
+        """Make attempts of what is to start, and hand them to the backend together."""
+        attempts: list[Attempt] = []
+        elsewhere: dict[str, bool] = {}  # whether a node is another process
+        for start in starts:
+            state = self._runs[start.id.run]
+            node = start.node
+            if node not in elsewhere:
+                elsewhere[node] = Feature.PROCESSES in self.backend.features_of(node)
+            hidden = start.id.function in state.program.serializers
+            target_node = self.scheduler.target_node(start.id) if hidden else ""
+            attempt = state.calls.attempt(start, target_node, elsewhere[node])
+            if isinstance(attempt, Failure):
+                self._inbox.append(Failed(start.id, attempt))
+            else:
+                attempts.append(attempt)
+        self.backend.submit(attempts)
 
     def _wake(self) -> None:
         self._carry_out(self.scheduler.wake(time.monotonic()))

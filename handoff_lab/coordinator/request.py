@@ -17,6 +17,7 @@ from handoff_lab._errors import InvalidDAGError, InvalidFunctionError
 from handoff_lab.allocation import AllocatorLike, resolve_allocator
 from handoff_lab.coordinator.calls import Calls
 from handoff_lab.coordinator.codes import CodeBook
+from handoff_lab.coordinator.garbage import collection_paused
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.graph import DAG, Collocated
 from handoff_lab.graph.closest import closest
@@ -55,6 +56,7 @@ class Request:
     setup: tuple[str, ...]
 
     @classmethod
+    @collection_paused()
     def make(
         cls,
         dag: DAG,
@@ -127,11 +129,11 @@ class Prepared:
     values: Mapping[AttemptId, Payload]
 
 
+@collection_paused()
 def prepare(
     request: Request,
     *,
     pickle: bool,
-    inline: Mapping[AttemptId, tuple[bytes, ...]] | None = None,
     by_value: Sequence[ModuleType],
     given: Given,
 ) -> Prepared:

@@ -57,7 +57,8 @@ class RunState:
     def subscribe(self, callback: Callable[[Event | FunctionBatch], object]) -> Callable[[], None]:
         """Call back after each event or batch, on the thread that delivers them; what is returned ends that."""
         with self._changed:
-            self._listeners = (*self._listeners, callback)
+            if not self.over.is_set():
+                self._listeners = (*self._listeners, callback)
         return lambda: self._unsubscribe(callback)
 
     def _forget(self, callback: Callable[[], object]) -> None:

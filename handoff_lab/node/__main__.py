@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from handoff_lab.node.lifeline import end_descendants
 from handoff_lab.node.options import NodeOptions, parse_options
 from handoff_lab.node.zygote import Zygote
 from handoff_lab.store.directory import SharedDirectory
+
+GARBAGE = 100_000  # objects between two searches for cycles: a burst of attempts makes many objects and no cycle
 
 
 def main() -> int:
@@ -39,6 +42,8 @@ def serve(options: NodeOptions) -> None:
     try:
         from handoff_lab.node.agent import Agent  # it loads zmq, which the zygote must not have
 
+        gc.freeze()
+        gc.set_threshold(GARBAGE)
         Agent(options, zygote, private).run()
     finally:
         zygote.close()

@@ -94,12 +94,13 @@ class Batches:
 
     def _fuse(self, lender: Lender, tasks: list[Task], slots: int) -> None:
         """Add tasks that follow from those in the batch, and so on."""
+        first = tasks[0]
         seconds = sum([task.seconds for task in tasks])
         made = {task.attempt.id: task.number for task in tasks}
         for task in tasks:  # grows meanwhile
             followers = lender.followers(task.attempt.id, made, BATCH)
             for attempt, inputs in followers[: -(-len(followers) // slots)]:
-                follower = self._follower(attempt, inputs, tasks[0])
+                follower = self._follower(attempt, inputs, first)
                 if follower is None:
                     continue
                 seconds += follower.seconds

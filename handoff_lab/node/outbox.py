@@ -1,14 +1,12 @@
-"""A node's events on their way to the coordinator: at once when little happens, in batches when much does.
-
-Functions of one run that ended one after the other go in columns; of these the starts, if not sent yet, are left out.
-"""
+"""A node's events on their way to the coordinator: at once when little happens, in batches when much does."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 
-from handoff_lab.messages import AttemptId, BackendEvent, Failed, Finished, FinishedMany, Started, Wrote
+from handoff_lab.messages import BackendEvent, Failed, Finished, Started, Wrote
+from handoff_lab.node.columns import in_columns
 from handoff_lab.transport.loop import Loop, Timer
 from handoff_lab.transport.rows import event_row
 from handoff_lab.transport.wire import BATCH, BATCH_BYTES, pack
@@ -51,7 +49,7 @@ class Outbox:
         if self._events:
             events, self._events, self._nbytes = self._events, [], 0
             self._sent = time.monotonic()
-            self._send(pack("events", [event_row(event) for event in _in_columns(events)]))
+            self._send(pack("events", [event_row(event) for event in in_columns(events)]))
 
     def _round_over(self) -> None:
         self._scheduled = False
@@ -60,47 +58,6 @@ class Outbox:
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(wait, self.flush)
-
-
-def _in_columns(events: Sequence[BackendEvent]) -> Iterator[BackendEvent]:
-    """The events, in order, with what ended together as one."""
-    ended = {event.id for event in events if type(event) is Finished}
-    starts: dict[AttemptId, Started] = {}
-    together: list[Finished] = []
-    for event in events:
-        if type(event) is Started and event.id in ended:
-            starts[event.id] = event
-        elif type(event) is Finished and (not together or together[0].id.run == event.id.run):
-            together.append(event)
-        else:
-            yield from _joined(together, starts)
-            together = []
-            if type(event) is Finished:
-                together.append(event)
-            else:
-                yield event
-    yield from _joined(together, starts)
-
-
-def _joined(together: Sequence[Finished], starts: Mapping[AttemptId, Started]) -> Iterator[BackendEvent]:
-    if len(together) > 1:
-        yield FinishedMany(
-            together[0].id.run,
-            [event.id.function for event in together],
-            [event.id.number for event in together],
-            [event.started for event in together],
-            [event.ended for event in together],
-            [event.nbytes for event in together],
-            [event.inline for event in together],
-            [event.slot for event in together],
-            [event.peak_memory for event in together],
-            [event.log for event in together],
-        )
-    else:
-        for event in together:
-            if event.id in starts:
-                yield starts[event.id]
-            yield event
 
 
 def _size(event: BackendEvent) -> int:

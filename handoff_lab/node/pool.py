@@ -17,27 +17,24 @@ from handoff_lab.messages import (
     AttemptId,
     Cancelled,
     Failed,
-    Failure,
-    FailureKind,
-    Finished,
     HowToEnd,
     Started,
     Wrote,
 )
 from handoff_lab.node.batches import Batches, Lender
-from handoff_lab.node.deaths import death_of, timeout_of
+from handoff_lab.node.deaths import death_of
 from handoff_lab.node.durations import Durations
 from handoff_lab.node.listener import Listener
+from handoff_lab.node.outcomes import Outcome, ended, finished, read_outcome
 from handoff_lab.node.queue import Queue
 from handoff_lab.node.room import Room
 from handoff_lab.node.rounds import Rounds
-from handoff_lab.node.slot import BRIEF_ROW, CONNECTION_LOST, NOTHING_MORE, SPOILT
+from handoff_lab.node.slot import BRIEF_ROW, CONNECTION_LOST, SPOILT
 from handoff_lab.node.task import Task, task_of
 from handoff_lab.node.worker import Worker
 from handoff_lab.node.zygote import Launcher
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import Buffer, Segment
-from handoff_lab.transport.wire import INLINE_LIMIT
 
 if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop
@@ -228,21 +225,17 @@ class SlotPool:
         self._wake()
 
     def _take_row(self, worker: Worker, task: Task, row: list[Any], parts: list[memoryview | Segment]) -> None:
-        _, started, ended, _, *more = row
-        if not started:
+        outcome = read_outcome(row, worker.index)
+        if not outcome.started:
             self._give_back(task)
             return
-        peak, log, _, failure = more or NOTHING_MORE
-        self._announce(task, started)
+        self._announce(task, outcome.started)
         self._forget(task)
-        if failure is None and task.stop != "timeout":
-            self._durations.add(task.attempt.codes[0], ended - started)
-            value, nbytes, inline = _received(parts)
-            id = task.attempt.id
-            self._listener.finished(Finished(id, started, ended, nbytes, inline, worker.index, peak, log), value)
+        if outcome.failure is None and task.stop != "timeout":
+            self._durations.add(task.attempt.codes[0], outcome.ended - outcome.started)
+            self._listener.finished(*finished(task, outcome, parts))
         else:
-            story = None if failure is None else Failure(FailureKind(failure[0]), *failure[1:])
-            self._end(task, worker, story, started, ended, peak, log)
+            self._end(ended(task, outcome))
 
     def _go_on(self, worker: Worker) -> None:
         task = worker.first
@@ -257,25 +250,11 @@ class SlotPool:
         self._batches.release(worker)
         self._retire(worker)
 
-    def _end(
-        self,
-        task: Task,
-        worker: Worker,
-        failure: Failure | None,
-        started: float | None,
-        ended: float,
-        peak: int | None,
-        log: str,
-    ) -> None:
-        """Tell the end of a task that has no result."""
-        id = task.attempt.id
-        if task.stop == "cancel":
-            self._listener.cancelled(Cancelled(id, started, ended, log))
-            return
-        if task.stop == "timeout":
-            failure = timeout_of(task.attempt, failure)
-        assert failure is not None
-        self._listener.failed(Failed(id, failure, started, ended, worker.index, peak, log))
+    def _end(self, event: Failed | Cancelled) -> None:
+        if isinstance(event, Cancelled):
+            self._listener.cancelled(event)
+        else:
+            self._listener.failed(event)
 
     def _give_back(self, task: Task) -> None:
         """Queue a task again that was sent but did not run."""
@@ -352,7 +331,7 @@ class SlotPool:
                 self._announce(task, time.time())
                 self._forget(task)
                 failure = death_of(CONNECTION_LOST if worker.hung_up else status, worker.pid is not None, log)
-                self._end(task, worker, failure, task.started, time.time(), None, log)
+                self._end(ended(task, Outcome(task.started, time.time(), worker.index, None, log, failure)))
             else:
                 self._give_back(task)
         worker.close()
@@ -360,12 +339,3 @@ class SlotPool:
             self._loop.call_later(RELAUNCH_S, self._grow)
         else:
             self._grow()
-
-
-def _received(parts: Sequence[memoryview | Segment]) -> tuple[Frames, int, tuple[bytes, ...] | None]:
-    """A value as it is kept, its size, and its frames when it is small: copied, for they are views of much more."""
-    nbytes = sum([part.nbytes for part in parts])
-    if nbytes > INLINE_LIMIT:
-        return Frames(tuple(parts)).settled(), nbytes, None
-    small = tuple([bytes(part) for part in parts if not isinstance(part, Segment)])
-    return Frames(small), nbytes, small

@@ -86,7 +86,7 @@ class Rounds:
         task = worker.tasks.get(current)
         if task is not None:
             self._on_long(task)
-        if len(worker.tasks) > 1 and not worker.taken_back:
+        if len(worker.tasks) > 1:  # again and again: a nudge between two functions goes unheard
             self._break_up(worker, current)
 
     def _break_up(self, worker: Worker, current: int) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from handoff_lab.messages import (
     Attempt,
@@ -30,8 +30,10 @@ from handoff_lab.messages import (
 from handoff_lab.node.task import Input
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames
-from handoff_lab.transport.peers import Peers
 from handoff_lab.transport.wire import TEXT_LIMIT
+
+if TYPE_CHECKING:
+    from handoff_lab.transport.peers import Peers
 
 
 class Runner(Protocol):
@@ -176,10 +178,9 @@ class Work:
                 break
             if waiting.missing > len(made) or attempt.id not in self._waiting:
                 continue
-            values = [made.get(source.key) or self._store.get(source.key) for source in attempt.inputs]
-            inputs = [value for value in values if value is not None]
-            if len(inputs) == len(values):
-                found.append((attempt, inputs))
+            if sum([source.key in made for source in attempt.inputs]) == waiting.missing:
+                values = [made.get(source.key) or self._store.get(source.key) for source in attempt.inputs]
+                found.append((attempt, [value for value in values if value is not None]))
         return found
 
     def lend(self, id: AttemptId) -> None:

@@ -111,7 +111,7 @@ class Resources(Mapping[str, float]):
     def fits_in(self, other: Resources) -> bool:
         """Whether ``other`` holds all of this."""
         there = other._amounts
-        for name, amount in self._amounts.items():
+        for name, amount in self._amounts.items():  # noqa: SIM110 (a generator takes twice the time)
             if not _enough(there.get(name, 0.0), amount):
                 return False
         return True

@@ -50,7 +50,7 @@ class Balance:
         """Give the idle node half of what waits longest for another one."""
         if run.options.nodes is not None and idle.name not in run.options.nodes:
             return False
-        busy = [node for node in nodes if node is not idle and node.pace is not None]
+        busy = [node for node in nodes if node is not idle and (node.pace or 0.0) * run.unfinished > _WORTH_S]
         waiting = max((self._waiting(run, node) for node in busy), key=_seconds, default=None)
         if waiting is None or _seconds(waiting) < _WORTH_S:
             return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import chain
 from types import MappingProxyType
 
 from handoff_lab.graph import DAG, Argument, Collocated, Function
@@ -62,7 +61,8 @@ def sinks(dag: DAG) -> list[Hashable]:
     """Functions that no other needs; an inline one has no result, so what it would have needed is wanted instead."""
     sinks: list[Hashable] = []
     seen: set[Hashable] = set()
-    needed = set(chain.from_iterable(function.dependencies for function in dag.functions.values()))
+    functions = dag.functions.values()
+    needed = {arg.id if isinstance(arg, Argument) else arg for function in functions for arg in function.args}
     stack: list[Hashable] = [id for id in reversed(dag.functions) if id not in needed]
     while stack:
         id = stack.pop()
@@ -164,15 +164,13 @@ class _Compiler:
         return Collocated(root) if pin is None else pin
 
     def _inputs(self, args: Sequence[Hashable], function: Function) -> tuple[int, ...]:
-        if not args:
-            return ()
+        if Argument not in map(type, args):
+            return tuple(dict.fromkeys([self._index[arg] for arg in args])) if args else ()
         serialized = {crossing(arg, function): arg for arg in args if isinstance(arg, Argument) and arg.serialize}
         toward = len(self._functions) + len(serialized)
         for key, arg in serialized.items():
             self._hide(key, arg, function, toward)
-        index = self._index
-        inputs = [self._input(arg, function) if isinstance(arg, Argument) else index[arg] for arg in args]
-        return tuple(dict.fromkeys(inputs))
+        return tuple(dict.fromkeys(self._input(arg, function) for arg in args))
 
     def _hide(self, key: Crossing, argument: Argument, consumer: Function, toward: int) -> None:
         assert argument.serialize is not None
@@ -191,10 +189,12 @@ class _Compiler:
             )
         )
 
-    def _input(self, argument: Argument, consumer: Function) -> int:
-        if argument.serialize is None:
-            return self._index[argument.id]
-        return self._crossings[crossing(argument, consumer)]
+    def _input(self, arg: Hashable, consumer: Function) -> int:
+        if not isinstance(arg, Argument):
+            return self._index[arg]
+        if arg.serialize is None:
+            return self._index[arg.id]
+        return self._crossings[crossing(arg, consumer)]
 
     def program(self, wanted: Iterable[Hashable]) -> Program:
         return Program(

@@ -41,9 +41,10 @@ class Placement:
                 reason = f"is to run on {name!r}, which is not there (nodes: {there})"
                 raise AllocationError(functions[0].id, functions[0].cost, reason=reason)
         answer = allocate(run.options.allocator, functions, capabilities)
-        run.priority = [answer.priority.get(f.id, float(i)) for i, f in enumerate(run.program.functions)]
+        nodes, priority = answer.nodes, answer.priority
+        run.priority = [priority.get(f.id, float(i)) for i, f in enumerate(run.program.functions)]
         for i, function in zip(to_run, functions, strict=True):
-            run.node[i] = answer[function.id]
+            run.node[i] = nodes[function.id]
 
     def place_again(self) -> None:
         """Give the functions whose node is gone another one; those that fit on none fail."""
@@ -137,7 +138,7 @@ def _at_home(scheduled: ScheduledFunction, capabilities: Container[str]) -> Func
     """The function as allocators see it, bound to the node of a kept result with which it is collocated."""
     function = scheduled.allocated
     assert function is not None
-    if scheduled.home not in capabilities or isinstance(function.node, str):
+    if scheduled.home is None or scheduled.home not in capabilities or isinstance(function.node, str):
         return function
     return seen_as(function, node=scheduled.home)
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from handoff_lab.messages import Cancelled, Failed, Finished, NodeLoad, Report, Transferred
+from handoff_lab.messages import (
+    Cancelled,
+    Failed,
+    Finished,
+    NodeLoad,
+    Report,
+    ReportTransferred,
+    Transferred,
+    TransferredMany,
+)
 from handoff_lab.resources import Resources
 from handoff_lab.scheduler.ledger import NodeState
 from handoff_lab.scheduler.state import CANCELLED, DONE, FAILED, SKIPPED, Progress
@@ -148,6 +157,12 @@ def transferred(run: Progress, i: int, event: Transferred) -> Report:
         function = run.program.functions[function.beside]
     metadata = {"run": run.id, "function": function.id, "source": event.source, "target": event.target}
     return Report(_TRANSFER, measurements, metadata)
+
+
+def transferred_many(run: Progress, event: TransferredMany) -> ReportTransferred:
+    functions = run.program.functions
+    shown = [beside if (beside := functions[i].beside) is not None else i for i in event.functions]
+    return ReportTransferred(run.id, event.target, shown, event.sources, event.nbytes, event.started, event.ended)
 
 
 def node(what: str, state: NodeState, **facts: object) -> Report:

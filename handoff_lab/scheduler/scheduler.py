@@ -23,6 +23,7 @@ from handoff_lab.messages import (
     ResultLost,
     Started,
     Transferred,
+    TransferredMany,
     Wrote,
 )
 from handoff_lab.resources import Resources, ResourceTracker
@@ -87,6 +88,7 @@ class Scheduler:
             Failed: self._failed,
             Cancelled: self._cancelled,
             Transferred: self._transferred,
+            TransferredMany: self._transferred_many,
             Wrote: self._wrote,
             NodeJoined: self._node_joined,
             NodeChanged: self._node_changed,
@@ -326,6 +328,11 @@ class Scheduler:
         run = self._runs.get(event.key.run)
         if run is not None:
             self._emit(reports.transferred(run, event.key.function, event))
+
+    def _transferred_many(self, event: TransferredMany) -> None:
+        run = self._runs.get(event.run)
+        if run is not None:
+            self._emit(reports.transferred_many(run, event))
 
     def _wrote(self, event: Wrote) -> None:
         run = self._runs.get(event.id.run)

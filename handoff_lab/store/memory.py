@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
@@ -24,7 +25,7 @@ class MemoryStore(Generic[P]):
         self.nbytes = 0
         self._values: dict[AttemptId, P] = {}
         self._takers: dict[AttemptId, list[Callable[[P | None], None]]] = {}
-        self._freed: dict[AttemptId, None] = {}
+        self._freed: OrderedDict[AttemptId, None] = OrderedDict()  # a dict looks long for its oldest key
 
     def __contains__(self, key: AttemptId) -> bool:
         return key in self._values
@@ -71,4 +72,4 @@ class MemoryStore(Generic[P]):
             self._freed[key] = None
             self.give_up(key)
         while len(self._freed) > _REMEMBERED:
-            del self._freed[next(iter(self._freed))]
+            self._freed.popitem(last=False)

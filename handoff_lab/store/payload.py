@@ -67,6 +67,24 @@ class Frames:
             buffers += part.buffers() if isinstance(part, Segment) else [part]
         return buffers
 
+    @property
+    def sizes(self) -> list[int]:
+        """Bytes of each of ``buffers``."""
+        sizes: list[int] = []
+        for part in self.parts:
+            sizes += part.sizes if isinstance(part, Segment) else [memoryview(part).nbytes]
+        return sizes
+
+    def piece(self, number: int, offset: int, size: int) -> Buffer:
+        """Bytes of one of ``buffers``; fewer, or none, where it ends."""
+        last = self.parts[-1]
+        before = len(self.parts) - 1
+        if isinstance(last, Segment) and number >= before:
+            return last.piece(number - before, offset, size)
+        part = self.parts[number]
+        assert not isinstance(part, Segment)
+        return memoryview(part)[offset : offset + size]
+
     def load(self) -> Any:
         """Unpickle; arrays share memory with the parts, and are read-only."""
         head, *buffers = self.buffers

@@ -47,6 +47,14 @@ class Segment:
         data = memoryview(self._copy(end) if _is_late(self.fd) else mmap.mmap(self.fd, end, prot=mmap.PROT_READ))
         return [data[offset : offset + size] for offset, size in zip(offsets, self.sizes, strict=True)]
 
+    def piece(self, number: int, offset: int, size: int) -> memoryview:
+        """Bytes of one buffer, mapped; fewer where it ends."""
+        begin = list(offsets_of(self.sizes))[number] + offset
+        size = max(0, min(size, self.sizes[number] - offset))
+        skipped = begin % mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(self.fd, skipped + size, prot=mmap.PROT_READ, offset=begin - skipped)
+        return memoryview(mapped)[skipped:]
+
     @property
     def is_memory(self) -> bool:
         """Whether it takes memory, not disk."""
@@ -73,6 +81,38 @@ class Segment:
 
 
 Part: TypeAlias = Buffer | Segment
+
+
+class Draft:
+    """A segment that is written piece by piece, in any order.
+
+    Raises
+    ------
+    OSError
+        There is no descriptor or no memory for it.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._sizes = sizes
+        *self._offsets, end = offsets_of(sizes)
+        fd = _new_memory(end)
+        try:
+            self._segment = Segment(_open_again(fd, os.O_RDONLY), sizes)
+        except OSError:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    def write(self, number: int, offset: int, data: Buffer) -> None:
+        """Write bytes of one buffer."""
+        _write_at(self._fd, memoryview(data), self._offsets[number] + offset)
+
+    def finish(self) -> Segment:
+        """The segment, when all is written."""
+        return self._segment
 
 
 class SegmentMaker:
@@ -123,12 +163,7 @@ class SegmentMaker:
             if kept == size and _is_unread(fd):
                 del self._kept[place]
                 return fd
-        original = os.memfd_create("handoff-values", os.MFD_CLOEXEC)
-        try:
-            os.ftruncate(original, size)
-            return _open_again(original, os.O_RDWR)  # the kernel's count leaves out a memfd's first descriptor
-        finally:
-            os.close(original)
+        return _new_memory(size)
 
     def _keep(self, size: int, fd: int) -> None:
         self._kept.append((size, fd))
@@ -158,6 +193,15 @@ def _is_unread(fd: int) -> bool:
         return False
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return True
+
+
+def _new_memory(size: int) -> int:
+    original = os.memfd_create("handoff-values", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(original, size)
+        return _open_again(original, os.O_RDWR)  # the kernel's count leaves out a memfd's first descriptor
+    finally:
+        os.close(original)
 
 
 def _open_again(fd: int, mode: int) -> int:

@@ -176,7 +176,7 @@ def queued_batch(command: ReportQueued, ids: Sequence[Hashable], moment: float) 
     return QueuedBatch(command.run, ids, moment, array("q", command.functions), command.nodes)
 
 
-def finished_batch(command: ReportFinished, ids: Sequence[Hashable], moment: float) -> FinishedBatch:
+def finished_batch(command: ReportFinished, ids: Sequence[Hashable]) -> FinishedBatch:
     """What ``command`` reports; its own times are those of the node.
 
     Parameters
@@ -203,11 +203,19 @@ def finished_batch(command: ReportFinished, ids: Sequence[Hashable], moment: flo
 
 
 class _Claims:
-    """What is claimed on a node, kept up with those who take and give."""
+    """What is claimed on a node, kept up with those who take and give; no sum is made twice."""
 
     def __init__(self, claimed: Mapping[str, float]) -> None:
-        self.total = Resources(claimed)
+        self._total = Resources(claimed)
+        self._totals = {self._total: self._total}  # one object of each amount
+        self._sums: dict[tuple[int, int, bool], Resources] = {}  # by ids of total and cost, which both live on
 
     def change(self, cost: Mapping[str, float], *, takes: bool) -> Resources:
-        self.total = self.total + Resources(cost) if takes else self.total - Resources(cost)
-        return self.total
+        key = id(self._total), id(cost), takes
+        found = self._sums.get(key)
+        if found is None:
+            amount = Resources(cost)
+            total = self._total + amount if takes else self._total - amount
+            found = self._sums[key] = self._totals.setdefault(total, total)
+        self._total = found
+        return found

@@ -85,11 +85,12 @@ class Encoder:
     def _alike(self, value: Mapping[Any, object]) -> object:
         """A mapping of many keys to few things in columns; None if it is no such."""
         values = list(value.values())
-        kinds = {id(item): item for item in values}
+        kinds = dict(zip(map(id, values), values, strict=True))
         if len(kinds) * _FEW > len(values):
             return None
-        numbers = {key: number for number, key in enumerate(kinds)}
-        return {"$alike": [self.column(value), self.column(kinds.values()), [numbers[id(item)] for item in values]]}
+        places = {key: place for place, key in enumerate(kinds)}
+        which = list(map(places.__getitem__, map(id, values)))
+        return {"$alike": [self.column(value), self.column(kinds.values()), which]}
 
     def _rare(self, value: object) -> object:
         if isinstance(value, Enum) and not isinstance(value, str | int):
@@ -130,8 +131,8 @@ def described(value: object) -> str:
 
 
 def _unlike(parts: list[Any]) -> dict[Any, object]:
-    keys, kinds, numbers = parts
-    return {key: kinds[number] for key, number in zip(keys, numbers, strict=True)}
+    keys, kinds, which = parts
+    return {key: kinds[place] for key, place in zip(keys, which, strict=True)}
 
 
 _DECODERS: dict[str, Callable[[Any], object]] = {

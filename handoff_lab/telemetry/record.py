@@ -8,10 +8,12 @@ from os import PathLike
 from typing import ClassVar, Literal, TypeAlias
 
 from handoff_lab.telemetry import events as names
-from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, QueuedBatch
+from handoff_lab.telemetry.attempts import Attempts
+from handoff_lab.telemetry.batches import FunctionBatch, QueuedBatch
 from handoff_lab.telemetry.events import Event, EventName
-from handoff_lab.telemetry.functions import AttemptRecord, Attempts, FunctionRecord, FunctionStatus, FunctionTable
+from handoff_lab.telemetry.functions import AttemptRecord, FunctionRecord, FunctionStatus
 from handoff_lab.telemetry.log import read_parts
+from handoff_lab.telemetry.table import FunctionTable
 from handoff_lab.telemetry.unfolding import Claims, Events
 
 __all__ = ["HAS_RESULT", "AttemptRecord", "FunctionRecord", "FunctionStatus", "RunRecord", "TransferRecord"]
@@ -72,6 +74,9 @@ class RunRecord:
         self.attempts, self.claims, self.events = Attempts(self.attempts), Claims(self.claims), Events(self.events)
         self.functions = FunctionTable(self.attempts)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return RunRecord.from_events, (self.events.parts,)
+
     @classmethod
     def from_events(cls, events: Iterable[Event | FunctionBatch]) -> RunRecord:
         """The record that these events make."""
@@ -107,21 +112,21 @@ class RunRecord:
             if self.id and run != self.id:
                 return
             self.id = run
-        self.events.append(news)
         with self.attempts.lock:
-            match news:
-                case QueuedBatch():
-                    self._queued_batch(news)
-                case FinishedBatch():
-                    self._finished_batch(news)
-                case Event(name=name) if name in self._appliers:
-                    self._appliers[name](self, news)
+            if isinstance(news, Event):
+                self.events.append(news)
+                applier = self._appliers.get(news.name)
+                if applier is not None:
+                    applier(self, news)
+            else:
+                self._take(news)
+                self.events.append(news)  # last: what reads it there need not look again
 
-    def _queued_batch(self, batch: QueuedBatch) -> None:
-        for k in self.functions.take_queued(batch):
-            self._queued(batch.event_of(k))
-
-    def _finished_batch(self, batch: FinishedBatch) -> None:
+    def _take(self, batch: FunctionBatch) -> None:
+        if isinstance(batch, QueuedBatch):
+            for k in self.functions.take_queued(batch):
+                self._queued(batch.event_of(k))
+            return
         self.claims.append(batch)
         for k in self.functions.take_finished(batch):
             start, stop = batch.events_of(k)

@@ -7,15 +7,28 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from threading import Lock
-from typing import TypeAlias, overload
+from typing import TypeAlias, TypeVar, overload
 
 from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch
 from handoff_lab.telemetry.events import Event
 
+T = TypeVar("T")
 Claim: TypeAlias = tuple[float, str, Mapping[str, float]]  # when, on which node, how much from then on
 
 
-class Events(Sequence[Event]):
+class Growing(Sequence[T]):
+    """What can be read like a list, and is equal to one of the same items."""
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+class Events(Growing[Event]):
     """Events in the order in which they were told, one by one or many at once."""
 
     def __init__(self, events: Iterable[Event | FunctionBatch] = ()) -> None:
@@ -48,14 +61,6 @@ class Events(Sequence[Event]):
         number = bisect_right(ends, at)
         return self._look_into(number)[at - (ends[number - 1] if number else 0)]
 
-    def __eq__(self, other: object) -> bool:
-        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]  # it grows
-
-    def __repr__(self) -> str:
-        return repr(list(self))
-
     def _count(self) -> list[int]:
         with self._lock:
             total = self._ends[-1] if self._ends else 0
@@ -72,7 +77,7 @@ class Events(Sequence[Event]):
         return events
 
 
-class Claims(Sequence[Claim]):
+class Claims(Growing[Claim]):
     """What was claimed on nodes, in the order of time."""
 
     def __init__(self, claims: Iterable[Claim] = ()) -> None:
@@ -96,14 +101,6 @@ class Claims(Sequence[Claim]):
     def __getitem__(self, index: slice) -> list[Claim]: ...
     def __getitem__(self, index: int | slice) -> Claim | list[Claim]:
         return self._read()[index]
-
-    def __eq__(self, other: object) -> bool:
-        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]  # it grows
-
-    def __repr__(self) -> str:
-        return repr(self._read())
 
     def _read(self) -> list[Claim]:
         with self._lock:

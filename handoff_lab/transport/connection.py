@@ -1,5 +1,6 @@
 """A connection for reading from one that holds values: opened, opened again while the other does not know us yet, and
-broken at last."""
+broken at last.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ import zmq
 
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
-from handoff_lab.transport.sockets import DATA_THREAD, Heartbeat, Watch, dial
+from handoff_lab.transport.sockets import Heartbeat, Watch, dial
 
 HEARTBEAT = Heartbeat(every_s=1.0, timeout_s=5.0)  # a large frame keeps libzmq's thread from answering for a while
 CONNECT_S = 10.0
 RETRY_S = 0.05
+AT_ONCE = 4  # messages taken before others have their turn: of chunks the next may be there when one is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,10 @@ class Connection:
 
     Parameters
     ----------
+    thread
+        Which of libzmq's threads serves it: see ``sockets``.
     opened
-        Called when what was sent before, if anything, was lost: send it now.
+        Called when it is open again: what was sent before is lost.
     received
         Gets the frames of each message.
     broken
@@ -44,6 +48,7 @@ class Connection:
         loop: Loop,
         keys: KeyPair,
         member: Member,
+        thread: int,
         opened: Callable[[], None],
         received: Callable[[list[zmq.Frame]], None],
         broken: Callable[[str], None],
@@ -51,6 +56,7 @@ class Connection:
         self._loop = loop
         self._keys = keys
         self._member = member
+        self._thread = thread
         self._opened = opened
         self._received = received
         self._broken = broken
@@ -59,12 +65,14 @@ class Connection:
         self._retry = loop.call_later(0, lambda: None)
         self._open()
 
-    def send(self, frame: bytes) -> bool:
-        """Send; whether there is a socket to send it now. If not, ``opened`` will be called."""
-        if self._socket.closed:
-            return False
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be sent now."""
+        return not self._socket.closed
+
+    def send(self, frame: bytes) -> None:
+        """Send, as long as it is open."""
         self._socket.send(frame)
-        return True
 
     def close(self) -> None:
         """Close it; nothing is called any more."""
@@ -74,10 +82,10 @@ class Connection:
 
     def _open(self) -> None:
         member = self._member
-        self._socket = dial(self._loop, self._keys, member.public_key, member.endpoint, HEARTBEAT, DATA_THREAD)
+        self._socket = dial(self._loop, self._keys, member.public_key, member.endpoint, HEARTBEAT, self._thread)
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_DISCONNECTED
         self._watch = Watch(self._loop, self._socket, events, self._happened)
-        self._loop.add_reader(self._socket, self._take_all)
+        self._loop.add_reader(self._socket, self._take_some)
         self._socket.connect(member.endpoint)
 
     def _open_again(self) -> None:
@@ -107,8 +115,10 @@ class Connection:
         self.close()
         self._broken(reason)
 
-    def _take_all(self) -> None:
-        while not self._socket.closed:
+    def _take_some(self) -> None:
+        for _ in range(AT_ONCE):
+            if self._socket.closed:
+                return
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 _VIEWED = 64 * 1024  # bytes: copying less costs less than keeping a message of which it may be a small part
 
 Arrived: TypeAlias = Callable[[Frames | str], None]  # the value, or why it could not be read
+Fetch: TypeAlias = Callable[[str, AttemptId, Sequence[int], Arrived], None]
 Question: TypeAlias = tuple[str, AttemptId, Arrived]  # who is asked, what for, and who wants to know
 
 
@@ -47,8 +48,8 @@ class Inbox:
             self._forget(number)
         return questions
 
-    def take(self, holder: str, frames: Sequence[zmq.Frame]) -> None:
-        """Pass on what came over the connection to a member."""
+    def take(self, holder: str, frames: Sequence[zmq.Frame], fetch: Fetch) -> None:
+        """Pass on what came over the connection to a member; ``fetch`` gets what is to be fetched in chunks."""
         head, *parts = frames
         try:
             answer = read_answer(head.buffer)
@@ -57,8 +58,14 @@ class Inbox:
             return
         if isinstance(answer, SmallAnswers):
             self._take_small(answer)
-        elif answer.number in self._asked:
+        elif answer.number not in self._asked:
+            return
+        elif answer.endpoint is None or answer.sizes is None:
             self._tell(answer.number, self._large(answer, parts))
+        else:
+            _, key, arrived = self._asked.pop(answer.number)
+            self._forget(answer.number)
+            fetch(answer.endpoint, key, answer.sizes, arrived)
 
     def take_letter(self, data: memoryview) -> None:
         """Pass on what came to the mailbox."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
+
+import zmq
 
 from handoff_lab.messages import AttemptId
-from handoff_lab.transport.chunks import Fetcher
 from handoff_lab.transport.connection import Connection, Member
+from handoff_lab.transport.fetching import Fetcher
 from handoff_lab.transport.inbox import Arrived, Inbox, Question
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
+from handoff_lab.transport.sockets import DATA_THREAD
 
 
 class Link:
@@ -27,21 +30,13 @@ class Link:
         self._broken = broken
         self._unsent: list[Question] = []
         self._fetcher: Fetcher | None = None
-        self._connection = Connection(
-            loop, keys, member, self._ask_again, partial(inbox.take, member.name), self._break
-        )
+        self._connection = Connection(loop, keys, member, DATA_THREAD, self._ask_again, self._received, self._break)
 
     def ask(self, question: Question) -> None:
         """Ask, at the end of this turn of the loop."""
         if not self._unsent:
             self._loop.call_soon(self._send)
         self._unsent.append(question)
-
-    def fetch(self, key: AttemptId, sizes: Sequence[int], arrived: Arrived) -> None:
-        """Fetch a value whose parts have these sizes in chunks, which nothing else waits for."""
-        if self._fetcher is None:
-            self._fetcher = Fetcher(self._loop, self._keys, self._member, self._break)
-        self._fetcher.fetch(key, sizes, arrived)
 
     def close(self, reason: str) -> None:
         """Ask no more; what was not answered fails for this reason."""
@@ -54,6 +49,12 @@ class Link:
         for arrived in waiting:
             arrived(reason)
 
+    def _fetch(self, endpoint: str, key: AttemptId, sizes: Sequence[int], arrived: Arrived) -> None:
+        if self._fetcher is None:
+            member = replace(self._member, endpoint=endpoint)
+            self._fetcher = Fetcher(self._loop, self._keys, member, self._break)
+        self._fetcher.fetch(key, sizes, arrived)
+
     def _break(self, reason: str) -> None:
         self._broken()
         self.close(reason)
@@ -63,7 +64,9 @@ class Link:
         self._send()
 
     def _send(self) -> None:
-        if self._unsent:
+        if self._unsent and self._connection.is_open:  # else ``_ask_again`` comes when it is
             questions, self._unsent = self._unsent, []
-            if not self._connection.send(self._inbox.request(questions)):
-                self._unsent = ...
+            self._connection.send(self._inbox.request(questions))
+
+    def _received(self, frames: list[zmq.Frame]) -> None:
+        self._inbox.take(self._member.name, frames, self._fetch)

@@ -41,7 +41,7 @@ class Loop:
     """
 
     def __init__(self, on_error: Callable[[BaseException], None] | None = None) -> None:
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=2)  # see ``sockets.DATA_THREAD``
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=3)  # see ``sockets``
         self._poller = zmq.Poller()
         self._readers: dict[Any, Callback] = {}
         self._writers: dict[Any, Callback] = {}
@@ -57,7 +57,7 @@ class Loop:
     def add_reader(self, source: zmq.Socket[bytes] | int, callback: Callback) -> None:
         """Call back whenever ``source``, a zmq socket or a file descriptor, can be read.
 
-        The callback should read a zmq socket until it is empty.
+        It is called again as long as something is left to read.
         """
         self._readers[source] = callback
         self._watch(source)

@@ -11,33 +11,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import zmq
 
 from handoff_lab.messages import AttemptId
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import Buffer, Segment
+from handoff_lab.transport.chunks import Chunks
+from handoff_lab.transport.connection import Member
+from handoff_lab.transport.desk import DOMAIN, HERE_ID, Desk
 from handoff_lab.transport.inbox import Arrived, Inbox
 from handoff_lab.transport.keys import KeyPair
-from handoff_lab.transport.link import HEARTBEAT, Link, Member
+from handoff_lab.transport.link import Link
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.mailbox import Mailbox
-from handoff_lab.transport.questions import LargeAnswer, Request, SmallAnswers
-from handoff_lab.transport.sockets import DATA_THREAD, Watch, cut, serve
-from handoff_lab.transport.wire import WireError
+from handoff_lab.transport.questions import LargeAnswer, SmallAnswers, read_request
+from handoff_lab.transport.sockets import DATA_THREAD
 from handoff_lab.transport.zap import Admission
 
 __all__ = ["Member", "Peers"]
 
 log = logging.getLogger(__name__)
 
-DOMAIN = "data"
 POST_AGAIN_S = 0.001  # for a mailbox that was full: a few descriptors fit into one
 SMALL = 16 * 1024  # bytes: larger values travel alone
+CHUNKED = 2**20  # bytes: larger values go in chunks, if they cannot be handed over
 BATCH_BYTES = 64 * 1024  # of small values in one message
-_HERE_ID = " "  # User-Id of the member ``HERE``: an empty one would be none
 
 
 class Peers:
@@ -48,15 +46,15 @@ class Peers:
         self._keys = keys
         self._admission = admission
         self._store = store
+        self._host = host
         self._members: dict[str, Member] = {}
         self._links: dict[str, Link] = {}
         self._inbox = Inbox()
         self._mailbox: Mailbox | None = None
         self._outgoing: dict[bytes, _Batch] = {}  # by identity
-        self._connections: dict[str, set[int]] = {}  # descriptors from which each member asked
-        self._socket, self.endpoint = serve(loop, keys, DOMAIN, host, HEARTBEAT, DATA_THREAD)
-        self._watch = Watch(loop, self._socket, zmq.EVENT_DISCONNECTED, self._disconnected)
-        loop.add_reader(self._socket, self._serve_all)
+        self._desk = Desk(loop, keys, host, DATA_THREAD, self._members, self._asked)
+        self._chunks: Chunks | None = None  # when they are first needed
+        self.endpoint = self._desk.endpoint
 
     def open_mailbox(self, path: Path) -> None:
         """Use a mailbox with members on this host from now on; ``path`` is in a directory of mode 0700."""
@@ -70,7 +68,7 @@ class Peers:
     def add(self, member: Member) -> None:
         """Make a member known: it may read here, and can be read from."""
         self._members[member.name] = member
-        self._admission.admit(DOMAIN, member.public_key, member.name or _HERE_ID)
+        self._admission.admit(DOMAIN, member.public_key, member.name or HERE_ID)
 
     def remove(self, name: str) -> None:
         """Forget a member: its connections are cut, and what is being read from it fails."""
@@ -78,8 +76,8 @@ class Peers:
         if member is None:
             return
         self._admission.revoke(DOMAIN, member.public_key)
-        for descriptor in self._connections.pop(name, ()):
-            cut(descriptor)
+        for desk in self._desks():
+            desk.remove(name)
         link = self._links.pop(name, None)
         if link is not None:
             link.close(f"node {name!r} is gone")
@@ -103,32 +101,15 @@ class Peers:
         if self._mailbox is not None:
             self._mailbox.close()
             self._mailbox = self._inbox.mailbox = None
-        self._watch.close()
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
+        for desk in self._desks():
+            desk.close()
 
-    def _serve_all(self) -> None:
-        while True:
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
-            try:
-                self._serve(frames)
-            except WireError as error:
-                log.warning("a malformed request for a value was dropped: %s", error)
+    def _desks(self) -> list[Desk]:
+        return [self._desk] if self._chunks is None else [self._desk, self._chunks.desk]
 
-    def _serve(self, frames: list[zmq.Frame]) -> None:
-        name = str(frames[-1].get("User-Id")).removeprefix(_HERE_ID)
-        if name not in self._members:
-            return  # its key was revoked while this was under way
-        self._watch.drain()  # so that a descriptor used anew is not taken for the old connection
-        self._connections.setdefault(name, set()).add(int(frames[-1].get(zmq.SRCFD)))
-        identity, *bodies = frames
-        if len(bodies) != 1:
-            raise WireError("not one frame")
-        request = Request.read(bodies[0].buffer)
-        reader = _Reader(name, identity.bytes, request.address)
+    def _asked(self, name: str, identity: bytes, body: memoryview) -> None:
+        request = read_request(body)
+        reader = _Reader(name, identity, request.address)
         for number, key in enumerate(request.keys, request.first):
             self._store.want(key, partial(self._answer, reader, number))
 
@@ -161,28 +142,26 @@ class Peers:
             return  # it was removed meanwhile
         data = SmallAnswers(batch.numbers, batch.values).pack()
         if self._mailbox is None or not self._mailbox.deliver(reader.address, data):
-            self._send(reader, data)
+            self._desk.send(reader.identity, data)
 
     def _answer_large(self, reader: _Reader, number: int, value: Frames) -> None:
         *rest, last = value.parts
         try:
             if isinstance(last, Segment) and self._mailbox and self._mailbox.post(reader.address, number, last):
-                self._send(reader, LargeAnswer(number, last.sizes).pack(), *rest)
+                self._desk.send(reader.identity, LargeAnswer(number, last.sizes).pack(), *rest)
+            elif value.nbytes > CHUNKED:
+                answer = LargeAnswer(number, value.sizes, self._chunk_endpoint())
+                self._desk.send(reader.identity, answer.pack())
             else:
-                self._send(reader, LargeAnswer(number, None).pack(), *value.buffers)
+                self._desk.send(reader.identity, LargeAnswer(number, None).pack(), *value.buffers)
         except BlockingIOError:
             if reader.name in self._members:
                 self._loop.call_later(POST_AGAIN_S, lambda: self._answer_large(reader, number, value))
 
-    def _send(self, reader: _Reader, *frames: Any) -> None:
-        try:
-            self._socket.send_multipart([reader.identity, *frames], copy=False)
-        except zmq.ZMQError as error:
-            log.debug("a value could not be sent: %s", error)  # the reader is gone
-
-    def _disconnected(self, event: int, descriptor: int) -> None:
-        for descriptors in self._connections.values():
-            descriptors.discard(descriptor)
+    def _chunk_endpoint(self) -> str:
+        if self._chunks is None:
+            self._chunks = Chunks(self._loop, self._keys, self._host, self._members, self._store)
+        return self._chunks.desk.endpoint
 
 
 @dataclass(frozen=True, slots=True)

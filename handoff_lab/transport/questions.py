@@ -5,7 +5,12 @@ A request is one frame ``[first, address, keys]``: the numbers from ``first`` on
 
 Each key gets one answer, when its holder knows: among others in one frame ``[numbers, values]``, where a value is its
 one part, the list of its parts, or nil if it will not come; or alone as ``[number, nil]`` followed by a frame for each
-part; or as ``[number, sizes]`` followed by the pickle, if the holder posted a segment with buffers of these sizes.
+part; or as ``[number, sizes]`` followed by the pickle, if the holder posted a segment with buffers of these sizes; or
+as ``[number, sizes, endpoint]``: then the value's parts, the pickle first, have these sizes, and are fetched there in
+chunks, so that small answers do not wait behind them.
+
+For a chunk the reader sends ``[number, part, offset, size, key]`` with a number of its own, and gets ``[number, part,
+offset]`` followed by the bytes, or by nothing if they are not there any more.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from handoff_lab.store.segments import Buffer
 from handoff_lab.transport.rows import read_count, read_id, read_text
 from handoff_lab.transport.wire import WireError
 
+CHUNK = 2**19  # bytes of one at most
 _NUMBER_BITS = 63  # a bit less than a number on the wire has, so that those after the first fit too
 
 
@@ -38,19 +44,26 @@ class Request:
         packed: bytes = msgpack.packb((self.first, self.address, self.keys))
         return packed
 
-    @classmethod
-    def read(cls, data: memoryview) -> Request:
-        """The request in a frame that someone else wrote.
 
-        Raises
-        ------
-        WireError
-            When it is none.
-        """
-        first, address, keys = _read_list(data, 3)
-        if type(address) is not list or type(keys) is not list:
-            raise WireError("no request")
-        return cls(_read_number(first), list(map(read_text, address)), list(map(read_id, keys)))
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Which bytes of a value: the reader's number for it, the part, and where in it they are."""
+
+    number: int
+    part: int
+    offset: int
+    size: int
+    key: AttemptId
+
+    def pack(self) -> bytes:
+        """The frame that asks for it."""
+        packed: bytes = msgpack.packb((self.number, self.part, self.offset, self.size, self.key))
+        return packed
+
+    def pack_head(self) -> bytes:
+        """The first frame of its answer."""
+        packed: bytes = msgpack.packb((self.number, self.part, self.offset))
+        return packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +86,16 @@ class SmallAnswers:
 
 @dataclass(frozen=True, slots=True)
 class LargeAnswer:
-    """The head of an answer whose value follows, or (``sizes`` of its buffers) was posted."""
+    """The head of an answer whose value follows, or was posted, or is to be fetched from an endpoint."""
 
     number: int
     sizes: Sequence[int] | None
+    endpoint: str | None = None
 
     def pack(self) -> bytes:
         """The first frame."""
-        packed: bytes = msgpack.packb((self.number, self.sizes))
+        rest = () if self.endpoint is None else (self.endpoint,)
+        packed: bytes = msgpack.packb((self.number, self.sizes, *rest))
         return packed
 
 
@@ -89,17 +104,37 @@ def new_number() -> int:
     return secrets.randbits(_NUMBER_BITS)
 
 
-def read_answer(data: bytes | memoryview) -> SmallAnswers | LargeAnswer:
-    """An answer, or the head of one, from a frame that someone else wrote.
+def read_request(data: bytes | memoryview) -> Request:
+    """A request that someone else wrote.
 
     Raises
     ------
     WireError
         When it is none.
     """
-    what, found = _read_list(data, 2)
+    first, address, keys = _read_list(data, 3)
+    address, keys = list(map(read_text, _as_list(address))), list(map(read_id, _as_list(keys)))
+    return Request(_read_number(first), address, keys)
+
+
+def read_chunk(data: bytes | memoryview) -> Chunk:
+    """A request for a chunk; raises as ``read_request``."""
+    number, part, offset, size, key = _read_list(data, 5)
+    return Chunk(read_count(number), read_count(part), read_count(offset), read_count(size), read_id(key))
+
+
+def read_chunk_head(data: bytes | memoryview) -> tuple[int, int, int]:
+    """Number, part and offset of a chunk that came; raises as ``read_request``."""
+    number, part, offset = map(read_count, _read_list(data, 3))
+    return number, part, offset
+
+
+def read_answer(data: bytes | memoryview) -> SmallAnswers | LargeAnswer:
+    """An answer, or the head of one; raises as ``read_request``."""
+    what, found, *rest = _read_list(data, 2, 3)
     if type(what) is not list:
-        return LargeAnswer(_read_number(what), None if found is None else list(map(read_count, _as_list(found))))
+        sizes = None if found is None else list(map(read_count, _as_list(found)))
+        return LargeAnswer(_read_number(what), sizes, *map(read_text, rest))
     values = list(map(_read_value, _as_list(found)))
     if len(what) != len(values):
         raise WireError("no answer")
@@ -129,11 +164,11 @@ def _as_list(value: Any) -> list[Any]:
     return value
 
 
-def _read_list(data: bytes | memoryview, length: int) -> list[Any]:
+def _read_list(data: bytes | memoryview, *lengths: int) -> list[Any]:
     try:
         fields = msgpack.unpackb(data, strict_map_key=True)
     except (ValueError, msgpack.UnpackException, RecursionError):
         raise WireError("no msgpack") from None
-    if type(fields) is not list or len(fields) != length:
+    if type(fields) is not list or len(fields) not in lengths:
         raise WireError("no list of this length")
     return fields

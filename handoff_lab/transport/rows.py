@@ -1,7 +1,8 @@
 """Attempts and events as rows of plain values, and back: strictly, for what comes back was written by someone else.
 
-A row of an attempt is id, label, inputs, recipe, priority, and the rest of its fields (``_CALL``) as a msgpack of its
-own: most functions of a run share that, so it is made and read once for all of them. The node is the receiver.
+A row of an attempt is id, label, inputs (key, node and frames of each in one list), recipe, priority, and the rest of
+its fields (``_CALL``) as a msgpack of its own: most functions of a run share that, so it is made and read once for all
+of them. The node is the receiver.
 A row of an event is the number of its class in ``_EVENTS``, then its fields in order.
 """
 
@@ -32,6 +33,7 @@ from handoff_lab.messages import (
     Source,
     Started,
     Transferred,
+    TransferredMany,
     Wrote,
 )
 from handoff_lab.transport.wire import WireError
@@ -179,7 +181,6 @@ _texts = _tuple_of(read_text)
 _FAILURE = _Record(
     Failure, _one_of(*FailureKind), read_text, read_text, read_text, _optional(_bytes), _flag, read_text
 )  # fmt: skip
-_SOURCE = _Record(Source, read_id, read_text, _frames)
 _CALL = (
     _tuple_of(read_text),  # codes
     read_amounts,  # cost
@@ -195,11 +196,23 @@ _EVENTS: Mapping[type, _Record] = {
         Finished, read_id, _number, _number, read_count, _frames, read_count, _optional(read_count), read_text
     ),
     FinishedMany: _Record(
-        FinishedMany, read_text, _counts, _counts, _moments, _moments, _counts, _column_of_frames, _counts,
-        _column_of(int, type(None)), _column_of(str),
+        FinishedMany,
+        read_text,
+        _counts,
+        _counts,
+        _moments,
+        _moments,
+        _counts,
+        _column_of_frames,
+        _counts,
+        _column_of(int, type(None)),
+        _column_of(str),
     ),
     Failed: _Record(Failed, read_id, _FAILURE.read, _seconds, _seconds, read_count, _optional(read_count), read_text),
     Cancelled: _Record(Cancelled, read_id, _seconds, _seconds, read_text),
+    TransferredMany: _Record(
+        TransferredMany, read_text, read_text, _counts, _counts, _column_of(str), _counts, _moments, _moments
+    ),
     Transferred: _Record(Transferred, read_id, read_text, read_text, read_count, _number, _number),
     Wrote: _Record(Wrote, read_id, read_text),
     NodeChanged: _Record(NodeChanged, read_text, read_amounts, read_count),
@@ -213,7 +226,8 @@ _FIELDS = tuple(attrgetter(*(field.name for field in fields(cls))) for cls in _E
 
 def attempt_row(attempt: Attempt, inputs: Sequence[Source], recipe: bytes | None) -> Row:
     """The row of an attempt with these inputs, its recipe pickled."""
-    return attempt.id, attempt.label, inputs, recipe, attempt.priority, _packed_call(attempt)
+    sources = [(*source.key, source.node, source.inline) for source in inputs] if inputs else ()
+    return attempt.id, attempt.label, sources, recipe, attempt.priority, _packed_call(attempt)
 
 
 def read_attempts(rows: Any, node: str) -> list[Attempt]:
@@ -237,12 +251,19 @@ def _read_attempt(row: Any, node: str) -> Attempt:
         raise WireError("malformed attempt")
     if recipe is not None and type(recipe) is not bytes:
         raise WireError("malformed recipe")
-    sources = tuple([_SOURCE.read(source) for source in inputs]) if inputs else ()
+    sources = tuple([_read_source(source) for source in inputs]) if inputs else ()
     codes, cost, runs_in, timeout_s, retry_on, setup, granted = _read_call(call)
     return Attempt(
         read_id(id), node, label, codes, sources, recipe, cost, _number(priority),
         runs_in, timeout_s, retry_on, setup, granted,
     )  # fmt: skip
+
+
+def _read_source(row: Any) -> Source:
+    if type(row) is not list or len(row) != 5 or type(row[3]) is not str:
+        raise WireError("malformed source")
+    frames = row[4]
+    return Source(read_id(row[:3]), row[3], None if frames is None else _tuple_of_bytes(frames))
 
 
 class _PackedCalls:
@@ -302,6 +323,12 @@ def _read_event(row: Any) -> BackendEvent:
     if type(row) is not list or not row or type(row[0]) is not int or not 0 <= row[0] < len(_RECORDS):
         raise WireError("no event")
     event: BackendEvent = _RECORDS[row[0]].read(row[1:])
-    if type(event) is FinishedMany and len({len(column) for column in row[2:]}) != 1:
+    if (type(event) is FinishedMany and not _are_even(row[2:])) or (
+        type(event) is TransferredMany and not _are_even(row[3:])
+    ):
         raise WireError("columns of different lengths")
     return event
+
+
+def _are_even(columns: Sequence[Sequence[Any]]) -> bool:
+    return len({len(column) for column in columns}) == 1

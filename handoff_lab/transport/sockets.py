@@ -19,7 +19,8 @@ from handoff_lab.transport.loop import Loop
 Socket: TypeAlias = zmq.Socket[bytes]
 
 SEND_TIMEOUT_MS = 1000  # libzmq's send would wait for ever on a connection that was refused
-CONTROL_THREAD, DATA_THREAD = 1, 2  # masks of libzmq's threads: values must not keep heartbeats waiting
+# Masks of libzmq's threads: values must not keep heartbeats waiting, nor large values small ones.
+CONTROL_THREAD, DATA_THREAD, BULK_THREAD = 1, 2, 4
 _WILDCARDS = {"*", "0.0.0.0", "::", ""}  # noqa: S104 - to refuse them
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_PLANNED: Final = 5000  # functions; more take too long to predict beside a run
 _FORECAST_S: Final = 1.0
+_FORECAST_OF_EACH_S: Final = 5e-6  # about what a forecast costs for each function
+_FEW: Final = 200  # functions whose forecast costs next to nothing
 _SHARE: Final = 0.01  # of its time that may go into forecasts
 
 _log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class Broadcast:
         self._live = LiveState(self.structure["key"], self.dag, None if self.run is None else self.run.record)
         self._seen_at = time.time()
         self._expected: float | None = None
-        self._expect_at = 0.0  # monotonic; not sooner is it looked at again
+        self._expect_at = self._first_forecast()  # monotonic; not sooner is it looked at again
         self._forecast = Forecast(self.dag)
         self._is_planned = False
         self._live.mark_stale(stale)
@@ -144,7 +146,7 @@ class Broadcast:
         with self._outlet.lock:
             self._forecast = Forecast(self.dag, _most_at_once(plan))
             self._live.show_plan(plan)
-            self._expect_at = 0.0
+            self._expect_at = self._first_forecast()
         return True
 
     def _facts(self) -> RunFacts | None:
@@ -167,6 +169,11 @@ class Broadcast:
             "error": None if error is None else str(error).partition("\n")[0],
             "cannot": self._outlet.cannot(run),
         }
+
+    def _first_forecast(self) -> float:
+        """When the run will have gone on for long enough to bear the cost of a forecast."""
+        count = len(self.dag)
+        return 0.0 if count <= _FEW else time.monotonic() + count * _FORECAST_OF_EACH_S / _SHARE
 
     def _expect(self, record: RunRecord) -> float | None:
         begin, now = time.monotonic(), time.time()

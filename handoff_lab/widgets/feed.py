@@ -12,8 +12,8 @@ STATUS_S: Final = 0.1
 METERS_S: Final = 1.0
 STATE_S: Final = 5.0
 # Of its time that the thread may spend.
-_SHARE_OF_NEWS: Final = 0.1
-_SHARE_OF_METERS: Final = 0.05
+_SHARE_OF_NEWS: Final = 0.05
+_SHARE_OF_METERS: Final = 0.025
 _SHARE_OF_STATE: Final = 0.01
 
 _log = logging.getLogger(__name__)

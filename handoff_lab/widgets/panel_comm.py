@@ -9,13 +9,13 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from handoff_lab.telemetry import attach, detach
 from handoff_lab.telemetry import events as names
-from handoff_lab.telemetry.events import EventName
+from handoff_lab.telemetry.events import Event, EventName
 from handoff_lab.widgets import requests
 from handoff_lab.widgets.overview import Cells, NodeRows, RunRows, functions_part, newest_first, nodes_of
 from handoff_lab.widgets.viewer import Viewer
@@ -23,10 +23,12 @@ from handoff_lab.widgets.viewer import Viewer
 if TYPE_CHECKING:
     from handoff_lab.cluster import Cluster
     from handoff_lab.run import Run
+    from handoff_lab.telemetry.batches import FunctionBatch
     from handoff_lab.widgets.overview import Session
 
 _PERIOD_S = 0.5
 _NODES_PERIOD_S = 1.0
+_HEARD = (("handoff", "run"), ("handoff", "node"), names.RESOURCE_UTILIZATION)  # events, by how their names begin
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Panel:
         self._chosen: str | None = None  # the run that the browser asked for; None: the newest
         self._nodes, self._runs = NodeRows(), RunRows()
         self._nodes_at = -_NODES_PERIOD_S
+        self._heard: set[str] = set()  # runs that tell of their functions
         self._told: dict[str, Any] = {}
         self._is_new = False  # a browser that knows nothing yet is there
         self._whole = False  # a structure was published: the state that follows is news
@@ -104,7 +107,8 @@ class Panel:
         """Tell nothing more."""
         self._closed.set()
         self._nudge()
-        detach(self)
+        for name in _HEARD:
+            detach((self, name))
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
         if self._viewer is not None:
@@ -152,7 +156,8 @@ class Panel:
             if is_first:
                 self._thread.start()
         if is_first:
-            attach(self, ("handoff",), self._on_event)
+            for name in _HEARD:
+                attach((self, name), name, self._on_event)
         self._nudge()
 
     def _lose_comm(self, message: dict[str, Any]) -> None:
@@ -162,13 +167,15 @@ class Panel:
     # -- what happens here --------------------------------------------------------------
 
     def _on_event(self, name: EventName, numbers: dict[str, float], facts: dict[str, Any], config: object) -> None:
-        if name == names.FUNCTION_LOG:
-            return
         with self._lock:
             self._nodes.hear(name, numbers, facts)
         if name in {names.RUN_START, names.RUN_STOP}:  # what it runs is stale no more
             self._cell_ended = True
         self._nudge()
+
+    def _on_news(self, news: Event | FunctionBatch) -> None:
+        if names.FUNCTION_LOG not in news.names:
+            self._nudge()
 
     def _nudge(self) -> None:
         if self._wake.empty():
@@ -194,6 +201,7 @@ class Panel:
             cells.look_again()
         viewer = self._viewer_of(cells)
         runs = newest_first(run for cluster in clusters for run in cluster.runs)
+        self._listen_to(run for run in runs if run.status == "running")
         followed = next((run for run in runs if run.id == self._chosen), None) or next(iter(runs), None)
         self._tell(
             {
@@ -206,6 +214,13 @@ class Panel:
         self._follow(viewer, followed, cells)
         if cell_ended and followed is not None:
             viewer.refresh()
+
+    def _listen_to(self, runs: Iterable[Run]) -> None:
+        """Hear of what their functions do: once for many, which telemetry would tell one by one."""
+        heard = {run.id: run for run in runs}
+        for id in heard.keys() - self._heard:
+            heard[id].news.subscribe(self._on_news)
+        self._heard = set(heard)
 
     def _viewer_of(self, cells: Cells | None) -> Viewer:
         """The viewer of this notebook."""

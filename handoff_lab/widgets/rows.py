@@ -23,7 +23,7 @@ class EarlierAttempts:
     def __init__(self, index: Mapping[Hashable, int]) -> None:
         self.rows: list[AttemptRow] = []
         self._index = index
-        self._latest: dict[Hashable, AttemptRecord] = {}
+        self._latest: dict[Hashable, int] = {}  # places of attempts
         self._left: list[tuple[Hashable, str]] = []
         self._read = 0
 
@@ -34,19 +34,19 @@ class EarlierAttempts:
     def read(self, record: RunRecord, node: NodeIndex, since: Since) -> list[AttemptRow]:
         """The rows that are new, of attempts that another has followed since, or that were on a node that was left."""
         new: list[AttemptRow] = []
-        for at in range(self._read, len(record.attempts)):
-            latest = record.attempts[at]
-            before = self._latest.get(latest.function)
-            if before is not None and before.number > latest.number:
-                before, latest = latest, before
-            self._latest[latest.function] = latest
-            if before is not None and before.function in self._index:
-                new.append(self._row(before, node, since))
+        attempts = record.attempts
+        for at in range(self._read, len(attempts)):
+            function = attempts.function(at)
+            before = self._latest.setdefault(function, at)
+            if before != at:
+                before, self._latest[function] = sorted((before, at), key=lambda place: attempts[place].number)
+                if function in self._index:
+                    new.append(self._row(attempts[before], node, since))
             self._read = at + 1
         for function, left in self._left:
             last = self._latest.get(function)
-            if last is not None and last.node == left and function in self._index:
-                new.append(self._row(self._latest.pop(function), node, since))
+            if last is not None and attempts[last].node == left and function in self._index:
+                new.append(self._row(attempts[self._latest.pop(function)], node, since))
         self._left.clear()
         self.rows += new
         return new

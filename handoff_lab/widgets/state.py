@@ -5,25 +5,20 @@ It knows no threads and no clock: who calls holds a lock and says what time it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Hashable, Iterable
+from typing import Final
 
 from handoff_lab.allocation import Plan
 from handoff_lab.graph import DAG
-from handoff_lab.telemetry import FunctionRecord, FunctionStatus, RunRecord
+from handoff_lab.telemetry import RunRecord
 from handoff_lab.telemetry import events as names
 from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch
 from handoff_lab.telemetry.events import Event, EventName
 from handoff_lab.visualization.data import plan_bars
+from handoff_lab.widgets.function_rows import FunctionRows
 from handoff_lab.widgets.node_table import NodeTable
-from handoff_lab.widgets.protocol import STATUS_LETTERS, Columns, Patch, PlanState, RunFacts, State
+from handoff_lab.widgets.protocol import Patch, PlanState, RunFacts, State
 from handoff_lab.widgets.rows import MS, EarlierAttempts, Transfers
-
-_LONGEST_ERROR: Final = 300
-
-# status, node, slot, attempts, queued, started, ended, peak, transfer
-Row: TypeAlias = tuple[str, int, int, int, float | None, float | None, float | None, int | None, float | None]
-_BLANK: Final[Row] = ("w", -1, -1, 0, None, None, None, None, None)
 
 
 class LiveState:
@@ -45,17 +40,12 @@ class LiveState:
         self._record = RunRecord() if record is None else record
         self._ids = tuple(dag.functions)
         self._index = {id: i for i, id in enumerate(self._ids)}
-        self._rows: list[Row] = [_BLANK] * len(self._ids)
         self._nodes = NodeTable()
         self._earlier = EarlierAttempts(self._index)
         self._transfers = Transfers(dag, self._index)
-        self._begin: float | None = None
+        self._functions = FunctionRows(self._index, self._nodes, self._transfers)
         self._read = 0  # parts of the events that were looked at
-        self._ids_told: Sequence[Hashable] = ()  # by the numbers in batches
-        self._places: list[int] = []  # by these numbers, in the columns; -1: not shown
-        self._dirty: set[int] = set()  # functions that they were about
         self._run: RunFacts | None = None
-        self._errors: dict[str, str] = {}
         self._stale: list[int] = []
         self._stale_is_new = False
         self._plan: PlanState | None = None
@@ -84,7 +74,7 @@ class LiveState:
 
     def snapshot(self, now: float) -> State:
         """Everything as the patches so far make it."""
-        columns = _columns(range(len(self._rows)), self._rows)
+        columns = self._functions.columns()
         return {
             "seq": self.seq,
             "key": self.key,
@@ -100,7 +90,7 @@ class LiveState:
             "ended": columns["ended"],
             "peak": columns["peak"],
             "transfer": columns["transfer"],
-            "errors": self._errors.copy(),
+            "errors": self._functions.errors.copy(),
             "stale": self._stale,
             "earlier": self._earlier.rows.copy(),
             "transfers": self._transfers.rows.copy(),
@@ -130,49 +120,21 @@ class LiveState:
         return patch
 
     def _add_rows(self, patch: Patch) -> None:
-        if earlier := self._earlier.read(self._record, self._nodes.index, self._since):
+        since = self._functions.since
+        if earlier := self._earlier.read(self._record, self._nodes.index, since):
             patch["earlier"] = earlier
-        transfers, concerned = self._transfers.read(self._record, self._nodes.index, self._since)
-        self._dirty |= concerned
+        transfers, concerned = self._transfers.read(self._record, self._nodes.index, since)
+        for i in concerned:
+            self._functions.look_at(i)
         if transfers:
             patch["transfers"] = transfers
 
     def _add_functions(self, patch: Patch) -> None:
-        changed: list[int] = []
-        errors: dict[str, str | None] = {}
-        for i in sorted(self._dirty):
-            record = self._record.functions.get(self._ids[i])
-            if record is None:
-                continue
-            row = self._row(i, record)
-            if row != self._rows[i]:
-                self._rows[i] = row
-                changed.append(i)
-            error = _error(record)
-            if error != self._errors.get(str(i)):
-                errors[str(i)] = error
-        self._dirty.clear()
+        changed, errors = self._functions.changes(self._record)
         if changed:
-            patch["functions"] = _columns(changed, [self._rows[i] for i in changed])
+            patch["functions"] = changed
         if errors:
             patch["errors"] = errors
-            self._errors = {at: error for at, error in {**self._errors, **errors}.items() if error is not None}
-
-    def _row(self, i: int, record: FunctionRecord) -> Row:
-        return (
-            STATUS_LETTERS[record.status],
-            self._nodes.index(record.node),
-            -1 if record.slot is None else record.slot,
-            record.attempts,
-            self._since(record.queued),
-            self._since(record.started),
-            self._since(record.ended),
-            record.peak_memory,
-            self._transfers.waited(i, record.node),
-        )
-
-    def _since(self, moment: float | None) -> float | None:
-        return None if moment is None or self._begin is None else round(moment - self._begin, MS)
 
     # -- what the record took in ------------------------------------------------------
 
@@ -182,29 +144,28 @@ class LiveState:
         for at in range(self._read, end):
             part = parts[at]
             if not isinstance(part, Event):
-                self._touched_many(part)
+                self._take_many(part)
             elif part.name in _READERS:
                 _READERS[part.name](self, part)
-        self._read = max(self._read, end - 1)  # the record may not have taken in the last yet: look at it again
+        if end and isinstance(parts[end - 1], Event):
+            end -= 1  # the record may not have taken it in yet: look at it again
+        self._read = max(self._read, end)
 
-    def _touched_many(self, batch: FunctionBatch) -> None:
-        if batch.ids is not self._ids_told:
-            self._ids_told, self._places = batch.ids, [self._index.get(id, -1) for id in batch.ids]
-        self._dirty.update(map(self._places.__getitem__, batch.functions))
-        self._dirty.discard(-1)
+    def _take_many(self, batch: FunctionBatch) -> None:
+        self._functions.take(batch)
         if isinstance(batch, FinishedBatch):
             self._nodes.claims(batch.node, batch.claimed)
 
     def _started(self, event: Event) -> None:
-        if self._begin != event.time:
-            self._begin = event.time
-            self._nodes.begin(event.metadata.get("capabilities") or {})
-            self._dirty.update(range(len(self._ids)))
+        if self._functions.since(event.time) == 0.0:
+            return  # it is looked at again
+        self._nodes.begin(event.metadata.get("capabilities") or {})
+        self._functions.begin(event.time, event.metadata.get("allocations") or {})
 
     def _touched(self, event: Event) -> None:
         i = self._index.get(event.metadata["function"])
         if i is not None:
-            self._dirty.add(i)
+            self._functions.look_at(i)
 
     def _went_elsewhere(self, event: Event) -> None:
         self._touched(event)
@@ -231,7 +192,7 @@ class LiveState:
 
     def _node_went(self, event: Event) -> None:
         reason = event.metadata.get("reason") or ""
-        self._nodes.went(event.metadata["node"], self._since(event.time) or 0.0, reason)
+        self._nodes.went(event.metadata["node"], self._functions.since(event.time) or 0.0, reason)
 
 
 _READERS: Final[dict[EventName, Callable[[LiveState, Event], None]]] = {
@@ -252,29 +213,3 @@ _READERS: Final[dict[EventName, Callable[[LiveState, Event], None]]] = {
     names.NODE_CHANGED: LiveState._node_changed,
     names.NODE_DOWN: LiveState._node_went,
 }
-
-
-def _columns(at: Iterable[int], rows: list[Row]) -> Columns:
-    status, node, slot, attempts, queued, started, ended, peak, transfer = (
-        map(list, zip(*rows, strict=True)) if rows else ([] for _ in _BLANK)
-    )
-    return {
-        "at": list(at),
-        "status": "".join(status),
-        "node": node,
-        "slot": slot,
-        "attempts": attempts,
-        "queued": queued,
-        "started": started,
-        "ended": ended,
-        "peak": peak,
-        "transfer": transfer,
-    }
-
-
-def _error(record: FunctionRecord) -> str | None:
-    """Why a function failed, in one line."""
-    if record.status is not FunctionStatus.FAILED:
-        return None
-    line = (record.error or "it failed").partition("\n")[0]
-    return line if len(line) <= _LONGEST_ERROR else f"{line[: _LONGEST_ERROR - 1]}…"

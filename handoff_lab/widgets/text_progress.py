@@ -22,6 +22,7 @@ _OVER = {
     FunctionStatus.CANCELLED: "cancelled",
 }
 _REFRESH_S = 0.1
+_SHARE = 0.05  # of the time that may go into the show
 _BAR_WIDTH = 24
 _MOST_LINES = 200  # functions that get a line each
 _SHARES = 20  # lines for the functions of a larger run, besides those that failed
@@ -40,9 +41,11 @@ def follow(run: Run, screen: TextIO) -> None:
     view: _View = _Bar(run, screen) if screen.isatty() else _Lines(run, screen)
     try:
         while run.status == "running":
+            begin = time.monotonic()
             view.update()
+            spent = time.monotonic() - begin
             with suppress(HandoffError):
-                run.wait(_REFRESH_S)
+                run.wait(max(_REFRESH_S, spent / _SHARE))
         view.update()
     finally:
         view.close()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from handoff_lab.allocation import STRATEGIES, Allocation, allocate
+from handoff_lab.allocation import STRATEGIES, Allocation, allocate, resolve_allocator
 from handoff_lab.allocation.first_available import FirstAvailable
 from handoff_lab.graph import Argument, Function, collocated
 from handoff_lab.resources import Resources
@@ -218,3 +218,42 @@ class TestLocality:
         ]
         moved = {name: self.moved(functions, allocate(name, functions, self.NODES)) for name in STRATEGIES}
         assert moved["locality"] < min(moved["load_balanced"], moved["time_optimized"])
+
+
+class TestLargeResults:
+    """Functions that pass 100 MB land together when costs allow."""
+
+    PAIRS = 4
+    FUNCTIONS = (
+        *(Function(f"make{i}", max, cost={"cpu": 1}, output_size=100e6, duration=1.0) for i in range(PAIRS)),
+        *(Function(f"use{i}", max, [f"make{i}"], cost={"cpu": 1}, duration=1.0) for i in reversed(range(PAIRS))),
+    )
+
+    @pytest.mark.parametrize("strategy", ["locality", "load_balanced", "time_optimized"])
+    def test_they_land_together_and_all_nodes_are_used(self, strategy: str) -> None:
+        allocation = allocate(strategy, self.FUNCTIONS, nodes(a={"cpu": 2}, b={"cpu": 2}))
+        assert all(allocation[f"make{i}"] == allocation[f"use{i}"] for i in range(self.PAIRS))
+        assert per_node(allocation) == {"a": self.PAIRS, "b": self.PAIRS}
+
+    @pytest.mark.parametrize("strategy", ["locality", "load_balanced", "time_optimized"])
+    def test_but_not_where_there_is_no_room_for_one_of_them(self, strategy: str) -> None:
+        functions = [
+            Function("make", max, cost={"gpu": 1}, output_size=100e6),
+            Function("use", max, ["make"], cost={"memory": 2000}),
+        ]
+        allocation = allocate(strategy, functions, nodes(a={"gpu": 1, "memory": 1000}, b={"memory": 4000}))
+        assert (allocation["make"], allocation["use"]) == ("a", "b")
+
+    def test_time_is_not_worth_more_than_the_move(self) -> None:
+        functions = [
+            Function("make", max, output_size=100e6, duration=0.01),
+            Function("one", max, ["make"], duration=0.01),
+            Function("other", max, ["make"], duration=0.01),
+        ]
+        assert len(per_node(allocate("time_optimized", functions, nodes(a={"cpu": 1}, b={"cpu": 1})))) == 1
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategies_say_whether_what_waits_may_be_moved(strategy: str) -> None:
+    may = strategy in ("load_balanced", "locality", "time_optimized")
+    assert getattr(resolve_allocator(strategy), "rebalances", False) is may

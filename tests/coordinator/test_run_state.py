@@ -55,6 +55,13 @@ def test_a_run_that_is_over_keeps_no_listener(run):
     assert run._listeners == ()
 
 
+def test_a_run_that_was_over_before_keeps_none_either(run):
+    run.finish(Ended("r", "done"))
+    run.subscribe(print)()
+    run.subscribe(print)
+    assert run._listeners == ()
+
+
 def test_who_takes_back_is_not_told_of_the_end(run):
     told = []
     back = run.when_over(lambda: told.append("taken back"))

@@ -147,3 +147,12 @@ def test_a_factor_is_a_non_negative_number(factor: float) -> None:
 
 def test_text_is_for_people() -> None:
     assert str(Resources({"cpu": 2, "memory": "4GB"})) == "cpu 2, memory 4000 MB"
+
+
+def test_equal_costs_are_one_object_and_what_is_no_amount_is_refused_all_the_same() -> None:
+    assert parse_cost({"cpu": 1}) is parse_cost({"cpu": 1})
+    with pytest.raises(ResourceError):
+        parse_cost({"cpu": True})
+    with pytest.raises(ResourceError):
+        parse_cost({"cpu": [1]})
+    assert parse_cost({"cpu": 1.5}) == {"cpu": 1.5}

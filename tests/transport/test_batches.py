@@ -40,7 +40,7 @@ class Place:
         self.got: dict[int, Frames | str] = {}
         self.requests = self.sent = self.delivered = 0
         self._count(monkeypatch, self.peers._inbox, "request", "requests")
-        self._count(monkeypatch, self.peers, "_send", "sent")
+        self._count(monkeypatch, self.peers._desk, "send", "sent")
         if path is not None:
             self.peers.open_mailbox(path)
             self._count(monkeypatch, self.peers._mailbox, "deliver", "delivered")

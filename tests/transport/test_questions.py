@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handoff_lab.messages import AttemptId
-from handoff_lab.transport.questions import LargeAnswer, Request, SmallAnswers, new_number, read_answer
+from handoff_lab.transport.questions import (
+    Chunk,
+    LargeAnswer,
+    Request,
+    SmallAnswers,
+    new_number,
+    read_answer,
+    read_chunk,
+    read_chunk_head,
+    read_request,
+)
 from handoff_lab.transport.wire import WireError
 
 KEYS = st.builds(AttemptId, st.text(), st.integers(0, 2**31), st.integers(0, 2**31))
@@ -20,7 +30,13 @@ PARTS = st.lists(st.binary(max_size=20), min_size=1, max_size=3).map(tuple)
 @given(st.integers(0, 2**63), st.lists(st.text()), st.lists(KEYS))
 def test_requests_come_back(first: int, address: list[str], keys: list[AttemptId]) -> None:
     request = Request(first, address, keys)
-    assert Request.read(memoryview(request.pack())) == request
+    assert read_request(request.pack()) == request
+
+
+@given(st.builds(Chunk, *[st.integers(0, 2**40)] * 4, KEYS))
+def test_chunks_come_back(chunk: Chunk) -> None:
+    assert read_chunk(chunk.pack()) == chunk
+    assert read_chunk_head(chunk.pack_head()) == (chunk.number, chunk.part, chunk.offset)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.none() | PARTS)))
@@ -29,9 +45,9 @@ def test_small_answers_come_back(answers: list[tuple[int, Any]]) -> None:
     assert read_answer(answer.pack()) == answer
 
 
-@given(st.integers(0, 2**64 - 1), st.none() | st.lists(st.integers(0, 2**40)))
-def test_heads_of_large_answers_come_back(number: int, sizes: list[int] | None) -> None:
-    assert read_answer(LargeAnswer(number, sizes).pack()) == LargeAnswer(number, sizes)
+@given(st.integers(0, 2**64 - 1), st.none() | st.lists(st.integers(0, 2**40)), st.none() | st.text())
+def test_heads_of_large_answers_come_back(number: int, sizes: list[int] | None, endpoint: str | None) -> None:
+    assert read_answer(LargeAnswer(number, sizes, endpoint).pack()) == LargeAnswer(number, sizes, endpoint)
 
 
 @pytest.mark.parametrize(
@@ -52,12 +68,12 @@ def test_what_is_no_answer_is_refused(answer: Any) -> None:
 )
 def test_what_is_no_request_is_refused(request_: Any) -> None:
     with pytest.raises(WireError):
-        Request.read(memoryview(msgpack.packb(request_)))
+        read_request(msgpack.packb(request_))
 
 
 @given(st.binary(max_size=30))
 def test_noise_is_refused_or_read_but_nothing_else_happens(noise: bytes) -> None:
-    for read in (read_answer, lambda data: Request.read(memoryview(data))):
+    for read in (read_answer, read_request, read_chunk, read_chunk_head):
         try:
             read(noise)
         except WireError:

@@ -11,12 +11,14 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
+    FinishedMany,
     NodeChanged,
     NodeLoad,
     ResultLost,
     Source,
     Started,
     Transferred,
+    TransferredMany,
     Wrote,
 )
 from handoff_lab.transport.rows import attempt_row, event_row, read_attempts, read_events
@@ -49,6 +51,28 @@ events = st.one_of(
     st.builds(NodeLoad, st.text(), numbers, counts),
     st.builds(ResultLost, ids, st.text()),
 )
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> FinishedMany | TransferredMany:
+    count = draw(st.integers(1, 4))
+
+    def column(values: st.SearchStrategy) -> list:
+        return draw(st.lists(values, min_size=count, max_size=count))
+
+    small, run = st.integers(0, 2**31), draw(st.text(max_size=5))
+    if draw(st.booleans()):
+        return TransferredMany(
+            run, draw(st.text(max_size=5)), column(small), column(small), column(st.text(max_size=5)), column(counts),
+            column(numbers), column(numbers),
+        )  # fmt: skip
+    return FinishedMany(
+        run, column(small), column(small), column(numbers), column(numbers), column(counts), column(frames),
+        column(small), column(st.none() | counts), column(st.text(max_size=5)),
+    )  # fmt: skip
+
+
+events |= columns()
 sources = st.builds(Source, ids, st.text(max_size=5), frames)
 texts = st.lists(st.text(max_size=5), max_size=3).map(tuple)
 attempts = st.builds(
@@ -65,6 +89,7 @@ attempts = st.builds(
     timeout_s=seconds,
     retry_on=st.none() | st.text(max_size=5),
     setup=texts,
+    granted=st.booleans(),
 )
 
 
@@ -110,3 +135,11 @@ def test_noise_raises_nothing_but_a_wire_error(rows: object) -> None:
 def test_an_unknown_class_is_refused(number: object) -> None:
     with pytest.raises(WireError):
         read_events([[number, ["run", 0, 1], 0.0, 0]])
+
+
+@given(columns(), st.data())
+def test_columns_of_different_lengths_are_refused(event: FinishedMany | TransferredMany, data: st.DataObject) -> None:
+    row = msgpack.unpackb(pack("events", event_row(event)))[1]
+    row[data.draw(st.integers(3 if isinstance(event, TransferredMany) else 2, len(row) - 1))].pop()
+    with pytest.raises(WireError):
+        read_events([row])

@@ -18,6 +18,7 @@ from handoff_lab.messages import (
     ResultLost,
     Started,
     Transferred,
+    TransferredMany,
     Wrote,
 )
 from handoff_lab.transport.rows import read_events
@@ -101,7 +102,12 @@ class Reports:
                 if isinstance(event, Finished) and event.inline is not None:
                     self.small[id] = event.inline
                 return True
-            case Transferred(target=speaker) | NodeLoad(name=speaker) | NodeChanged(name=speaker):
+            case (
+                Transferred(target=speaker)
+                | TransferredMany(target=speaker)
+                | NodeLoad(name=speaker)
+                | NodeChanged(name=speaker)
+            ):
                 if speaker != node:
                     raise WireError("it speaks for another node")
                 return True

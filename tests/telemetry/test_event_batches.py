@@ -1,6 +1,7 @@
 """A batch is the events that it stands for: in records, in logs, in the order of what happened."""
 
 import json
+import pickle
 from itertools import pairwise
 
 import pytest
@@ -35,7 +36,7 @@ def finished(rows, node="alpha", claimed=None, ids=IDS):
     command = ReportFinished(
         "r", node, functions, attempts, started, ended, nbytes, slots, peaks, logs, held, claimed or {}, {"cpu": 4.0}
     )
-    return finished_batch(command, ids, 200.0)
+    return finished_batch(command, ids)
 
 
 def row(function=0, attempt=1, begin=101.0, end=102.0, nbytes=8, slot=0, peak=None, log="", cost=CPU):
@@ -181,6 +182,11 @@ def test_a_record_does_not_expand_batches_of_another_run():
     record = RunRecord(id="another")
     record.apply(finished([row()]))
     assert (len(record.events), len(record.functions), len(record.claims)) == (0, 0, 0)
+
+
+def test_a_record_goes_to_other_processes():
+    record = RunRecord.from_events([START, finished([row(i) for i in range(4)])])
+    assert pickle.loads(pickle.dumps(record)) == record
 
 
 def test_a_record_of_someone_s_own_can_be_put_in():

@@ -1,0 +1,92 @@
+"""Where members of a cluster ask for what this process holds: who they are, and their connections."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container
+from typing import Any, TypeAlias
+
+import zmq
+
+from handoff_lab.transport.connection import HEARTBEAT
+from handoff_lab.transport.keys import KeyPair
+from handoff_lab.transport.loop import Loop
+from handoff_lab.transport.sockets import Watch, cut, serve
+from handoff_lab.transport.wire import WireError
+
+log = logging.getLogger(__name__)
+
+DOMAIN = "data"
+HERE_ID = " "  # User-Id of the member ``HERE``: an empty one would be none
+AT_ONCE = 16  # requests taken before others have their turn
+
+Asked: TypeAlias = Callable[[str, bytes, memoryview], None]  # by whom, over which connection, what
+
+
+class Desk:
+    """A socket for requests of one frame.
+
+    Parameters
+    ----------
+    thread
+        Which of libzmq's threads serves it: see ``sockets``.
+    members
+        Names of those who may ask; ``remove`` one that may no longer.
+    asked
+        Gets each request; raises ``WireError`` for what is none.
+    """
+
+    def __init__(
+        self, loop: Loop, keys: KeyPair, host: str, thread: int, members: Container[str], asked: Asked
+    ) -> None:
+        self._loop = loop
+        self._members = members
+        self._asked = asked
+        self._connections: dict[str, set[int]] = {}  # descriptors from which each member asked
+        self._socket, self.endpoint = serve(loop, keys, DOMAIN, host, HEARTBEAT, thread)
+        self._watch = Watch(loop, self._socket, zmq.EVENT_DISCONNECTED, self._disconnected)
+        loop.add_reader(self._socket, self._take_some)
+
+    def send(self, identity: bytes, *frames: Any) -> None:
+        """Answer over a connection."""
+        try:
+            self._socket.send_multipart([identity, *frames], copy=False)
+        except zmq.ZMQError as error:
+            log.debug("a value could not be sent: %s", error)  # the reader is gone
+
+    def remove(self, name: str) -> None:
+        """Cut a member's connections."""
+        for descriptor in self._connections.pop(name, ()):
+            cut(descriptor)
+
+    def close(self) -> None:
+        """Be asked no more."""
+        self._watch.close()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _take_some(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            try:
+                self._take(frames)
+            except WireError as error:
+                log.warning("a malformed request for a value was dropped: %s", error)
+
+    def _take(self, frames: list[zmq.Frame]) -> None:
+        name = str(frames[-1].get("User-Id")).removeprefix(HERE_ID)
+        if name not in self._members:
+            return  # its key was revoked while this was under way
+        self._watch.drain()  # so that a descriptor used anew is not taken for the old connection
+        self._connections.setdefault(name, set()).add(int(frames[-1].get(zmq.SRCFD)))
+        if len(frames) != 2:
+            raise WireError("not one frame")
+        identity, body = frames
+        self._asked(name, identity.bytes, body.buffer)
+
+    def _disconnected(self, event: int, descriptor: int) -> None:
+        for descriptors in self._connections.values():
+            descriptors.discard(descriptor)

@@ -1,0 +1,138 @@
+"""Large values from another host: fetched in chunks, a few under way at a time, over a connection of their own.
+
+Several values that are fetched from one member take turns. What comes is written where the slots of this host can map
+it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import zmq
+
+from handoff_lab.messages import AttemptId
+from handoff_lab.store.payload import Frames
+from handoff_lab.store.segments import SHARED_FROM, Buffer, Draft, is_crowded
+from handoff_lab.transport.connection import Connection, Member
+from handoff_lab.transport.inbox import Arrived
+from handoff_lab.transport.keys import KeyPair
+from handoff_lab.transport.loop import Loop
+from handoff_lab.transport.questions import CHUNK, Chunk, read_chunk_head
+from handoff_lab.transport.sockets import BULK_THREAD
+from handoff_lab.transport.wire import WireError
+
+log = logging.getLogger(__name__)
+
+WINDOW = 16  # chunks under way from one member: enough to keep ciphers and wires busy, few enough for memory
+
+
+class Fetcher:
+    """Fetches values from one member; ``broken`` is called when the connection breaks."""
+
+    def __init__(self, loop: Loop, keys: KeyPair, member: Member, broken: Callable[[str], None]) -> None:
+        self._name = member.name
+        self._numbers = itertools.count()
+        self._fetches: dict[int, _Fetch] = {}
+        self._turns: deque[_Fetch] = deque()  # those of which not all is asked for
+        self._asked: dict[tuple[int, int, int], Chunk] = {}  # by number, part and offset
+        self._connection = Connection(loop, keys, member, BULK_THREAD, self._ask_again, self._received, broken)
+
+    def fetch(self, key: AttemptId, sizes: Sequence[int], arrived: Arrived) -> None:
+        """Fetch a value whose parts have these sizes."""
+        number = next(self._numbers)
+        try:
+            fetch = self._fetches[number] = _Fetch(number, key, sizes, arrived)
+        except (MemoryError, OverflowError):
+            arrived(f"there is no memory for its {sum(sizes)} bytes")
+            return
+        self._turns.append(fetch)
+        self._ask()
+
+    def close(self) -> list[Arrived]:
+        """Fetch no more; those who still wait."""
+        self._connection.close()
+        return [fetch.arrived for fetch in self._fetches.values()]
+
+    def _ask(self) -> None:
+        while self._turns and len(self._asked) < WINDOW:
+            fetch = self._turns.popleft()
+            chunk = next(fetch.chunks, None)
+            if chunk is not None:
+                self._turns.append(fetch)
+                self._asked[chunk.number, chunk.part, chunk.offset] = chunk
+                if self._connection.is_open:
+                    self._connection.send(chunk.pack())
+
+    def _ask_again(self) -> None:
+        for chunk in self._asked.values():
+            self._connection.send(chunk.pack())
+
+    def _received(self, frames: list[zmq.Frame]) -> None:
+        try:
+            chunk = self._asked.pop(read_chunk_head(frames[0].buffer), None)
+        except WireError:
+            log.warning("a malformed chunk from node %r was dropped", self._name)
+            return
+        fetch = None if chunk is None else self._fetches.get(chunk.number)
+        if chunk is not None and fetch is not None:
+            self._take(fetch, chunk, frames[1:])
+        self._ask()
+
+    def _take(self, fetch: _Fetch, chunk: Chunk, frames: Sequence[zmq.Frame]) -> None:
+        if len(frames) != 1 or len(frames[0]) != chunk.size:
+            value: Frames | str | None = f"node {self._name!r} does not have it any more"
+        else:
+            value = self._put(fetch, chunk, frames[0].buffer)
+        if value is not None:
+            del self._fetches[fetch.number]
+            if fetch in self._turns:
+                self._turns.remove(fetch)
+            fetch.arrived(value)
+
+    def _put(self, fetch: _Fetch, chunk: Chunk, data: memoryview) -> Frames | str | None:
+        """The value, when this was the last of it, or why it can't be had."""
+        try:
+            return fetch.put(chunk, data)
+        except OSError as error:
+            return f"there is no memory for it: {error}"
+
+
+class _Fetch:
+    """A value that comes in chunks: the pickle, and the buffers in a segment where that is worth it and possible."""
+
+    def __init__(self, number: int, key: AttemptId, sizes: Sequence[int], arrived: Arrived) -> None:
+        self.number = number
+        self.arrived = arrived
+        self.chunks = _chunks(number, key, sizes)
+        self._left = sum(sizes)
+        self._draft = _draft(sizes[1:])
+        self._parts: list[bytearray] = [bytearray(size) for size in (sizes if self._draft is None else sizes[:1])]
+
+    def put(self, chunk: Chunk, data: Buffer) -> Frames | None:
+        """Take a chunk in; the value, if this was the last."""
+        if self._draft is not None and chunk.part > 0:
+            self._draft.write(chunk.part - 1, chunk.offset, data)
+        else:
+            self._parts[chunk.part][chunk.offset : chunk.offset + chunk.size] = data
+        self._left -= chunk.size
+        if self._left:
+            return None
+        return Frames((*self._parts, *(() if self._draft is None else (self._draft.finish(),))))
+
+
+def _chunks(number: int, key: AttemptId, sizes: Sequence[int]) -> Iterator[Chunk]:
+    for part, size in enumerate(sizes):
+        for offset in range(0, size, CHUNK):
+            yield Chunk(number, part, offset, min(CHUNK, size - offset), key)
+
+
+def _draft(sizes: Sequence[int]) -> Draft | None:
+    if sum(sizes) < SHARED_FROM or is_crowded():
+        return None
+    try:
+        return Draft(sizes)
+    except OSError:
+        return None

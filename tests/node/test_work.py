@@ -1,0 +1,242 @@
+"""A node's attempts: when each starts, what is fetched, and what becomes of those whose inputs do not come."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from handoff_lab.messages import (
+    Attempt,
+    AttemptId,
+    Cancelled,
+    Failed,
+    Failure,
+    FailureKind,
+    Finished,
+    ResultLost,
+    Source,
+    Transferred,
+)
+from handoff_lab.node.work import Work
+from handoff_lab.store.memory import MemoryStore
+from handoff_lab.store.payload import Frames
+
+
+class Peers:
+    """Other nodes that were asked and have not answered yet."""
+
+    def __init__(self) -> None:
+        self.asked: dict[AttemptId, tuple[str, Callable[[Frames | str], None]]] = {}
+
+    def read(self, node: str, key: AttemptId, arrived: Callable[[Frames | str], None]) -> None:
+        assert key not in self.asked, "asked for twice"
+        self.asked[key] = node, arrived
+
+    def answer(self, key: AttemptId, value: Frames | str) -> None:
+        self.asked.pop(key)[1](value)
+
+
+class Runner:
+    """Notes what it is given."""
+
+    def __init__(self) -> None:
+        self.given: dict[AttemptId, Sequence[Frames]] = {}
+        self.cancelled: list[tuple[AttemptId, str]] = []
+
+    def run(self, attempt: Attempt, inputs: Sequence[Frames]) -> None:
+        self.given[attempt.id] = inputs
+
+    def cancel(self, id: AttemptId, how: str) -> None:
+        self.cancelled.append((id, how))
+
+
+class Node:
+    """Work with nothing real around it."""
+
+    def __init__(self) -> None:
+        self.store: MemoryStore[Frames] = MemoryStore()
+        self.peers = Peers()
+        self.runner = Runner()
+        self.told: list = []
+        self.work = Work("beta", self.store, self.peers, lambda attempt: self.runner, self.told.append)  # type: ignore[arg-type]
+
+    def submit(self, function: int, *sources: Source) -> AttemptId:
+        id = key(function)
+        self.work.submit([Attempt(id, "beta", f"f{function}", ("f",), sources)])
+        return id
+
+    def finish(self, id: AttemptId, value: object = None) -> None:
+        frames = frames_of(value)
+        self.work.finished(Finished(id, 1.0, 2.0, frames.nbytes, frames.parts), frames)  # type: ignore[arg-type]
+
+    def values(self, id: AttemptId) -> list[object]:
+        return [value.load() for value in self.runner.given[id]]
+
+    def only_failure(self) -> Failure:
+        (event,) = [event for event in self.told if isinstance(event, Failed)]
+        return event.failure
+
+
+def key(function: int) -> AttemptId:
+    return AttemptId("run", function, 1)
+
+
+def here(function: int) -> Source:
+    return Source(key(function), "beta")
+
+
+def frames_of(value: object) -> Frames:
+    return Frames((pickle.dumps(value),))
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+def test_an_attempt_starts_when_its_last_input_is_there(node: Node) -> None:
+    first, second = node.submit(1), node.submit(2)
+    both = node.submit(3, here(2), here(1), here(2))
+    node.finish(first, "one")
+    assert both not in node.runner.given
+    node.finish(second, "two")
+    assert node.values(both) == ["two", "one", "two"]
+
+
+def test_inputs_come_with_the_attempt_from_here_or_from_another_node_once(node: Node) -> None:
+    inline = Source(key(1), "", (pickle.dumps("given"),))
+    far = Source(key(2), "alpha")
+    ids = [node.submit(number, inline, far) for number in (10, 11)]
+    assert list(node.peers.asked) == [key(2)]
+    node.peers.answer(key(2), frames_of("fetched"))
+    assert [node.values(id) for id in ids] == [["given", "fetched"]] * 2
+    (moved,) = node.told
+    assert isinstance(moved, Transferred)
+    assert (moved.key, moved.source, moved.target) == (key(2), "alpha", "beta")
+    assert node.values(node.submit(12, far)) == ["fetched"]
+
+
+def test_a_value_that_is_lost_fails_all_who_wait_for_it(node: Node) -> None:
+    ids = [node.submit(number, Source(key(1), "alpha")) for number in (10, 11)]
+    node.peers.answer(key(1), "it burnt down")
+    assert node.told[0] == ResultLost(key(1), "alpha")
+    failures = [event for event in node.told[1:] if isinstance(event, Failed)]
+    assert [event.id for event in failures] == ids
+    assert all(event.failure.kind is FailureKind.INPUT for event in failures)
+    assert "it burnt down" in failures[0].failure.message
+    assert node.runner.given == {}
+
+
+def test_one_who_fails_fails_those_who_wait_and_those_who_come_later(node: Node) -> None:
+    first = node.submit(1)
+    waiting = node.submit(2, here(1))
+    node.work.failed(Failed(first, Failure(FailureKind.EXCEPTION, "no")))
+    late = node.submit(3, here(1))
+    assert [event.id for event in node.told] == [waiting, first, late]
+
+
+def test_a_value_that_is_freed_before_it_is_there_fails_those_who_wait(node: Node) -> None:
+    node.submit(1)
+    node.submit(2, here(1))
+    node.store.free([key(1)])
+    assert node.only_failure().kind is FailureKind.INPUT
+
+
+def test_what_waits_is_cancelled_at_once_and_what_runs_through_its_runner(node: Node) -> None:
+    running, waiting = node.submit(1), node.submit(2, here(1))
+    node.work.cancel(waiting, "recall")
+    assert node.told == [Cancelled(waiting)]
+    node.work.cancel(running, "recall")
+    assert node.runner.cancelled == [(running, "recall")]
+    node.finish(running)
+    assert waiting not in node.runner.given
+    node.work.cancel(running, "kill")
+    assert len(node.runner.cancelled) == 1
+
+
+def test_what_is_known_is_not_run_twice(node: Node) -> None:
+    first = node.submit(1)
+    node.finish(first)
+    node.submit(2, here(5))
+    node.runner.given.clear()
+    node.submit(1)
+    node.submit(2, here(5))
+    node.finish(key(5))
+    assert list(node.runner.given) == [key(2)]
+
+
+def test_it_is_idle_when_nothing_runs_or_waits(node: Node) -> None:
+    assert node.work.is_idle
+    first, second = node.submit(1), node.submit(2, here(1))
+    node.finish(first)
+    assert not node.work.is_idle
+    node.finish(second)
+    assert node.work.is_idle
+
+
+# -- what goes along with those that make its inputs ------------------------------
+
+
+def test_followers_are_those_that_wait_for_nothing_else(node: Node) -> None:
+    node.submit(1)
+    node.submit(2)
+    node.store.put(key(3), frames_of("there"))
+    node.submit(10, here(1), here(3))
+    node.submit(11, here(1), here(2))
+    node.submit(12, here(1), Source(key(4), "alpha"))
+    made = {key(1): 71}
+    (found,) = node.work.followers(key(1), made, 9)
+    assert found[0].id == key(10)
+    assert found[1][0] == 71
+    assert isinstance(found[1][1], Frames)
+    both = node.work.followers(key(1), {**made, key(2): 72}, 9)
+    assert [attempt.id for attempt, _ in both] == [key(10), key(11)]
+    assert len(node.work.followers(key(1), {**made, key(2): 72}, 1)) == 1
+    node.work.lend(key(10))
+    assert node.work.followers(key(1), made, 9) == []
+
+
+def test_what_was_lent_is_not_started_a_second_time(node: Node) -> None:
+    first, second = node.submit(1), node.submit(2, here(1))
+    node.work.lend(second)
+    node.finish(first)
+    assert second not in node.runner.given
+    node.finish(second)
+    assert [type(event) for event in node.told] == [Finished, Finished]
+    assert node.work.is_idle
+
+
+def test_what_comes_back_starts_when_its_inputs_are_there(node: Node) -> None:
+    first, second = node.submit(1), node.submit(2, here(1))
+    node.work.lend(second)
+    node.work.returned(second)
+    node.finish(first, "one")
+    assert node.values(second) == ["one"]
+
+    third = node.submit(3, here(4))
+    node.work.lend(third)
+    node.finish(key(4), "four")
+    node.work.returned(third)
+    assert node.values(third) == ["four"]
+
+
+def test_what_comes_back_because_its_input_failed_fails_then(node: Node) -> None:
+    first, second = node.submit(1), node.submit(2, here(1))
+    node.work.lend(second)
+    node.work.failed(Failed(first, Failure(FailureKind.EXCEPTION, "no")))
+    assert [event.id for event in node.told] == [first]
+    node.work.returned(second)
+    assert [event.id for event in node.told] == [first, second]
+    assert node.told[1].failure.kind is FailureKind.INPUT
+
+
+def test_what_was_lent_is_cancelled_where_it_is(node: Node) -> None:
+    node.submit(1)
+    second = node.submit(2, here(1))
+    node.work.lend(second)
+    node.work.cancel(second, "interrupt")
+    assert node.runner.cancelled == [(second, "interrupt")]
+    node.work.cancelled(Cancelled(second))
+    assert node.told == [Cancelled(second)]
