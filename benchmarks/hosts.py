@@ -1,8 +1,9 @@
 """1 GB from one host to another, as two network namespaces, beside a bare pair of pyzmq sockets with CURVE.
 
 The pair sends messages of 1 MB, because it is far slower with one of 1 GB. It either puts them together into an array,
-as handoff_lab does, or (``wire``) drops them as they come. Needs root and ``ip``. Each engine sends the same array in turn, each time from and to fresh processes; small values are
-read all the while, one after the other, to see how long they wait behind the large one.
+as handoff_lab does, or (``wire``) drops them as they come. Each engine sends the same array in turn, each time from and
+to fresh processes; small values are read from ours all the while, one after the other, to see how long they wait behind
+the large one. Needs root and ``ip``.
 """
 
 from __future__ import annotations

@@ -6,11 +6,24 @@ on that same thread (a backend with threads of its own hands over through ``loop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
-from handoff_lab.messages import Attempt, AttemptId, BackendEvent, Failure, HowToEnd, NodeInfo, RunsIn
+from handoff_lab.messages import (
+    Attempt,
+    AttemptId,
+    BackendEvent,
+    Failure,
+    Finished,
+    FinishedMany,
+    HowToEnd,
+    NodeInfo,
+    RunsIn,
+    Started,
+    Transferred,
+    TransferredMany,
+)
 from handoff_lab.store.payload import Payload
 from handoff_lab.transport.loop import Loop
 
@@ -46,6 +59,25 @@ def refusal(runs_in: RunsIn, timeout_s: float | None, node: str, features: Colle
     return f"node {node!r} {lack}: pin it to one, or leave out {remedy}"
 
 
+def one_by_one(event: BackendEvent) -> Iterator[BackendEvent]:
+    """The events that one in columns stands for; another as it is."""
+    if isinstance(event, FinishedMany):
+        rows = zip(
+            event.functions, event.numbers, event.started, event.ended, event.nbytes, event.inline, event.slots,
+            event.peak_memory, event.logs, strict=True,
+        )  # fmt: skip
+        for function, number, started, ended, nbytes, inline, slot, peak, log in rows:
+            id = AttemptId(event.run, function, number)
+            yield Started(id, started, slot)
+            yield Finished(id, started, ended, nbytes, inline, slot, peak, log)
+    elif isinstance(event, TransferredMany):
+        columns = event.functions, event.numbers, event.sources, event.nbytes, event.started, event.ended
+        for function, number, source, *rest in zip(*columns, strict=True):
+            yield Transferred(AttemptId(event.run, function, number), source, event.target, *rest)
+    else:
+        yield event
+
+
 class Code(Protocol):
     """A piece of code under a key: live for backends in this process, pickled for the others."""
 
@@ -64,6 +96,7 @@ class Backend(Protocol):
     """
 
     features: frozenset[Feature]  # what some of its nodes can do
+    columns: bool  # whether who listens takes events of many attempts in columns; set before ``open``
 
     def open(self, loop: Loop, emit: Emit) -> None:
         """Start; nodes are announced with ``NodeJoined`` events. Called once, first."""

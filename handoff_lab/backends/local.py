@@ -90,6 +90,7 @@ class LocalBackend:
     """A backend whose nodes are threads of this process."""
 
     features = frozenset({Feature.ADD_NODES})
+    columns = False
 
     def __init__(self, nodes: Mapping[str, Mapping[str, float]]) -> None:
         self._wanted = dict(nodes)

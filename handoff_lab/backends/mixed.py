@@ -27,6 +27,7 @@ class MixedBackend:
     """
 
     features = KernelBackend.features | LocalBackend.features
+    columns = False
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class MixedBackend:
     def open(self, loop: Loop, emit: Emit) -> None:
         """Start both."""
         self._emit = emit
+        self._kernels.columns = self.columns
         self._local.open(loop, emit)
         self._kernels.open(loop, emit)
 

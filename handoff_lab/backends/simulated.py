@@ -95,6 +95,7 @@ class SimulatedBackend:
     """
 
     features = frozenset(Feature)
+    columns = False
 
     def __init__(
         self,

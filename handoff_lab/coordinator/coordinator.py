@@ -54,6 +54,7 @@ class Coordinator:
 
     def __init__(self, backend: Backend, name: str, tracker: ResourceTracker | None = None) -> None:
         self.backend = backend
+        backend.columns = True
         self.scheduler = Scheduler(tracker)
         self.last_seen: dict[str, float] = {}  # wall-clock time at which a node last said anything, by name
         self.loads: dict[str, NodeLoad] = {}  # what nodes really use, by name

@@ -11,7 +11,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from handoff_lab._errors import BackendError, HandoffError
-from handoff_lab.backends.base import Code, Emit, Feature, Reply
+from handoff_lab.backends.base import Code, Emit, Feature, Reply, one_by_one
 from handoff_lab.backends.kernels.cells import Cells, Content
 from handoff_lab.backends.kernels.hub import Hub
 from handoff_lab.backends.kernels.local import END_S, SILENCE_S, LocalAgents
@@ -60,6 +60,7 @@ class KernelBackend:
     """
 
     features = frozenset({Feature.INTERRUPT, Feature.TIMEOUT, Feature.KERNEL, Feature.PROCESSES, Feature.ADD_NODES})
+    columns = False
 
     def __init__(
         self,
@@ -324,6 +325,8 @@ class KernelBackend:
                 if isinstance(event, NodeChanged):
                     changed = replace(self._nodes[name], capabilities=event.capabilities, slots=event.slots)
                     self._nodes[name] = changed
+            if not self.columns:
+                events = [one for event in events for one in one_by_one(event)]
             self._emit(events)
         elif kind == "leaving":
             self._farewells[name] = fields[0]
