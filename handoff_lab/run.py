@@ -150,7 +150,7 @@ class Run:
     @property
     def bytes_moved(self) -> int:
         """Bytes of results that went from one node to another."""
-        return sum(transfer.nbytes for transfer in self.record.transfers)
+        return self.record.transfers.nbytes
 
     @property
     def recomputed(self) -> int:

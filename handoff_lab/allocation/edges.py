@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from itertools import chain
 from typing import TypeAlias
 
 from handoff_lab.graph import Argument, Function
@@ -14,6 +15,13 @@ def input_sizes(functions: Sequence[Function]) -> Sizes:
     """Bytes of each input that one of ``functions`` takes from another: those of its argument, else of the result."""
     made = {function.id: function.output_size for function in functions}
     return {function.id: _inputs(function, made) for function in functions if function.args}
+
+
+def nothing_said(functions: Sequence[Function]) -> bool:
+    """Whether it is plain at a glance that no size is known: args are mere ids, and no result has a size."""
+    if any(function.output_size is not None for function in functions):
+        return False
+    return Argument not in map(type, chain.from_iterable(function.args for function in functions))
 
 
 def any_known(sizes: Sizes) -> bool:
@@ -30,3 +38,22 @@ def _inputs(function: Function, made: Mapping[Hashable, float | None]) -> dict[H
     if Argument not in map(type, function.args):
         return {id: made[id] for id in function.args if id in made}
     return {id: made[id] if nbytes is None else nbytes for id, nbytes in edges(function) if id in made}
+
+
+class Edges:
+    """Edges between functions by their number, where args are mere ids, and the longest way to each."""
+
+    __slots__ = ("depth", "inputs", "outputs")
+
+    def __init__(self, functions: Sequence[Function]) -> None:
+        number = {function.id: i for i, function in enumerate(functions)}
+        inputs: list[Collection[int]] = [()] * len(functions)
+        outputs: list[list[int]] = [[] for _ in functions]
+        depth = [0] * len(functions)
+        for i, function in enumerate(functions):
+            if function.args:
+                inputs[i] = producers = {number[id] for id in function.args if id in number}
+                depth[i] = 1 + max([depth[producer] for producer in producers], default=-1)
+                for producer in producers:
+                    outputs[producer].append(i)
+        self.inputs, self.outputs, self.depth = inputs, outputs, depth

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from handoff_lab.allocation.base import Allocation
-from handoff_lab.allocation.groups import Feasible, Group, collocation_groups, pinned_first
+from handoff_lab.allocation.groups import Feasible, Group, alike, any_bound, collocation_groups, pinned_first
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
 
@@ -37,6 +38,9 @@ class FirstAvailable:
         """Node of each function."""
         feasible = Feasible(capabilities)
         ledger = _Ledger(sorted(capabilities, key=lambda node: (node != self.this_node, node)), capabilities)
+        if not any_bound(functions):
+            runs = chain.from_iterable(ledger.place_alike(first, times, feasible) for first, times in alike(functions))
+            return Allocation({function.id: node for function, node in zip(functions, runs, strict=True)})
         nodes: dict[Hashable, str] = {}
         for group in pinned_first(collocation_groups(functions)):
             node = ledger.place(group, feasible)
@@ -55,6 +59,7 @@ class _Ledger:
         self._moves: list[tuple[str, int]] = []  # nodes that came to the front, with their new stamps
         self._front = order[0] if order else None
         self._stacks: dict[Resources, _Stack] = {}  # of this round
+        self._rounds = 0
 
     def place(self, group: Group, feasible: Feasible) -> str:
         cost = group.cost
@@ -69,6 +74,22 @@ class _Ledger:
             self._move_to_front(node)
         return node
 
+    def place_alike(self, group: Group, times: int, feasible: Feasible) -> list[str]:
+        """Nodes of as many functions like this one: a round goes through them there, the next goes back, and so on."""
+        if not group.cost:
+            return [self.place(group, feasible)] * times
+        nodes: list[str] = []
+        begun: list[int] = []  # how many were placed when each round had just begun
+        while len(nodes) < times:
+            rounds = self._rounds
+            nodes.append(self.place(group, feasible))
+            if self._rounds > rounds:
+                begun.append(len(nodes))
+                if len(begun) == 3:
+                    there_and_back = nodes[begun[0] :]
+                    nodes += there_and_back * ((times - len(nodes)) // len(there_and_back))
+        return nodes
+
     def _move_to_front(self, node: str) -> None:
         stamp = len(self._capabilities) + len(self._moves)
         del self._latest[node]
@@ -81,6 +102,7 @@ class _Ledger:
             return None
         self._left = dict(self._capabilities)
         self._stacks.clear()
+        self._rounds += 1
         return self._with_room(cost)
 
     def _with_room(self, cost: Resources) -> str | None:

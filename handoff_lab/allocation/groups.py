@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from handoff_lab._errors import AllocationError
 from handoff_lab.graph import Collocated, Function
@@ -47,6 +49,18 @@ def alone(function: Function) -> Group:
     """The group of a function that is bound to no other."""
     node, cost = function.node, function.cost
     return Group((function,), node if isinstance(node, str) else None, cost, cost)
+
+
+def any_bound(functions: Sequence[Function]) -> bool:
+    """Whether some functions are pinned or collocated."""
+    return any(function.node is not None for function in functions)
+
+
+def alike(functions: Sequence[Function]) -> Iterator[tuple[Group, int]]:
+    """Runs of functions of equal cost that are bound to nothing: the first of each, and how many they are."""
+    for _, run in groupby(functions, attrgetter("cost")):
+        same = [*run]
+        yield alone(same[0]), len(same)
 
 
 def any_collocated(functions: Sequence[Function]) -> bool:

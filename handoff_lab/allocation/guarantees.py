@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import repeat
 from math import isfinite
 from numbers import Real
 from typing import Any
@@ -56,8 +57,8 @@ def allocate(
         return Allocation({})
     answer = _ask(chosen.allocate, [*functions], dict(capabilities))  # its own, to count down or sort as it likes
     told, asked = (answer.nodes, answer.priority) if isinstance(answer, Allocation) else (answer, {})
-    nodes = {function.id: _node_of(function, told, capabilities) for function in functions}
-    for group in _one_of_each_kind(functions, nodes):
+    nodes = _nodes_of(functions, told, capabilities)
+    for group in _one_of_each_kind(functions, nodes.values()):
         _check_group(group, nodes, capabilities)
     if not asked:
         return Allocation(nodes, dict(zip(nodes, map(float, range(len(nodes))), strict=True)))
@@ -65,15 +66,18 @@ def allocate(
     return Allocation(nodes, priority)
 
 
-def _one_of_each_kind(functions: Sequence[Function], nodes: Mapping[Hashable, str] | None = None) -> Iterable[Group]:
+def _one_of_each_kind(functions: Sequence[Function], nodes: Iterable[str] = repeat("")) -> Iterable[Group]:
     """What to check: all groups, or, of functions on their own, the first with each cost, pin and node."""
     if any_collocated(functions):
         return collocation_groups(functions)
-    kinds: dict[tuple[object, ...], Function] = {}
-    for function in functions:
-        given = nodes[function.id] if nodes else None
-        kinds.setdefault((function.node, id(function.cost), given), function)
-    return map(alone, kinds.values())
+    kinds: set[tuple[object, ...]] = set()
+    first = []
+    for function, node in zip(functions, nodes, strict=False):
+        kind = (function.node, id(function.cost), node)
+        if kind not in kinds:
+            kinds.add(kind)
+            first.append(function)
+    return map(alone, first)
 
 
 def _ask(
@@ -92,6 +96,16 @@ def _ask(
         reason = f"was not allocated: the allocator answered {type(answer).__name__}, not a mapping of ids to nodes"
         raise AllocationError(functions[0].id, functions[0].cost, reason=reason)
     return answer
+
+
+def _nodes_of(
+    functions: Sequence[Function], answer: Mapping[Any, str], capabilities: Mapping[str, Resources]
+) -> dict[Hashable, str]:
+    ids = [function.id for function in functions]
+    nodes: list[Any] = [*map(answer.get, ids)]
+    if {*map(type, nodes)} != {str} or not capabilities.keys() >= {*nodes}:
+        nodes = [_node_of(function, answer, capabilities) for function in functions]
+    return dict(zip(ids, nodes, strict=True))
 
 
 def _node_of(function: Function, answer: Mapping[Any, str], capabilities: Mapping[str, Resources]) -> str:

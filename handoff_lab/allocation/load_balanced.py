@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 from handoff_lab.allocation.base import Allocation
-from handoff_lab.allocation.edges import Sizes, any_known, input_sizes
-from handoff_lab.allocation.groups import Feasible, Group, collocation_groups, pinned_first
+from handoff_lab.allocation.edges import Sizes, any_known, input_sizes, nothing_said
+from handoff_lab.allocation.groups import Feasible, Group, alike, any_bound, collocation_groups, pinned_first
 from handoff_lab.allocation.loads import Emptiest, NodeLoad
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
@@ -25,11 +25,26 @@ class LoadBalanced:
 
     def allocate(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> Allocation:
         """Node of each function."""
+        if nothing_said(functions) and not any_bound(functions):
+            return Allocation(_balanced(functions, capabilities))
         sizes = input_sizes(functions)
         balance = _Balance(capabilities, sizes if any_known(sizes) else {})
         for group in pinned_first(collocation_groups(functions)):
             balance.place(group)
         return Allocation(balance.nodes)
+
+
+def _balanced(functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> dict[Hashable, str]:
+    """Nodes of functions that may go anywhere, where there are no bytes to count."""
+    feasible = Feasible(capabilities)
+    loads = {node: NodeLoad(has) for node, has in capabilities.items()}
+    emptiest: dict[Resources, Emptiest] = {}
+    nodes: list[str] = []
+    for first, times in alike(functions):
+        if first.cost not in emptiest:
+            emptiest[first.cost] = Emptiest(feasible(first), loads, 0, first.cost, 1)
+        nodes += emptiest[first.cost].take(times)
+    return {function.id: node for function, node in zip(functions, nodes, strict=True)}
 
 
 class _Balance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from copy import copy
 from heapq import heapify, heapreplace
 
@@ -11,7 +11,7 @@ from handoff_lab.allocation.groups import Group
 from handoff_lab.graph import Argument, Function
 from handoff_lab.resources import Resources
 
-_SLACK = 1e-6  # of a load, for what does not add up exactly
+SLACK = 1e-6  # of a load, for what does not add up exactly
 
 # What runs at each depth of the graph: costs, and how many functions.
 Demand = Mapping[int, tuple[Resources, int]]
@@ -95,15 +95,31 @@ class NodeLoad:
 
     def add_one(self, depth: int, cost: Resources, count: int) -> None:
         """Functions that cost ``cost`` together come here, at one depth."""
-        load = self.after_one(depth, cost, count)
+        filled = self.filled(depth, cost, count)
+        next(filled)
+        next(filled)
+
+    def filled(self, depth: int, cost: Resources, count: int) -> Iterator[float]:
+        """`after_one` for one more of them each time: to ask for the next is to add the one before."""
         layer = self._layers.get(depth)
         if layer is None:
             layer = self._layers[depth] = _Layer()
-        layer.load = load
-        layer.count += count
-        layer.changes += 1
-        for name, amount in cost.items():
-            layer.claimed[name] = layer.claimed.get(name, 0.0) + amount
+        claimed, slots = layer.claimed, self._slots
+        needs = [(name, amount, self._capabilities[name]) for name, amount in cost.items()]
+        while True:
+            load = (layer.count + count) / slots
+            if load < layer.load:  # noqa: PLR1730 (calls would take most of the time here)
+                load = layer.load
+            for name, amount, has in needs:
+                share = (claimed.get(name, 0.0) + amount) / has
+                if share > load:  # noqa: PLR1730
+                    load = share
+            yield load
+            layer.load = load
+            layer.count += count
+            layer.changes += 1
+            for name, amount, _ in needs:
+                claimed[name] = claimed.get(name, 0.0) + amount
 
     def changes(self, depth: int) -> int:
         """How often something was added at this depth: while it stays the same, so do the loads."""
@@ -143,6 +159,25 @@ class Emptiest:
                 return node, load
             heapreplace(heap, self._entry(place, node))
 
+    def take(self, times: int) -> list[str]:
+        """The nodes of as many demands, each of which is added to the emptiest; in order."""
+        if times < len(self._heap):
+            return [self._take_one() for _ in range(times)]
+        filled = {node: self._loads[node].filled(self._depth, *self._demand) for _, _, node, _ in self._heap}
+        heap = [(next(filled[node]), place, node, filled[node]) for _, place, node, _ in self._heap]
+        heapify(heap)
+        nodes = []
+        for _ in range(times):
+            _, place, node, more = heap[0]
+            nodes.append(node)
+            heapreplace(heap, (next(more), place, node, more))
+        return nodes
+
+    def _take_one(self) -> str:
+        node, _ = self.find()
+        self._loads[node].add_one(self._depth, *self._demand)
+        return node
+
     def _entry(self, place: int, node: str) -> tuple[float, int, str, int]:
         load = self._loads[node]
         return load.after_one(self._depth, *self._demand), place, node, load.changes(self._depth)
@@ -150,9 +185,4 @@ class Emptiest:
 
 def waves(load: float) -> int:
     """How many times over a node of this load is filled, one after the other."""
-    return max(1, math.ceil(load - _SLACK))
-
-
-def fits(load: float, times: int) -> bool:
-    """Whether a node of this load is filled so many times over at most."""
-    return load - _SLACK <= times
+    return max(1, math.ceil(load - SLACK))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import or_
 
 from handoff_lab.allocation.base import Allocation
-from handoff_lab.allocation.edges import Sizes, any_known, input_sizes
-from handoff_lab.allocation.groups import Feasible, Group, collocation_groups, pinned_first
-from handoff_lab.allocation.loads import Demand, Emptiest, NodeLoad, demand_by_depth, depths, fits, waves
+from handoff_lab.allocation.edges import Edges, nothing_said
+from handoff_lab.allocation.groups import Feasible, Group, alone, any_bound, collocation_groups, pinned_first
+from handoff_lab.allocation.loads import SLACK, Demand, Emptiest, NodeLoad, demand_by_depth, depths, waves
+from handoff_lab.allocation.traffic import Traffic
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
 
-_FEW = 4  # so many nodes are compared in the time in which the best of many are found
+_FEW = 8  # so many nodes are compared in the time in which the best of many are found
 _KEPT = 64  # as many depths and costs are remembered
 _NOWHERE = -1  # a depth at which no function is
-_NOTHING: Mapping[Hashable, float] = {}
+_LANE = 32  # bits of a count
+_COUNT = (1 << _LANE) - 1
 
 
 class Locality:
@@ -35,6 +37,8 @@ class Locality:
 
     def allocate(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> Allocation:
         """Node of each function."""
+        if nothing_said(functions) and not any_bound(functions):
+            return Allocation(_Unsized(functions, capabilities).nodes())
         choice = _Choice(functions, capabilities)
         for group in pinned_first(collocation_groups(functions)):
             choice.place(group)
@@ -45,13 +49,12 @@ class _Choice:
     """Places one group after the other, each where it does best by what was placed before."""
 
     def __init__(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> None:
-        self.traffic = _Traffic(functions)
+        self.traffic = Traffic(functions)
         self._capabilities = capabilities
         self._feasible = Feasible(capabilities)
         self._depths = depths(functions)
         self._loads = {node: NodeLoad(has) for node, has in capabilities.items()}
-        self._untouched: dict[Resources, Emptiest] = {}  # by cost, where nothing was given yet
-        self._emptiest: dict[tuple[int, Resources], Emptiest] = {}  # by depth and cost, the latest few
+        self._emptiest = _EmptiestByDepth(self._loads)
 
     def place(self, group: Group) -> None:
         demand = demand_by_depth(group, self._depths)
@@ -73,18 +76,8 @@ class _Choice:
         return self._least_bad(group, demand, candidates)
 
     def _find_emptiest(self, demand: Demand, feasible: Sequence[str]) -> str:
-        ((depth, (cost, count)),) = demand.items()
-        emptiest = self._emptiest.get((depth, cost))
-        if emptiest is None:
-            emptiest = self._emptiest[depth, cost] = self._at_depth(depth, cost, count, feasible)
-        return emptiest.find()[0]
-
-    def _at_depth(self, depth: int, cost: Resources, count: int, feasible: Sequence[str]) -> Emptiest:
-        if cost not in self._untouched:
-            self._untouched[cost] = Emptiest(feasible, self._loads, _NOWHERE, cost, count)
-        if len(self._emptiest) >= _KEPT:  # functions come nearly by depth: of a long graph, one need not keep all
-            del self._emptiest[next(iter(self._emptiest))]
-        return self._untouched[cost].at(depth)
+        ((depth, (cost, _)),) = demand.items()
+        return self._emptiest.at(depth, cost, feasible).find()[0]
 
     def _least_bad(self, group: Group, demand: Demand, candidates: Sequence[str]) -> str:
         loads = {node: self._loads[node].after(demand) for node in candidates}
@@ -108,81 +101,145 @@ class _Choice:
 
 def _with_room(nodes: Sequence[str], loads: Mapping[str, float]) -> Sequence[str]:
     """Those that would be filled the fewest times over."""
-    fewest = waves(min([loads[node] for node in nodes]))
-    return [node for node in nodes if fits(loads[node], fewest)]
+    compared = [loads[node] for node in nodes]
+    fewest = waves(min(compared))
+    return [node for node, load in zip(nodes, compared, strict=True) if load - SLACK <= fewest]
 
 
-def _weighed(sizes: Sizes) -> dict[Hashable, dict[Hashable, float]]:
-    """Bytes of all inputs; the mean of those that are known stands for the others."""
-    guess = fmean(size for inputs in sizes.values() for size in inputs.values() if size is not None)
-    return {
-        id: {producer: guess if size is None else size for producer, size in inputs.items()}
-        for id, inputs in sizes.items()
-    }
+class _EmptiestByDepth:
+    """The emptiest nodes for one function of each cost, at each depth."""
+
+    def __init__(self, loads: Mapping[str, NodeLoad]) -> None:
+        self._loads = loads
+        self._untouched: dict[Resources, Emptiest] = {}  # by cost, where nothing was given yet
+        self._latest: dict[tuple[int, Resources], Emptiest] = {}  # by depth and cost, the latest few
+
+    def at(self, depth: int, cost: Resources, feasible: Sequence[str]) -> Emptiest:
+        emptiest = self._latest.get((depth, cost))
+        if emptiest is None:
+            if cost not in self._untouched:
+                self._untouched[cost] = Emptiest(feasible, self._loads, _NOWHERE, cost, 1)
+            if len(self._latest) >= _KEPT:  # functions come nearly by depth: of a long graph, one need not keep all
+                del self._latest[next(iter(self._latest))]
+            emptiest = self._latest[depth, cost] = self._untouched[cost].at(depth)
+        return emptiest
 
 
-class _Traffic:
-    """Which results lie where, and what moving them costs."""
+class _Front(dict[str, float]):
+    """Load of each node after one more function of some cost at some depth, as long as no other is added there."""
 
-    def __init__(self, functions: Sequence[Function]) -> None:
-        self.nodes: dict[Hashable, str] = {}
-        sizes = input_sizes(functions)
-        self.sizes_known = any_known(sizes)
-        self._inputs = _weighed(sizes) if self.sizes_known else {id: dict.fromkeys(sizes[id], 1.0) for id in sizes}
-        self._outputs: defaultdict[Hashable, list[tuple[Hashable, float]]] = defaultdict(list)
-        for id, inputs in self._inputs.items():
-            for producer, size in inputs.items():
-                self._outputs[producer].append((id, size))
-        self._in_order = all(function.node is None for function in functions)  # no one before what it needs
-        # by function: the nodes on which its result will be, its own and its users'
-        self._lies: defaultdict[Hashable, set[str]] = defaultdict(set)
-        # by function, then node: bytes that it needs from there
-        self._gathered: defaultdict[Hashable, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    def __init__(self, depth: int, cost: Resources, nodes: Sequence[str], loads: Mapping[str, NodeLoad]) -> None:
+        self.depth = depth
+        self.cost = cost
+        self.nodes = nodes  # those that can hold the function
+        self.emptiest: Emptiest | None = None  # where there are many nodes
+        self._loads = loads
+        self._filled: dict[str, Iterator[float]] = {}
 
-    def passes_anything(self, function: Function) -> bool:
-        """Whether it takes a result from another function, or another from it."""
-        return function.id in self._outputs or bool(self._inputs.get(function.id))
+    def __missing__(self, node: str) -> float:
+        self._filled[node] = self._loads[node].filled(self.depth, self.cost, 1)
+        return self.add(node)
 
-    def linked(self, function: Function) -> set[str]:
-        """Nodes that make a difference to what is moved, or that a dependent needs results from, too."""
-        linked: set[str] = set()
-        for producer in self._inputs.get(function.id, ()):
-            linked |= self._lies.get(producer, linked)
-        for dependent, _ in self._outputs.get(function.id, ()):
-            linked.update(self._gathered.get(dependent, ()))
-            if dependent in self.nodes:
-                linked.add(self.nodes[dependent])
-        return linked
+    def add(self, node: str) -> float:
+        """The function goes to ``node``, whose load was asked for."""
+        load = self[node] = next(self._filled[node])
+        return load
 
-    def moved(self, group: Group, node: str) -> float:
-        """Bytes that would be moved between nodes if ``group`` ran on ``node``, as far as is decided."""
-        nbytes = 0.0
-        for function in group.members:
-            for producer, size in self._inputs.get(function.id, _NOTHING).items():
-                if producer in self.nodes and node not in self._lies[producer]:
-                    nbytes += size
-            if not self._in_order:
-                targets = {self.nodes.get(id, node): size for id, size in self._outputs.get(function.id, ())}
-                nbytes += sum(size for target, size in targets.items() if target != node)
-        return nbytes
 
-    def wanted_elsewhere(self, group: Group) -> dict[str, float]:
-        """Bytes on each node that a dependent of ``group`` will need beside its result."""
-        total: dict[str, float] = {}
-        for function in group.members:
-            for dependent, _ in self._outputs.get(function.id, ()):
-                if dependent in self._gathered:
-                    for node, size in self._gathered[dependent].items():
-                        total[node] = total.get(node, 0.0) + size
-        return total
+class _Unsized:
+    """Places functions that are bound to nothing, where no size is known: each input counts as one.
 
-    def place(self, group: Group, node: str) -> None:
-        for function in group.members:
-            id = function.id
-            self.nodes[id] = node
-            if id in self._outputs:
-                self._lies[id].add(node)
-                for dependent, size in self._outputs[id]:
-                    self._gathered[dependent][node] += size
-            for producer in self._inputs.get(id, ()):
-                self._lies[producer].add(node)
+    Functions go by their number. Counts by node are one whole number, with a lane of bits for each node: this adds
+    up all nodes at once.
+    """
+
+    def __init__(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> None:
+        self._functions = functions
+        self._edges = Edges(functions)
+        self._names = sorted(capabilities)
+        self._shift = {node: place * _LANE for place, node in enumerate(self._names)}
+        self._feasible = Feasible(capabilities)
+        self._loads = {node: NodeLoad(has) for node, has in capabilities.items()}
+        self._emptiest = _EmptiestByDepth(self._loads)
+        self._fronts: dict[int, _Front] = {}  # by depth, the latest few
+        self._lies = [0] * len(functions)  # one on each node on which the result will be, its own and its users'
+        self._gathered = [0] * len(functions)  # inputs that are made on each node
+
+    def nodes(self) -> dict[Hashable, str]:
+        """Node of each function."""
+        nodes: list[str] = []
+        passing = map(or_, map(bool, self._edges.inputs), map(bool, self._edges.outputs))
+        alike = [i if passes else self._functions[i].cost for i, passes in enumerate(passing)]
+        for kind, run in groupby(alike):
+            if isinstance(kind, int):
+                nodes.append(self._place(kind))
+            else:  # functions that pass nothing, of one cost: placed at once
+                self._fronts.pop(0, None)
+                nodes += self._emptiest.at(0, kind, self._holding(len(nodes))).take(len([*run]))
+        return {function.id: node for function, node in zip(self._functions, nodes, strict=True)}
+
+    def _holding(self, i: int) -> list[str]:
+        return self._feasible(alone(self._functions[i]))
+
+    def _place(self, i: int) -> str:
+        inputs, outputs = self._edges.inputs[i], self._edges.outputs[i]
+        front = self._front(i)
+        node = self._choose(i, front)
+        front.add(node)
+        one = 1 << self._shift[node]
+        lies, gathered = self._lies, self._gathered
+        lies[i] |= one
+        for producer in inputs:
+            lies[producer] |= one
+        for dependent in outputs:
+            gathered[dependent] += one
+        return node
+
+    def _front(self, i: int) -> _Front:
+        depth, cost = self._edges.depth[i], self._functions[i].cost
+        front = self._fronts.get(depth)
+        if front is None or front.cost is not cost:
+            if len(self._fronts) >= _KEPT:
+                del self._fronts[next(iter(self._fronts))]
+            front = self._fronts[depth] = _Front(depth, cost, self._holding(i), self._loads)
+        return front
+
+    def _choose(self, i: int, front: _Front) -> str:
+        nodes = front.nodes if len(front.nodes) <= _FEW else self._candidates(i, front)
+        nodes = _with_room(nodes, front)
+        if len(nodes) == 1:
+            return nodes[0]
+        near, wanted = self._near(i), self._wanted(i)
+        chosen, best = "", (-1, 0, 0.0)
+        for node in nodes:
+            shift = self._shift[node]
+            merit = near >> shift & _COUNT, wanted >> shift & _COUNT, -front[node]
+            if merit > best:
+                chosen, best = node, merit
+        return chosen
+
+    def _candidates(self, i: int, front: _Front) -> Sequence[str]:
+        """Of many nodes those to be compared: those that hold something, and the emptiest of the others."""
+        if front.emptiest is None:
+            front.emptiest = self._emptiest.at(front.depth, front.cost, front.nodes)
+        nodes = {front.emptiest.find()[0]}
+        linked = self._near(i) | self._wanted(i)
+        while linked:
+            place = (linked.bit_length() - 1) // _LANE
+            linked &= (1 << place * _LANE) - 1
+            nodes.add(self._names[place])
+        return sorted(nodes.intersection(front.nodes))
+
+    def _near(self, i: int) -> int:
+        """How many of the function's inputs lie on each node."""
+        near = 0
+        for producer in self._edges.inputs[i]:
+            near += self._lies[producer]
+        return near
+
+    def _wanted(self, i: int) -> int:
+        """How many of the inputs that its dependents need beside its result are made on each node."""
+        wanted = 0
+        for dependent in self._edges.outputs[i]:
+            wanted += self._gathered[dependent]
+        return wanted

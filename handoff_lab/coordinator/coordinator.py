@@ -36,6 +36,7 @@ from handoff_lab.messages import (
     Report,
     ReportFinished,
     ReportQueued,
+    ReportTransferred,
     Start,
     Stop,
     Wake,
@@ -43,10 +44,12 @@ from handoff_lab.messages import (
 from handoff_lab.resources import ResourceTracker
 from handoff_lab.scheduler import RunOptions, Scheduler
 from handoff_lab.store.payload import Payload
-from handoff_lab.telemetry.batches import FunctionBatch, finished_batch, queued_batch
+from handoff_lab.telemetry.batches import FunctionBatch, finished_batch, queued_batch, transferred_batch
 from handoff_lab.telemetry.events import Event
 
 log = logging.getLogger(__name__)
+
+_SLICE = 256  # attempts that are made and handed to the backend together
 
 
 class Coordinator:
@@ -200,8 +203,7 @@ class Coordinator:
         def submit() -> None:
             self._runs[state.id] = state
             try:
-                with collection_paused():
-                    commands = self.scheduler.submit(state.program, options, time.monotonic())
+                commands = self.scheduler.submit(state.program, options, time.monotonic())
             except BaseException:
                 del self._runs[state.id]
                 raise
@@ -214,7 +216,11 @@ class Coordinator:
                 self.backend.put(key, value)
             self._carry_out(commands)
 
-        self.call(submit)
+        def submit_undisturbed() -> None:
+            with collection_paused():
+                submit()
+
+        self.call(submit_undisturbed)
 
     def cancel(self, run: str, function: int | None = None) -> None:
         """Cancel a run, or one function of it."""
@@ -359,10 +365,8 @@ class Coordinator:
                 case Report():
                     event = Event(command.name, moment, command.measurements, command.metadata)
                     told.append((self._concerned(command), event))
-                case ReportQueued(run=run):
-                    told.append(((self._runs[run],), queued_batch(command, self._ids[run], moment)))
-                case ReportFinished(run=run):
-                    told.append(((self._runs[run],), finished_batch(command, self._ids[run])))
+                case ReportQueued() | ReportFinished() | ReportTransferred():
+                    told.append(((self._runs[command.run],), self._batch(command, moment)))
                 case Stop():
                     self.backend.cancel(command.id, command.how)
                 case Wake():
@@ -374,10 +378,20 @@ class Coordinator:
                     self._delivery.events(told)
                     told = []
                     self._delivery.end(self._runs[command.run], command)
-        if told:
+        for at in range(0, len(starts), _SLICE):  # so that nodes have something to do while the rest is made ready
+            self._submit(starts[at : at + _SLICE])
+        if told:  # last: whoever hears of it competes for this process's time
             self._delivery.events(told)
-        if starts:
-            self._submit(starts)
+
+    def _batch(self, command: ReportQueued | ReportFinished | ReportTransferred, moment: float) -> FunctionBatch:
+        ids = self._ids[command.run]
+        match command:
+            case ReportQueued():
+                return queued_batch(command, ids, moment)
+            case ReportFinished():
+                return finished_batch(command, ids)
+            case ReportTransferred():
+                return transferred_batch(command, ids)
 
     def _concerned(self, report: Report) -> Sequence[RunState]:
         run = report.metadata.get("run")

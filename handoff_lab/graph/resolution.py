@@ -24,12 +24,15 @@ class Resolution:
     def __init__(self, added: Mapping[Hashable, Function]) -> None:
         resolved = {id: f if f.inferred is None else f.resolve(added) for id, f in added.items()}
         functions = _with_inputs(resolved)
-        self.dependencies = {id: function.dependencies for id, function in functions.items()}
+        self.dependencies = {id: _dependencies(function) for id, function in functions.items()}
         self.dependents: dict[Hashable, list[Hashable]] = {id: [] for id in functions}
+        self._absent: set[Hashable] = set()  # needed, but nowhere
         for id, needed in self.dependencies.items():
             for dependency in needed:
                 if dependency in self.dependents:
                     self.dependents[dependency].append(id)
+                else:
+                    self._absent.add(dependency)
         order = self._topological_order()
         self.waiting = [id for id in functions if id not in order] if len(order) < len(functions) else []
         self.functions = MappingProxyType({id: functions[id] for id in (*order, *self.waiting)})
@@ -38,10 +41,9 @@ class Resolution:
 
     def _topological_order(self) -> dict[Hashable, None]:
         """Kahn's algorithm; what is ready first comes first."""
-        missing = dict.fromkeys(self.dependents, 0)
-        for dependents in self.dependents.values():
-            for dependent in dependents:
-                missing[dependent] += 1
+        missing = {id: len(needed) for id, needed in self.dependencies.items()}
+        if self._absent:  # which nothing waits for
+            missing = {id: len([*filter(self.dependents.__contains__, self.dependencies[id])]) for id in missing}
         ready = deque(id for id, count in missing.items() if not count)
         order: dict[Hashable, None] = {}
         while ready:
@@ -57,19 +59,19 @@ class Resolution:
         """Raise the first of what is wrong: missing functions, then cycles, then collocation."""
         if self._valid:
             return
-        functions = self.functions
         for id, needed in self.dependencies.items():
-            for dependency in needed:
-                if dependency not in functions:
-                    self.require(dependency, needed_by=id)
+            if self._absent and not self._absent.isdisjoint(needed):
+                self.require(next(filter(self._absent.__contains__, needed)), needed_by=id)
             if needed:
-                self._check_edges(functions[id])
+                self._check_edges(self.functions[id])
         if self.waiting:
             raise CyclicDependencyError(self._cycle())
         self.collocation_groups()
         self._valid = True
 
     def _check_edges(self, function: Function) -> None:
+        if Argument not in map(type, function.args):
+            return
         for arg in function.args:
             if not isinstance(arg, Argument) or self.functions[arg.id].type != "inline":
                 continue
@@ -149,6 +151,13 @@ class Resolution:
                 raise InvalidFunctionError(function.id, f"{reason}; name a regular function")
             function = neighbour
         return chain, roots.get(function.id, function.id)
+
+
+def _dependencies(function: Function) -> tuple[Hashable, ...]:
+    args = function.args
+    if not args or (len(args) == len({*args}) and Argument not in map(type, args)):
+        return args  # mere ids, none twice
+    return function.dependencies
 
 
 def _with_inputs(functions: dict[Hashable, Function]) -> dict[Hashable, Function]:

@@ -182,10 +182,11 @@ class SlotPool:
         self._rounds.keep_going()
 
     def _begin(self, worker: Worker) -> None:
-        """Tell that the slot's first task runs now, if the slot is up."""
+        """The slot's first task runs now, if the slot is up; of one that is known to be brief that is told later."""
         task = worker.first
         if task is not None and worker.pid is not None:
-            self._announce(task, time.time())
+            if not (task.brief and task.proven):
+                self._announce(task, time.time())
             self._set_clock(task)
 
     def _set_clock(self, task: Task) -> None:

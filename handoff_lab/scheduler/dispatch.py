@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush, heapreplace
 from itertools import count
 from math import inf
@@ -73,6 +74,26 @@ class Dispatcher:
             self._handover.tell_queued(run, i)
         else:
             self._emit(reports.queued(run, i))
+
+    def enqueue_many(self, run: Progress, functions: Sequence[int]) -> None:
+        """The same for the first functions of a run, none of which is hidden."""
+        lots: dict[tuple[str | None, int], list[int]] = defaultdict(list)
+        for i in functions:
+            lots[run.node[i], run.cost_class[i]].append(i)
+        for lot in lots.values():
+            name = run.node[lot[0]]
+            assert name is not None
+            lane = self._open_lane(run, lot[0], name)
+            lane.heap = sorted([(run.priority[i], i) for i in lot])
+            lane.node.costed += len(lot) if lane.cost else 0
+            self._list(lane)
+            self._dirty[lane.node] = None
+        for i in functions:
+            run.move(i, READY)
+            if self._ledger.nodes[run.node[i] or ""].keeps_ledger:
+                self._handover.tell_queued(run, i)
+            else:
+                self._emit(reports.queued(run, i))
 
     def leave(self, run: Progress, i: int, node: NodeState) -> None:
         """The attempt at ``i`` is over: its room, its claim and its share of the run's limit are free."""

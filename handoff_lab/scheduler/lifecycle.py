@@ -87,9 +87,11 @@ class Lifecycle:
                 for dependent in run.dependents[i]:
                     run.missing[dependent] -= 1
                 self._handover.promise(run, i)
-        for i, missing in enumerate(run.missing):
-            if not missing and run.state[i] == WAITING:
-                self.ready(run, i)
+        ready = [i for i, missing in enumerate(run.missing) if not missing and run.state[i] == WAITING]
+        hidden = [i for i in ready if run.is_hidden(i)] if run.program.serializers else []
+        for i in hidden:
+            self.ready(run, i)
+        self._dispatcher.enqueue_many(run, [i for i in ready if i not in hidden] if hidden else ready)
         self._settle(run)
 
     def ready(self, run: Progress, i: int) -> None:

@@ -33,8 +33,8 @@ class Placement:
         """Give the functions of a new run their nodes."""
         known = self._ledger.open
         capabilities = self._ledger.capabilities(run.options.nodes)
-        to_run = [i for i, function in enumerate(run.program.functions) if function.is_to_run]
-        functions = [_at_home(run.program.functions[i], capabilities) for i in to_run]
+        to_run = [(i, function) for i, function in enumerate(run.program.functions) if function.is_to_run]
+        functions = [_at_home(function, capabilities) for _, function in to_run]
         for name in run.options.nodes or ():
             if name not in known and functions:
                 there = ", ".join(map(repr, sorted(known))) or "none"
@@ -43,7 +43,7 @@ class Placement:
         answer = allocate(run.options.allocator, functions, capabilities)
         nodes, priority = answer.nodes, answer.priority
         run.priority = [priority.get(f.id, float(i)) for i, f in enumerate(run.program.functions)]
-        for i, function in zip(to_run, functions, strict=True):
+        for i, function in to_run:
             run.node[i] = nodes[function.id]
 
     def place_again(self) -> None:

@@ -1,8 +1,8 @@
 """Lines of a run's log: an event each, or a batch of them in columns.
 
-An event is a list (see ``encoding``), a batch an object with one key: ``queued`` or ``finished``. Its functions are
-numbers: places in the list of the line ``ids`` before it. A column is a list, ``{"all": value}`` where all are the
-same, or, of times, the base64 of little-endian doubles: quick to write, and exactly the same when read.
+An event is a list (see ``encoding``), a batch an object with one key: ``queued``, ``finished`` or ``transferred``. Its
+functions are numbers: places in the list of the line ``ids`` before it. A column is a list, ``{"all": value}`` where
+all are the same, or, of times, the base64 of little-endian doubles: quick to write, and exactly the same when read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
-from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, QueuedBatch
+from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, QueuedBatch, TransferredBatch
 from handoff_lab.telemetry.encoding import Encoder, decode, dump, parse_line
 from handoff_lab.telemetry.events import Event
 
@@ -28,9 +28,15 @@ class LineWriter:
 
     def lines(self, news: Event | FunctionBatch) -> str:
         """What to write of ``news``, with the ends of the lines."""
-        if isinstance(news, Event):
-            return f"{self._encoder.line(news)}\n"
-        batch = {"queued": _queued(news)} if isinstance(news, QueuedBatch) else {"finished": self._finished(news)}
+        match news:
+            case Event():
+                return f"{self._encoder.line(news)}\n"
+            case QueuedBatch():
+                batch = {"queued": _queued(news)}
+            case FinishedBatch():
+                batch = {"finished": _finished(news)}
+            case TransferredBatch():
+                batch = {"transferred": _transferred(news)}
         return f"{self._new_ids(news)}{dump(batch)}\n"
 
     def _new_ids(self, batch: FunctionBatch) -> str:
@@ -38,26 +44,6 @@ class LineWriter:
             return ""
         self._ids = batch.ids
         return dump({"ids": self._encoder.column(batch.ids)}) + "\n"
-
-    def _finished(self, batch: FinishedBatch) -> dict[str, object]:
-        kinds = dict(zip(map(id, batch.costs), batch.costs, strict=True))  # many functions share one
-        numbers = {key: number for number, key in enumerate(kinds)}
-        return {
-            "run": batch.run,
-            "node": batch.node,
-            "functions": list(batch.functions),
-            "attempts": _column(batch.attempts),
-            "started": _times(batch.started),
-            "ended": _times(batch.ended),
-            "nbytes": _column(batch.nbytes),
-            "slots": _column(batch.slots),
-            "peak_memory": _column(batch.peak_memory),
-            "logs": _column(batch.logs),
-            "costs": [dict(cost) for cost in kinds.values()],
-            "cost_of": _column(list(map(numbers.__getitem__, map(id, batch.costs)))),
-            "claimed": dict(batch.claimed),
-            "capabilities": dict(batch.capabilities),
-        }
 
 
 class LineReader:
@@ -92,6 +78,39 @@ def _queued(batch: QueuedBatch) -> dict[str, object]:
     }
 
 
+def _finished(batch: FinishedBatch) -> dict[str, object]:
+    kinds = dict(zip(map(id, batch.costs), batch.costs, strict=True))  # many functions share one
+    numbers = {key: number for number, key in enumerate(kinds)}
+    return {
+        "run": batch.run,
+        "node": batch.node,
+        "functions": list(batch.functions),
+        "attempts": _column(batch.attempts),
+        "started": _times(batch.started),
+        "ended": _times(batch.ended),
+        "nbytes": _column(batch.nbytes),
+        "slots": _column(batch.slots),
+        "peak_memory": _column(batch.peak_memory),
+        "logs": _column(batch.logs),
+        "costs": [dict(cost) for cost in kinds.values()],
+        "cost_of": _column(list(map(numbers.__getitem__, map(id, batch.costs)))),
+        "claimed": dict(batch.claimed),
+        "capabilities": dict(batch.capabilities),
+    }
+
+
+def _transferred(batch: TransferredBatch) -> dict[str, object]:
+    return {
+        "run": batch.run,
+        "target": batch.target,
+        "functions": list(batch.functions),
+        "sources": _column(batch.sources),
+        "nbytes": _column(batch.nbytes),
+        "started": _times(batch.started),
+        "ended": _times(batch.ended),
+    }
+
+
 def _read_queued(facts: Mapping[str, Any], ids: Sequence[Hashable]) -> QueuedBatch:
     functions = _functions(facts, ids)
     return QueuedBatch(facts["run"], ids, facts["time"], functions, _read_column(facts["nodes"], len(functions)))
@@ -119,9 +138,25 @@ def _read_finished(facts: Mapping[str, Any], ids: Sequence[Hashable]) -> Finishe
     )
 
 
+def _read_transferred(facts: Mapping[str, Any], ids: Sequence[Hashable]) -> TransferredBatch:
+    functions = _functions(facts, ids)
+    count = len(functions)
+    return TransferredBatch(
+        run=facts["run"],
+        ids=ids,
+        target=facts["target"],
+        functions=functions,
+        sources=_read_column(facts["sources"], count),
+        nbytes=_read_column(facts["nbytes"], count),
+        started=_read_times(facts["started"], count),
+        ended=_read_times(facts["ended"], count),
+    )
+
+
 _READERS: Final[Mapping[str, Callable[[Mapping[str, Any], Sequence[Hashable]], FunctionBatch]]] = {
     "queued": _read_queued,
     "finished": _read_finished,
+    "transferred": _read_transferred,
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-from handoff_lab.messages import ReportFinished, ReportQueued
+from handoff_lab.messages import ReportFinished, ReportQueued, ReportTransferred
 from handoff_lab.resources import Resources
 from handoff_lab.telemetry import events as catalogue
 from handoff_lab.telemetry.events import Event, EventName
@@ -160,7 +160,46 @@ class FinishedBatch:
         return Event(catalogue.FUNCTION_STOP, ended, numbers, {**facts, "slot": self.slots[k], "log": self.logs[k]})
 
 
-FunctionBatch: TypeAlias = QueuedBatch | FinishedBatch
+@dataclass(frozen=True, slots=True)
+class TransferredBatch:
+    """Results that were copied to one node, in the order in which the node told of them."""
+
+    run: str
+    ids: Sequence[Hashable]  # of all functions of the run, by number
+    target: str
+    functions: Sequence[int]
+    sources: Sequence[str]
+    nbytes: Sequence[int]
+    started: Sequence[float]
+    ended: Sequence[float]
+
+    names: ClassVar[tuple[EventName, ...]] = (catalogue.TRANSFER_STOP,)
+
+    def __len__(self) -> int:
+        return len(self.functions)
+
+    @property
+    def time(self) -> float:
+        """Of the last of its events."""
+        return self.ended[-1]
+
+    @property
+    def event_count(self) -> int:
+        """How many events it stands for."""
+        return len(self.functions)
+
+    def events(self) -> list[Event]:
+        """The events, in order."""
+        return [self._event(k) for k in range(len(self.functions))]
+
+    def _event(self, k: int) -> Event:
+        started, ended = self.started[k], self.ended[k]
+        numbers = {"nbytes": self.nbytes[k], "duration": ended - started, "started": started, "ended": ended}
+        facts = {"function": self.ids[self.functions[k]], "source": self.sources[k], "target": self.target}
+        return Event(catalogue.TRANSFER_STOP, ended, numbers, {"run": self.run, **facts})
+
+
+FunctionBatch: TypeAlias = QueuedBatch | FinishedBatch | TransferredBatch
 
 
 def queued_batch(command: ReportQueued, ids: Sequence[Hashable], moment: float) -> QueuedBatch:
@@ -199,6 +238,26 @@ def finished_batch(command: ReportFinished, ids: Sequence[Hashable]) -> Finished
         command.costs,
         command.claimed,
         command.capabilities,
+    )
+
+
+def transferred_batch(command: ReportTransferred, ids: Sequence[Hashable]) -> TransferredBatch:
+    """What ``command`` reports; its own times are those of the node.
+
+    Parameters
+    ----------
+    ids
+        Of all functions of the run, by number.
+    """
+    return TransferredBatch(
+        command.run,
+        ids,
+        command.target,
+        array("q", command.functions),
+        command.sources,
+        array("q", command.nbytes),
+        array("d", command.started),
+        array("d", command.ended),
     )
 
 

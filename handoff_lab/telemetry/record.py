@@ -9,11 +9,12 @@ from typing import ClassVar, Literal, TypeAlias
 
 from handoff_lab.telemetry import events as names
 from handoff_lab.telemetry.attempts import Attempts
-from handoff_lab.telemetry.batches import FunctionBatch, QueuedBatch
+from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, QueuedBatch, TransferredBatch
 from handoff_lab.telemetry.events import Event, EventName
 from handoff_lab.telemetry.functions import AttemptRecord, FunctionRecord, FunctionStatus
 from handoff_lab.telemetry.log import read_parts
 from handoff_lab.telemetry.table import FunctionTable
+from handoff_lab.telemetry.transfers import TransferRecord, Transfers
 from handoff_lab.telemetry.unfolding import Claims, Events
 
 __all__ = ["HAS_RESULT", "AttemptRecord", "FunctionRecord", "FunctionStatus", "RunRecord", "TransferRecord"]
@@ -23,18 +24,6 @@ NodeEventKind: TypeAlias = Literal["up", "down", "changed"]
 
 HAS_RESULT = frozenset({FunctionStatus.DONE, FunctionStatus.CACHED})
 _BEFORE_RUNNING = frozenset({FunctionStatus.WAITING, FunctionStatus.QUEUED, FunctionStatus.RETRYING})
-
-
-@dataclass(frozen=True, slots=True)
-class TransferRecord:
-    """A result that went from one node to another."""
-
-    function: Hashable
-    source: str
-    target: str
-    nbytes: int
-    started: float
-    ended: float
 
 
 @dataclass(slots=True)
@@ -61,7 +50,7 @@ class RunRecord:
     costs: Mapping[Hashable, Mapping[str, float]] = field(default_factory=dict)
     functions: FunctionTable = field(init=False)
     attempts: Attempts = field(default_factory=Attempts)
-    transfers: list[TransferRecord] = field(default_factory=list)
+    transfers: Transfers = field(init=False, default_factory=Transfers)
     claims: Claims = field(default_factory=Claims)
     loads: list[tuple[float, str, float, float]] = field(default_factory=list)
     node_events: list[tuple[float, str, NodeEventKind, str]] = field(default_factory=list)
@@ -123,15 +112,18 @@ class RunRecord:
                 self.events.append(news)  # last: what reads it there need not look again
 
     def _take(self, batch: FunctionBatch) -> None:
-        if isinstance(batch, QueuedBatch):
-            for k in self.functions.take_queued(batch):
-                self._queued(batch.event_of(k))
-            return
-        self.claims.append(batch)
-        for k in self.functions.take_finished(batch):
-            start, stop = batch.events_of(k)
-            self._start(start)
-            self._stop(stop)
+        match batch:
+            case QueuedBatch():
+                for k in self.functions.take_queued(batch):
+                    self._queued(batch.event_of(k))
+            case FinishedBatch():
+                self.claims.append(batch)
+                for k in self.functions.take_finished(batch):
+                    start, stop = batch.events_of(k)
+                    self._start(start)
+                    self._stop(stop)
+            case TransferredBatch():
+                self.transfers.append(batch)
 
     # -- the run, its nodes ---------------------------------------------------
 
@@ -167,13 +159,15 @@ class RunRecord:
     def _transfer(self, event: Event) -> None:
         facts, numbers = event.metadata, event.measurements
         self.transfers.append(
-            TransferRecord(
-                facts["function"],
-                facts["source"],
-                facts["target"],
-                int(numbers["nbytes"]),
-                numbers["started"],
-                numbers["ended"],
+            TransferredBatch(
+                run=self.id,
+                ids=(facts["function"],),
+                target=facts["target"],
+                functions=(0,),
+                sources=(facts["source"],),
+                nbytes=(int(numbers["nbytes"]),),
+                started=(numbers["started"],),
+                ended=(numbers["ended"],),
             )
         )
 
@@ -193,7 +187,8 @@ class RunRecord:
         function = self._function(attempt.function)
         self._again(function)
         function.status = FunctionStatus.RUNNING
-        function.started, function.ended, function.log = attempt.started, None, ""
+        _begin(function, attempt.started)
+        function.ended, function.log = None, ""
 
     def _stop(self, event: Event) -> None:
         function = self._end(event, FunctionStatus.DONE)
@@ -221,7 +216,8 @@ class RunRecord:
         attempt.ended = event.measurements.get("ended", event.time)
         function = self._function(attempt.function)
         function.status = status
-        function.started, function.ended = attempt.started, attempt.ended
+        _begin(function, attempt.started)
+        function.ended = attempt.ended
         function.peak_memory = _whole(event.measurements.get("peak_memory"))
         function.log = event.metadata.get("log") or function.log
         return function
@@ -301,6 +297,12 @@ RunRecord._appliers = {
     names.NODE_DOWN: RunRecord._node,
     names.TRANSFER_STOP: RunRecord._transfer,
 }
+
+
+def _begin(function: FunctionRecord, started: float | None) -> None:
+    function.started = started
+    if started is not None and function.queued is not None:
+        function.queued = min(function.queued, started)  # a node may know first that the inputs are there
 
 
 def _whole(number: float | None) -> int | None:

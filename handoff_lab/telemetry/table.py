@@ -13,7 +13,7 @@ from math import isnan, nan
 from typing import Final
 
 from handoff_lab.telemetry.attempts import Attempts
-from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, QueuedBatch
+from handoff_lab.telemetry.batches import FinishedBatch, QueuedBatch
 from handoff_lab.telemetry.functions import AttemptRecord, FunctionRecord, FunctionStatus
 
 # What is known of a function that nobody looked at. The last: it has a record.
@@ -159,7 +159,7 @@ class FunctionTable(MutableMapping[Hashable, FunctionRecord]):
             else:
                 yield k
 
-    def _places(self, batch: FunctionBatch) -> list[int]:
+    def _places(self, batch: QueuedBatch | FinishedBatch) -> list[int]:
         """The place of each function of the run, by number; -1: not known yet."""
         if batch.ids is not self._ids:
             self._ids = batch.ids
@@ -199,13 +199,14 @@ class FunctionTable(MutableMapping[Hashable, FunctionRecord]):
         if status is not FunctionStatus.DONE:
             return FunctionRecord(id, status, self._node[place], 0, when)
         batch, k = self._attempts.row(self._attempt[place])
+        started = batch.started[k]
         return FunctionRecord(
             id,
             status,
             batch.node,
             batch.attempts[k],
-            when,
-            batch.started[k],
+            None if when is None else min(when, started),
+            started,
             batch.ended[k],
             batch.slots[k],
             batch.nbytes[k],

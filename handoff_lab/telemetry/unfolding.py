@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from threading import Lock
-from typing import TypeAlias, TypeVar, overload
+from typing import Generic, Protocol, TypeAlias, TypeVar, overload
 
 from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch
 from handoff_lab.telemetry.events import Event
 
+
+class _Part(Protocol):
+    @property
+    def event_count(self) -> int: ...
+
+
 T = TypeVar("T")
+P = TypeVar("P", bound=_Part)
 Claim: TypeAlias = tuple[float, str, Mapping[str, float]]  # when, on which node, how much from then on
 
 
@@ -28,16 +36,20 @@ class Growing(Sequence[T]):
         return repr(list(self))
 
 
-class Events(Growing[Event]):
-    """Events in the order in which they were told, one by one or many at once."""
+class Unfolding(Growing[T], Generic[T, P]):
+    """What parts stand for, in the order in which they were told: as many things as a part has events."""
 
-    def __init__(self, events: Iterable[Event | FunctionBatch] = ()) -> None:
-        self.parts = list(events)  # as they were told; only ever grows
+    def __init__(self, parts: Iterable[P] = ()) -> None:
+        self.parts = list(parts)  # as they were told; only ever grows
         self._lock = Lock()
-        self._ends: list[int] = []  # how many events there are up to and with each part, as far as it was counted
-        self._open: tuple[int, Sequence[Event]] = (-1, ())  # the part that was looked into last
+        self._ends: list[int] = []  # how many things there are up to and with each part, as far as it was counted
+        self._open: tuple[int, Sequence[T]] = (-1, ())  # the part that was looked into last
 
-    def append(self, part: Event | FunctionBatch) -> None:
+    @abstractmethod
+    def _unfold(self, part: P) -> Sequence[T]:
+        """What a part stands for."""
+
+    def append(self, part: P) -> None:
         """Add what was told next."""
         self.parts.append(part)
 
@@ -45,15 +57,15 @@ class Events(Growing[Event]):
         ends = self._count()
         return ends[-1] if ends else 0
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[T]:
         for part in self.parts:
-            yield from part.events()
+            yield from self._unfold(part)
 
     @overload
-    def __getitem__(self, index: int) -> Event: ...
+    def __getitem__(self, index: int) -> T: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Event]: ...
-    def __getitem__(self, index: int | slice) -> Event | list[Event]:
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         ends = self._count()
@@ -69,12 +81,19 @@ class Events(Growing[Event]):
                 self._ends.append(total)
             return self._ends
 
-    def _look_into(self, number: int) -> Sequence[Event]:
-        opened, events = self._open
+    def _look_into(self, number: int) -> Sequence[T]:
+        opened, things = self._open
         if opened != number:
-            events = self.parts[number].events()
-            self._open = number, events
-        return events
+            things = self._unfold(self.parts[number])
+            self._open = number, things
+        return things
+
+
+class Events(Unfolding[Event, "Event | FunctionBatch"]):
+    """Events in the order in which they were told, one by one or many at once."""
+
+    def _unfold(self, part: Event | FunctionBatch) -> Sequence[Event]:
+        return part.events()
 
 
 class Claims(Growing[Claim]):

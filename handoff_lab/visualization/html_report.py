@@ -97,13 +97,12 @@ def _tiles(record: RunRecord) -> str:
     functions = list(record.functions.values())
     done = sum(function.status in (FunctionStatus.DONE, FunctionStatus.CACHED) for function in functions)
     retries = sum(max(0, function.attempts - 1) for function in functions)
-    moved = sum(transfer.nbytes for transfer in list(record.transfers))
     tiles = {
         "took": format_seconds(record.last_time - (record.started or record.last_time)),
         "functions done": f"{done} of {len(functions)}",
         "retries": str(retries),
         "nodes": str(len(record.capabilities)),
-        "moved between nodes": format_bytes(moved),
+        "moved between nodes": format_bytes(record.transfers.nbytes),
         "strategy": text(str(record.strategy or "none")),
     }
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles.items())

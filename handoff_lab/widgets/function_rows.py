@@ -10,7 +10,7 @@ from math import floor
 from typing import Final, TypeAlias
 
 from handoff_lab.telemetry import FunctionRecord, FunctionStatus, RunRecord
-from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, QueuedBatch
+from handoff_lab.telemetry.batches import FinishedBatch, QueuedBatch
 from handoff_lab.widgets.node_table import NodeTable
 from handoff_lab.widgets.protocol import STATUS_LETTERS, Columns
 from handoff_lab.widgets.rows import Transfers
@@ -67,7 +67,16 @@ class FunctionRows:
         """Something happened to a function: its record says what."""
         self._unread.add(i)
 
-    def take(self, batch: FunctionBatch) -> None:
+    def inputs_moved(self, functions: Iterable[int]) -> None:
+        """Results that these functions take came to some node."""
+        for i in functions:
+            row = self._rows[i]
+            waited = self._transfers.waited(i, row[1])
+            if waited != row[-1]:
+                self._rows[i] = (*row[:-1], waited)
+                self._changed.add(i)
+
+    def take(self, batch: QueuedBatch | FinishedBatch) -> None:
         """Take in what befell many functions."""
         if batch.ids is not self._told_ids:
             self._told_ids, self._numbers = batch.ids, [self._index.get(id, -1) for id in batch.ids]
@@ -77,10 +86,11 @@ class FunctionRows:
             self._take_finished(batch)
 
     def _take_queued(self, batch: QueuedBatch) -> None:
-        queued, place, waited = self.since(batch.time), self._nodes.index, self._transfers.waited
-        for i, node in zip(map(self._numbers.__getitem__, batch.functions), batch.nodes, strict=True):
+        queued, waited = self.since(batch.time), self._transfers.waited
+        numbers, nodes = map(self._numbers.__getitem__, batch.functions), map(self._nodes.index, batch.nodes)
+        for i, node in zip(numbers, nodes, strict=True):
             if self._is_simple(i):
-                self._rows[i] = (_QUEUED, place(node), -1, 0, queued, None, None, None, waited(i, node))
+                self._rows[i] = (_QUEUED, node, -1, 0, queued, None, None, None, waited(i, node))
                 self._changed.add(i)
 
     def _take_finished(self, batch: FinishedBatch) -> None:
@@ -90,7 +100,10 @@ class FunctionRows:
         columns = numbers, batch.slots, batch.attempts, started, ended, batch.peak_memory
         for i, slot, attempt, begin, end, peak in zip(*columns, strict=True):
             if self._is_simple(i):
-                rows[i] = (_DONE, node, slot, attempt, rows[i][4], begin, end, peak, waited(i, batch.node))
+                queued = rows[i][4]
+                if queued is not None and begin is not None and begin < queued:
+                    queued = begin  # as the record has it
+                rows[i] = (_DONE, node, slot, attempt, queued, begin, end, peak, waited(i, node))
                 self._changed.add(i)
 
     def _is_simple(self, i: int) -> bool:
@@ -135,16 +148,17 @@ class FunctionRows:
         return errors
 
     def _row(self, i: int, function: FunctionRecord) -> Row:
+        node = self._nodes.index(function.node)
         return (
             STATUS_LETTERS[function.status],
-            self._nodes.index(function.node),
+            node,
             -1 if function.slot is None else function.slot,
             function.attempts,
             self.since(function.queued),
             self.since(function.started),
             self.since(function.ended),
             function.peak_memory,
-            self._transfers.waited(i, function.node),
+            self._transfers.waited(i, node),
         )
 
 

@@ -70,32 +70,34 @@ class Transfers:
         self.rows: list[TransferRow] = []
         self._dag = dag
         self._index = index
-        self._seconds: dict[tuple[int, str], float] = {}  # by producer and node
+        self._seconds: dict[tuple[int, int], float] = {}  # by producer and node
         self._inputs: list[tuple[int, ...]] = []  # both are made when something first moves
         self._takers: list[list[int]] = []
-        self._read = 0
+        self._read = 0  # batches of transfers
 
     def read(self, record: RunRecord, node: NodeIndex, since: Since) -> tuple[list[TransferRow], set[int]]:
         """The rows that are new, and the functions whose inputs have moved since."""
         new: list[TransferRow] = []
         concerned: set[int] = set()
-        for at in range(self._read, len(record.transfers)):
-            moved = record.transfers[at]
-            self._read = at + 1
-            i = self._index.get(moved.function)
-            if i is None:
-                continue
-            self._seconds[i, moved.target] = moved.ended - moved.started
-            concerned.update(self._takers_of(i))
-            if len(self.rows) + len(new) < MOST_TRANSFERS:
-                begin, end = since(moved.started) or 0.0, since(moved.ended) or 0.0
-                new.append((i, node(moved.source), node(moved.target), begin, end, moved.nbytes))
+        batches = record.transfers.parts[self._read :]
+        self._read += len(batches)
+        for batch in batches:
+            target = node(batch.target)
+            functions = map(self._index.get, map(batch.ids.__getitem__, batch.functions))
+            columns = functions, batch.sources, batch.started, batch.ended, batch.nbytes
+            for i, source, started, ended, nbytes in zip(*columns, strict=True):
+                if i is None:
+                    continue
+                self._seconds[i, target] = ended - started
+                concerned.update(self._takers_of(i))
+                if len(self.rows) + len(new) < MOST_TRANSFERS:
+                    new.append((i, node(source), target, since(started) or 0.0, since(ended) or 0.0, nbytes))
         self.rows += new
         return new, concerned
 
-    def waited(self, i: int, node: str | None) -> float | None:
-        """Seconds that the inputs of function ``i`` took to come to ``node``; None if they were there."""
-        if not self._seconds or node is None:
+    def waited(self, i: int, node: int) -> float | None:
+        """Seconds that the inputs of function ``i`` took to come to a node; None if they were there."""
+        if not self._seconds:
             return None
         times = [seconds for p in self._inputs[i] if (seconds := self._seconds.get((p, node))) is not None]
         return round(sum(times), MS) if times else None

@@ -12,7 +12,7 @@ from handoff_lab.allocation import Plan
 from handoff_lab.graph import DAG
 from handoff_lab.telemetry import RunRecord
 from handoff_lab.telemetry import events as names
-from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch
+from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, TransferredBatch
 from handoff_lab.telemetry.events import Event, EventName
 from handoff_lab.visualization.data import plan_bars
 from handoff_lab.widgets.function_rows import FunctionRows
@@ -124,8 +124,7 @@ class LiveState:
         if earlier := self._earlier.read(self._record, self._nodes.index, since):
             patch["earlier"] = earlier
         transfers, concerned = self._transfers.read(self._record, self._nodes.index, since)
-        for i in concerned:
-            self._functions.look_at(i)
+        self._functions.inputs_moved(concerned)
         if transfers:
             patch["transfers"] = transfers
 
@@ -152,6 +151,8 @@ class LiveState:
         self._read = max(self._read, end)
 
     def _take_many(self, batch: FunctionBatch) -> None:
+        if isinstance(batch, TransferredBatch):
+            return  # these are read from the record's transfers
         self._functions.take(batch)
         if isinstance(batch, FinishedBatch):
             self._nodes.claims(batch.node, batch.claimed)

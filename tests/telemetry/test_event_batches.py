@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handoff_lab.messages import ReportFinished, ReportQueued
+from handoff_lab.messages import ReportFinished, ReportQueued, ReportTransferred
 from handoff_lab.resources import Resources
-from handoff_lab.telemetry import Event, FunctionRecord, RunLog, RunRecord, read_log
+from handoff_lab.telemetry import Event, FunctionRecord, RunLog, RunRecord, TransferRecord, read_log
 from handoff_lab.telemetry.batch_lines import LineReader, LineWriter
-from handoff_lab.telemetry.batches import finished_batch, queued_batch
+from handoff_lab.telemetry.batches import finished_batch, queued_batch, transferred_batch
 
 FUNCTION = ("handoff", "execution", "function")
 IDS = ["a", ("b", 1), 3, "d", "given", None]
@@ -65,6 +65,18 @@ queued_batches = st.builds(
 )
 
 
+def transferred(rows, target="beta"):
+    """Rows of function, source, bytes, started, ended."""
+    return transferred_batch(ReportTransferred("r", target, *map(list, zip(*rows, strict=True))), IDS)
+
+
+transferred_batches = st.builds(
+    transferred,
+    st.lists(st.tuples(numbers, st.sampled_from(["alpha", "gamma"]), st.integers(0, 2**40), times, times), min_size=1),
+    st.sampled_from(["alpha", "beta"]),
+)
+
+
 def single(what, **more):
     def made(number, attempt, time):
         facts = {**RUN, "function": IDS[number], "node": "beta", "attempt": attempt, **more}
@@ -82,7 +94,8 @@ singles = st.one_of(
     single("move", source="alpha", target="beta", reason="lost"),
     single("cached"),
 )
-stories = st.lists(finished_batches() | queued_batches | singles, max_size=8).map(lambda story: [START, *story])
+some_batches = finished_batches() | queued_batches | transferred_batches
+stories = st.lists(some_batches | singles, max_size=8).map(lambda story: [START, *story])
 
 
 def one_by_one(story):
@@ -130,6 +143,32 @@ def test_a_log_of_batches_reads_back(story):
     assert one_by_one(parts) == one_by_one(story)
     assert list(map(type, parts)) == list(map(type, story))
     assert RunRecord.from_events(parts) == RunRecord.from_events(story)
+
+
+def test_each_transfer_has_an_event_and_a_record():
+    batch = transferred([(1, "alpha", 7, 101.0, 101.5), (0, "gamma", 9, 101.0, 101.25)])
+    numbers = {"nbytes": 9, "duration": 0.25, "started": 101.0, "ended": 101.25}
+    facts = {"run": "r", "function": "a", "source": "gamma", "target": "beta"}
+    assert batch.events()[1] == Event(("handoff", "transfer", "stop"), 101.25, numbers, facts)
+    transfers = RunRecord.from_events([batch, *batch.events()]).transfers
+    told = [
+        TransferRecord(("b", 1), "alpha", "beta", 7, 101.0, 101.5),
+        TransferRecord("a", "gamma", "beta", 9, 101.0, 101.25),
+    ]
+    assert transfers == told * 2
+    assert (len(transfers), transfers[1], transfers[-2:], transfers.nbytes) == (4, told[1], told, 32)
+
+
+@pytest.mark.parametrize("is_expanded", [False, True])
+def test_a_function_was_queued_before_it_began(is_expanded):
+    """Its node may know that the inputs are there before the coordinator does."""
+    story = [
+        START,
+        queued_batch(ReportQueued("r", [0, 1], ["alpha"] * 2), IDS, 101.5),
+        finished([row(), row(1, 1, 102.0)]),
+    ]
+    functions = RunRecord.from_events(one_by_one(story) if is_expanded else story).functions
+    assert [(functions[id].queued, functions[id].started) for id in IDS[:2]] == [(101.0, 101.0), (101.5, 102.0)]
 
 
 @given(finished_batches())

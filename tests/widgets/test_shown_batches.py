@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handoff_lab import DAG, Function
-from handoff_lab.messages import ReportFinished, ReportQueued
+from handoff_lab.messages import ReportFinished, ReportQueued, ReportTransferred
 from handoff_lab.resources import Resources
 from handoff_lab.telemetry import Event, RunRecord
-from handoff_lab.telemetry.batches import finished_batch, queued_batch
+from handoff_lab.telemetry.batches import finished_batch, queued_batch, transferred_batch
 from handoff_lab.telemetry.table import FunctionTable
 from handoff_lab.widgets.state import LiveState
 
@@ -33,7 +33,8 @@ times = st.integers(0, 9999).map(lambda n: 100.0 + n / 997)
 
 
 def graph():
-    return DAG("d").add(*(Function(id, list) for id in IDS[1:]))
+    needs = {"c": ["a"], "d": ["a", "b"]}
+    return DAG("d").add(*(Function(id, list, needs.get(id, [])) for id in IDS[1:]))
 
 
 def finished(functions, node, begin, took=0.5, attempt=1, peak=None):
@@ -46,6 +47,12 @@ def finished(functions, node, begin, took=0.5, attempt=1, peak=None):
 
 def queued(functions, node, time):
     return queued_batch(ReportQueued("r", functions, [node] * len(functions)), IDS, time)
+
+
+def transferred(functions, source, target, begin, took):
+    count = len(functions)
+    columns = [source] * count, [5] * count, [begin] * count, [begin + took + i for i in range(count)]
+    return transferred_batch(ReportTransferred("r", target, functions, *columns), IDS)
 
 
 def single(what, number, node, time, attempt, **facts):
@@ -66,6 +73,7 @@ parts = st.one_of(
     st.builds(single, st.sampled_from(["start", "retry", "cancel"]), numbers, nodes, times, attempts),
     st.builds(single, st.just("exception"), numbers, nodes, times, attempts, error=st.just("no")),
     st.builds(single, st.just("move"), numbers, nodes, times, attempts, source=nodes, target=nodes),
+    st.builds(transferred, some, nodes, nodes, times, st.floats(0, 2)),
     st.builds(transfer, numbers, nodes, nodes, times),
 )
 
@@ -109,4 +117,7 @@ def test_functions_that_simply_run_need_no_records(monkeypatch):
         patch = live.patch(1.0, None)
         assert live.snapshot(1.0)["status"] == letters
     assert patch["functions"]["at"] == [0, 1]
+    record.apply(transferred([1, 2], "beta", "alpha", 102.5, 0.25))
+    patch = live.patch(1.0, None)
+    assert (patch["functions"]["at"], patch["functions"]["transfer"]) == ([2, 3], [0.25, 1.5])
     assert live.patch(1.0, None) is None
