@@ -101,9 +101,8 @@ class _Choice:
 
 def _with_room(nodes: Sequence[str], loads: Mapping[str, float]) -> Sequence[str]:
     """Those that would be filled the fewest times over."""
-    compared = [loads[node] for node in nodes]
-    fewest = waves(min(compared))
-    return [node for node, load in zip(nodes, compared, strict=True) if load - SLACK <= fewest]
+    fewest = waves(min([loads[node] for node in nodes]))
+    return [node for node in nodes if loads[node] - SLACK <= fewest]
 
 
 class _EmptiestByDepth:
@@ -205,8 +204,7 @@ class _Unsized:
         return front
 
     def _choose(self, i: int, front: _Front) -> str:
-        nodes = front.nodes if len(front.nodes) <= _FEW else self._candidates(i, front)
-        nodes = _with_room(nodes, front)
+        nodes = _with_room(front.nodes if len(front.nodes) <= _FEW else self._candidates(i, front), front)
         if len(nodes) == 1:
             return nodes[0]
         near, wanted = self._near(i), self._wanted(i)
@@ -232,14 +230,8 @@ class _Unsized:
 
     def _near(self, i: int) -> int:
         """How many of the function's inputs lie on each node."""
-        near = 0
-        for producer in self._edges.inputs[i]:
-            near += self._lies[producer]
-        return near
+        return sum([self._lies[producer] for producer in self._edges.inputs[i]])
 
     def _wanted(self, i: int) -> int:
         """How many of the inputs that its dependents need beside its result are made on each node."""
-        wanted = 0
-        for dependent in self._edges.outputs[i]:
-            wanted += self._gathered[dependent]
-        return wanted
+        return sum([self._gathered[dependent] for dependent in self._edges.outputs[i]])

@@ -1,14 +1,11 @@
-"""A node's events on their way to the coordinator: at once when little happens, in batches when much does.
-
-That an attempt began is told at once, if it did not end in the same round: should the node be lost, it counts.
-"""
+"""A node's events on their way to the coordinator: at once when little happens, in batches when much does."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from handoff_lab.messages import AttemptId, BackendEvent, Cancelled, Failed, Finished, Started, Wrote
+from handoff_lab.messages import BackendEvent, Failed, Finished, Started, Wrote
 from handoff_lab.node.columns import in_columns
 from handoff_lab.transport.loop import Loop, Timer
 from handoff_lab.transport.rows import event_row
@@ -29,7 +26,6 @@ class Outbox:
         self._is_idle = is_idle
         self._events: list[BackendEvent] = []
         self._nbytes = 0
-        self._begun: set[AttemptId] = set()  # attempts of which the start waits here, and not the end
         self._sent = 0.0
         self._scheduled = False
         self._timer: Timer | None = None
@@ -37,12 +33,8 @@ class Outbox:
     def add(self, event: BackendEvent) -> None:
         """Send this event, soon."""
         self._events.append(event)
-        if type(event) is Started:
-            self._begun.add(event.id)
-        else:
+        if type(event) is not Started:
             self._nbytes += _size(event)
-            if type(event) is Finished or type(event) is Failed or type(event) is Cancelled:
-                self._begun.discard(event.id)
         if len(self._events) >= BATCH or self._nbytes >= BATCH_BYTES:
             self.flush()
         elif not self._scheduled:
@@ -56,14 +48,13 @@ class Outbox:
             self._timer = None
         if self._events:
             events, self._events, self._nbytes = self._events, [], 0
-            self._begun.clear()
             self._sent = time.monotonic()
             self._send(pack("events", [event_row(event) for event in in_columns(events)]))
 
     def _round_over(self) -> None:
         self._scheduled = False
         wait = self._sent + INTERVAL_S - time.monotonic()
-        if wait <= 0 or self._begun or self._is_idle():
+        if wait <= 0 or self._is_idle():
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(wait, self.flush)

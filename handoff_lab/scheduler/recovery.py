@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from handoff_lab.messages import AttemptId, Command, Failed, Failure, FailureKind, NodeLost
 from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.dispatch import Dispatcher
-from handoff_lab.scheduler.ledger import Ledger
+from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.lifecycle import Lifecycle
 from handoff_lab.scheduler.placement import Placement
 from handoff_lab.scheduler.state import (
@@ -51,10 +51,13 @@ class Recovery:
         self._placement.remember(name, event.reason)
         results = sum(run.holder.count(name) for run in affected)
         self._emit(reports.node("down", node, reason=event.reason, lost=results))
+        untried = _cannot_have_run(node, ended)
+        if node.keeps_ledger:
+            ended.reverse()  # what was handed over early counts as tried before its inputs are found missing
         for run, i in ended:
             if run.state[i] not in IN_FLIGHT:
                 continue  # taken back, because of another that ended here
-            if node.keeps_ledger and run.state[i] in (SUBMITTED, REVOKED):
+            if (run, i) in untried:
                 self._lifecycle.withdraw(run, i)
                 continue
             failure = Failure(FailureKind.NODE, f"node {name!r} was lost: {event.reason}")
@@ -114,3 +117,12 @@ class Recovery:
 
 def _in_flight_on(run: Progress, name: str) -> list[int]:
     return [i for i, node in enumerate(run.node) if node == name and run.state[i] in IN_FLIGHT]
+
+
+def _cannot_have_run(node: NodeState, ended: Sequence[tuple[Progress, int]]) -> set[tuple[Progress, int]]:
+    """Attempts that the node was given in advance: all but the most urgent, of which the news may have been lost."""
+    if not node.keeps_ledger:
+        return set()
+    waited = [(run.priority[i], i, run) for run, i in ended if run.state[i] in (SUBMITTED, REVOKED)]
+    waited.sort(key=lambda entry: entry[:2])
+    return {(run, i) for _, i, run in waited[2 * node.slots :]}

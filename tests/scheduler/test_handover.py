@@ -180,7 +180,16 @@ def test_a_lost_node_takes_promises_with_it() -> None:
     commands = talk.hear(NodeLost("a", "it was killed"))
     assert [command.id for command in commands if isinstance(command, Stop)] == [key(1)]
     assert [(start.id, start.node) for start in starts(commands)] == [(key(0, 2), "b"), (key(1, 2), "b")]
-    assert not [c for c in commands if isinstance(c, Report) and c.name[-1] in ("exception", "retry")]
+
+
+def test_of_what_a_lost_node_was_given_only_the_first_counts_as_tried() -> None:
+    talk = Talk("a", "b")
+    talk.begin(wide(6), allocator=lambda functions, nodes: {f.id: min(nodes) for f in functions})
+    commands = talk.hear(NodeLost("a", "it was killed"))
+    retried = [c.metadata["function"] for c in commands if isinstance(c, Report) and c.name[-1] == "retry"]
+    assert sorted(retried) == [0, 1]
+    progress = talk.scheduler.progress("run")
+    assert [progress.attempt(i) for i in range(6)] == [2, 2, 1, 1, 1, 1]
 
 
 def test_results_of_a_run_that_is_gone_are_freed() -> None:
