@@ -76,7 +76,7 @@ class Agent:
             self._watch_ends()
             hello = Hello(self._info, self._keys.public, self._peers.endpoint)
             socket = join(self._loop, self._join_file, self._keys, hello, self._lifeline)
-            self._control = Control(self._loop, socket, self._obey, lambda: self._work.is_idle)
+            self._control = Control(self._loop, socket, self._obey, self._work.is_urgent)
             self._kernel.start(self._work, self._room)
             self._loop.call_later(LOAD_S, self._measure)
             self._loop.run()

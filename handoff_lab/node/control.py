@@ -25,11 +25,11 @@ Obey: TypeAlias = Callable[[str, list[Any]], None]
 class Control:
     """Hands each command to ``obey``; ends the loop when the connection is lost: the coordinator gives us up then."""
 
-    def __init__(self, loop: Loop, socket: Socket, obey: Obey, is_idle: Callable[[], bool]) -> None:
+    def __init__(self, loop: Loop, socket: Socket, obey: Obey, is_urgent: Callable[[], bool]) -> None:
         self._loop = loop
         self._socket = socket
         self._obey = obey
-        self._outbox = Outbox(loop, socket.send, is_idle)
+        self._outbox = Outbox(loop, socket.send, is_urgent)
         self._watch = Watch(loop, socket, _LOST, lambda event, value: loop.stop())
         loop.add_reader(socket, self._take_all)
         loop.call_soon(self._take_all)  # what came before the loop looked

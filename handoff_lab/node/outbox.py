@@ -17,13 +17,13 @@ INTERVAL_S = 0.004
 class Outbox:
     """Gathers events; sends them when the loop's present round is over, but no more often than ``INTERVAL_S``.
 
-    ``is_idle`` says that nothing more will come soon: then there is nothing to wait for.
+    ``is_urgent`` says that there is nothing to wait for.
     """
 
-    def __init__(self, loop: Loop, send: Callable[[bytes], None], is_idle: Callable[[], bool]) -> None:
+    def __init__(self, loop: Loop, send: Callable[[bytes], None], is_urgent: Callable[[], bool]) -> None:
         self._loop = loop
         self._send = send
-        self._is_idle = is_idle
+        self._is_urgent = is_urgent
         self._events: list[BackendEvent] = []
         self._nbytes = 0
         self._sent = 0.0
@@ -54,7 +54,7 @@ class Outbox:
     def _round_over(self) -> None:
         self._scheduled = False
         wait = self._sent + INTERVAL_S - time.monotonic()
-        if wait <= 0 or self._is_idle():
+        if wait <= 0 or self._is_urgent():
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(wait, self.flush)

@@ -70,12 +70,22 @@ class Work:
         self._running: dict[AttemptId, Runner] = {}  # given to a runner, lent ones too
         self._awaited: dict[AttemptId, list[_Waiting]] = {}  # by the value that is missing
         self._fetching: set[AttemptId] = set()
+        self._begun: set[AttemptId] = set()  # attempts that began and did not end since `is_urgent` was asked
         self._reasons: dict[AttemptId, str] = {}  # why a value could not be fetched
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, and nothing will before more is said or sent."""
         return not self._running and not self._waiting
+
+    def is_urgent(self) -> bool:
+        """Whether what was told should not wait for more.
+
+        So it is when nothing runs, and, said once, when something began that may run long: if the node is lost, its
+        start and the results that it needed must be known.
+        """
+        begun, self._begun = self._begun, set()
+        return bool(begun) or self.is_idle
 
     def submit(self, attempts: Iterable[Attempt]) -> None:
         """Take attempts in; one that is known already is not run twice."""
@@ -203,6 +213,7 @@ class Work:
 
     def started(self, event: Started) -> None:
         """An attempt began."""
+        self._begun.add(event.id)
         self._tell(event)
 
     def finished(self, event: Finished, value: Frames) -> None:
@@ -224,6 +235,7 @@ class Work:
         self._tell(event)
 
     def _forget(self, id: AttemptId) -> None:
+        self._begun.discard(id)
         self._running.pop(id, None)
         self._lent.pop(id, None)
 
