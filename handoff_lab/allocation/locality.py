@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import or_
@@ -30,7 +31,8 @@ class Locality:
     what a common dependent needs too, then to the emptiest.
 
     When no size is known at all, bytes would be guesses, so room comes first:
-    as many functions run side by side as the nodes have room for.
+    each node takes as many functions of each depth as it has room for, those
+    whose inputs lie there before others.
     """
 
     rebalances = True
@@ -124,30 +126,31 @@ class _EmptiestByDepth:
         return emptiest
 
 
-class _Front(dict[str, float]):
-    """Load of each node after one more function of some cost at some depth, as long as no other is added there."""
+class _Shares:
+    """How many functions of one cost at one depth each node still takes, so that all are filled alike."""
 
-    def __init__(self, depth: int, cost: Resources, nodes: Sequence[str], loads: Mapping[str, NodeLoad]) -> None:
-        self.depth = depth
-        self.cost = cost
-        self.nodes = nodes  # those that can hold the function
-        self.emptiest: Emptiest | None = None  # where there are many nodes
-        self._loads = loads
-        self._filled: dict[str, Iterator[float]] = {}
+    def __init__(self, nodes: Sequence[str]) -> None:
+        self.left = Counter(nodes)
+        self._latest = nodes[0]
 
-    def __missing__(self, node: str) -> float:
-        self._filled[node] = self._loads[node].filled(self.depth, self.cost, 1)
-        return self.add(node)
+    def take(self, node: str) -> None:
+        """One function goes to ``node``."""
+        self._latest = node
+        self.left[node] -= 1
+        if not self.left[node]:
+            del self.left[node]
 
-    def add(self, node: str) -> float:
-        """The function goes to ``node``, whose load was asked for."""
-        load = self[node] = next(self._filled[node])
-        return load
+    def next(self) -> str:
+        """The node that takes what is drawn to none: neighbours, who often need the same, stay together."""
+        if self._latest not in self.left:
+            self._latest = next(iter(self.left))
+        return self._latest
 
 
 class _Unsized:
     """Places functions that are bound to nothing, where no size is known: each input counts as one.
 
+    Nodes take their shares of each depth; which functions make up a share depends on where inputs lie.
     Functions go by their number. Counts by node are one whole number, with a lane of bits for each node: this adds
     up all nodes at once.
     """
@@ -160,7 +163,8 @@ class _Unsized:
         self._feasible = Feasible(capabilities)
         self._loads = {node: NodeLoad(has) for node, has in capabilities.items()}
         self._emptiest = _EmptiestByDepth(self._loads)
-        self._fronts: dict[int, _Front] = {}  # by depth, the latest few
+        self._shares: dict[tuple[int, Resources], _Shares] = {}
+        self._counts = Counter(zip(self._edges.depth, [function.cost for function in functions], strict=True))
         self._lies = [0] * len(functions)  # one on each node on which the result will be, its own and its users'
         self._gathered = [0] * len(functions)  # inputs that are made on each node
 
@@ -173,7 +177,6 @@ class _Unsized:
             if isinstance(kind, int):
                 nodes.append(self._place(kind))
             else:  # functions that pass nothing, of one cost: placed at once
-                self._fronts.pop(0, None)
                 nodes += self._emptiest.at(0, kind, self._holding(len(nodes))).take(len([*run]))
         return {function.id: node for function, node in zip(self._functions, nodes, strict=True)}
 
@@ -182,9 +185,9 @@ class _Unsized:
 
     def _place(self, i: int) -> str:
         inputs, outputs = self._edges.inputs[i], self._edges.outputs[i]
-        front = self._front(i)
-        node = self._choose(i, front)
-        front.add(node)
+        shares = self._shares_of(i)
+        node = self._choose(i, shares)
+        shares.take(node)
         one = 1 << self._shift[node]
         lies, gathered = self._lies, self._gathered
         lies[i] |= one
@@ -194,39 +197,36 @@ class _Unsized:
             gathered[dependent] += one
         return node
 
-    def _front(self, i: int) -> _Front:
+    def _shares_of(self, i: int) -> _Shares:
         depth, cost = self._edges.depth[i], self._functions[i].cost
-        front = self._fronts.get(depth)
-        if front is None or front.cost is not cost:
-            if len(self._fronts) >= _KEPT:
-                del self._fronts[next(iter(self._fronts))]
-            front = self._fronts[depth] = _Front(depth, cost, self._holding(i), self._loads)
-        return front
+        shares = self._shares.get((depth, cost))
+        if shares is None:
+            emptiest = self._emptiest.at(depth, cost, self._holding(i))
+            shares = self._shares[depth, cost] = _Shares(emptiest.take(self._counts[depth, cost]))
+        return shares
 
-    def _choose(self, i: int, front: _Front) -> str:
-        nodes = _with_room(front.nodes if len(front.nodes) <= _FEW else self._candidates(i, front), front)
-        if len(nodes) == 1:
-            return nodes[0]
+    def _choose(self, i: int, shares: _Shares) -> str:
+        """Of the nodes that take more: where most inputs lie, then where most is made that its users need too."""
+        chosen = shares.next()
+        if len(shares.left) == 1:
+            return chosen
         near, wanted = self._near(i), self._wanted(i)
-        chosen, best = "", (-1, 0, 0.0)
-        for node in nodes:
+        if not near | wanted:
+            return chosen
+        best = near >> self._shift[chosen] & _COUNT, wanted >> self._shift[chosen] & _COUNT
+        for node in shares.left if len(shares.left) <= _FEW else self._linked(near | wanted):
             shift = self._shift[node]
-            merit = near >> shift & _COUNT, wanted >> shift & _COUNT, -front[node]
-            if merit > best:
+            merit = near >> shift & _COUNT, wanted >> shift & _COUNT
+            if merit > best and node in shares.left:
                 chosen, best = node, merit
         return chosen
 
-    def _candidates(self, i: int, front: _Front) -> Sequence[str]:
-        """Of many nodes those to be compared: those that hold something, and the emptiest of the others."""
-        if front.emptiest is None:
-            front.emptiest = self._emptiest.at(front.depth, front.cost, front.nodes)
-        nodes = {front.emptiest.find()[0]}
-        linked = self._near(i) | self._wanted(i)
-        while linked:
-            place = (linked.bit_length() - 1) // _LANE
-            linked &= (1 << place * _LANE) - 1
-            nodes.add(self._names[place])
-        return sorted(nodes.intersection(front.nodes))
+    def _linked(self, counts: int) -> Iterator[str]:
+        """The nodes that hold something."""
+        while counts:
+            place = (counts.bit_length() - 1) // _LANE
+            counts &= (1 << place * _LANE) - 1
+            yield self._names[place]
 
     def _near(self, i: int) -> int:
         """How many of the function's inputs lie on each node."""
