@@ -309,9 +309,10 @@ class Coordinator:
             while self._inbox:
                 events = list(self._inbox)
                 self._inbox.clear()
-                for event in events:
-                    self._note(event)
-                self._obey(self._decide(events))
+                with collection_paused():
+                    for event in events:
+                        self._note(event)
+                    self._obey(self._decide(events))
         finally:
             self._pumping = False
         self._thread.look()

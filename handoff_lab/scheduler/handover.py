@@ -145,13 +145,15 @@ def _window(node: NodeState) -> int:
     return node.slots + min(_MOST, int(_BUSY_S * node.slots / pace))
 
 
-def sources(run: Progress, inputs: Sequence[int]) -> tuple[tuple[AttemptId, str | None], ...]:
-    """Where the inputs are, or will be."""
-    return tuple([run.coming(producer) for producer in inputs]) if inputs else ()
+def sources(run: Progress, inputs: Sequence[int]) -> tuple[tuple[AttemptId, str], ...]:
+    """Where the inputs are, or will be: made there, given, or on their way from where they are being made."""
+    latest, holder, given, node = run.latest, run.holder, run.given, run.node
+    places = [(given.get(i) or latest[i], node[i] if holder[i] is None else holder[i]) for i in inputs]
+    return tuple(places)  # type: ignore[arg-type]  # what is promised has an attempt and a node
 
 
 def command(run: Progress, i: int, node: NodeState) -> Start:
     """The command that starts function ``i`` on ``node``."""
-    places = sources(run, run.program.functions[i].inputs)
-    id = AttemptId(run.id, i, run.number[i])
-    return Start(id, node.name, places, run.priority[i], not node.keeps_ledger)  # type: ignore[arg-type]  # all are placed
+    inputs = run.program.functions[i].inputs
+    id = run.latest[i] = AttemptId(run.id, i, run.number[i])
+    return Start(id, node.name, sources(run, inputs) if inputs else (), run.priority[i], not node.keeps_ledger)

@@ -94,8 +94,8 @@ class Progress:
 
     __slots__ = (
         "_steps", "ahead", "awaited", "cancelled", "capped", "cost_class", "deaths", "dependents", "early", "ending",
-        "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "missing", "moving",
-        "node", "number", "options", "overtime", "priority", "program", "promised", "queued", "recomputed", "retried",
+        "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "latest",
+        "missing", "moving", "node", "number", "options", "overtime", "priority", "program", "promised", "queued", "recomputed", "retried",
         "retries", "started", "state", "status", "unfinished", "unplaced", "wanted", "withdrawn",
     )  # fmt: skip
 
@@ -115,6 +115,7 @@ class Progress:
         self.promised = bytearray(count)  # whether the result is there, or on its way
         self.early = bytearray(count)  # whether it was handed over before its inputs, and waits for them still
         self.number = [0] * count  # of the latest attempt
+        self.latest: list[AttemptId | None] = [None] * count  # the attempt of that number
         self.node: list[str | None] = [None] * count  # given by the allocator; of a hidden one: where it ran last
         self.holder: list[str | None] = [None] * count  # where the result is
         self.inline = bytearray(count)  # whether the coordinator has the result too
@@ -172,10 +173,6 @@ class Progress:
     def attempt(self, i: int) -> int:
         """The number of the latest attempt at function ``i``, without those that never ran."""
         return self.number[i] - self.withdrawn.get(i, 0) if self.withdrawn else self.number[i]
-
-    def coming(self, i: int) -> tuple[AttemptId, str | None]:
-        """Key and node of the result of function ``i``, which is there or on its way."""
-        return self.source(i) or (AttemptId(self.id, i, self.number[i]), self.node[i])
 
     def is_hidden(self, i: int) -> bool:
         return self.program.functions[i].beside is not None
