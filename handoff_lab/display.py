@@ -1,6 +1,6 @@
 """How DAGs, plans, runs and clusters show themselves in a notebook.
 
-The model knows nothing of pictures: its classes get their display here, when the package is imported.
+The model knows nothing of pictures: its classes get their display here, when a name of the package is first used.
 """
 
 from __future__ import annotations

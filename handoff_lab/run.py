@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from handoff_lab.allocation import Plan
     from handoff_lab.coordinator import Coordinator
     from handoff_lab.store import ResultStore
-    from handoff_lab.telemetry.batches import FunctionBatch
     from handoff_lab.telemetry.events import Event
     from handoff_lab.telemetry.record import RunRecord
     from handoff_lab.widgets.dag_widget import DAGWidget
@@ -180,12 +179,7 @@ class Run:
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Call back after each event, on a thread of the cluster's, until what is returned is called."""
-
-        def each(news: Event | FunctionBatch) -> None:
-            for event in news.events():
-                callback(event)
-
-        return self._state.subscribe(each)
+        return self._state.subscribe_to_each(callback)
 
     @property
     def news(self) -> RunState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from workloads import Graph
 
@@ -25,6 +25,14 @@ class Work(Protocol):
 
     def values(self, indices: Sequence[int]) -> Sequence[Any]:
         """The results of these functions, which no other function needs."""
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """An engine that is ready before all that it started is up."""
+
+    def settle(self) -> None:
+        """Off the clock, after the first result: wait until nothing starts any more."""
 
 
 class Engine(Protocol):

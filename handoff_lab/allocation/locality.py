@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import compress, groupby
 from operator import or_
 
 from handoff_lab.allocation.base import Allocation
@@ -19,6 +19,7 @@ _FEW = 8  # so many nodes are compared in the time in which the best of many are
 _KEPT = 64  # as many depths and costs are remembered
 _NOWHERE = -1  # a depth at which no function is
 _LANE = 32  # bits of a count
+_LANES = 64  # nodes up to which counts of all of them are one number: with more, these take too much memory
 _COUNT = (1 << _LANE) - 1
 
 
@@ -39,7 +40,7 @@ class Locality:
 
     def allocate(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> Allocation:
         """Node of each function."""
-        if nothing_said(functions) and not any_bound(functions):
+        if len(capabilities) <= _LANES and nothing_said(functions) and not any_bound(functions):
             return Allocation(_Unsized(functions, capabilities).nodes())
         choice = _Choice(functions, capabilities)
         for group in pinned_first(collocation_groups(functions)):
@@ -164,15 +165,16 @@ class _Unsized:
         self._loads = {node: NodeLoad(has) for node, has in capabilities.items()}
         self._emptiest = _EmptiestByDepth(self._loads)
         self._shares: dict[tuple[int, Resources], _Shares] = {}
-        self._counts = Counter(zip(self._edges.depth, [function.cost for function in functions], strict=True))
+        self._passing = [*map(or_, map(bool, self._edges.inputs), map(bool, self._edges.outputs))]
+        kinds = zip(self._edges.depth, [function.cost for function in functions], strict=True)
+        self._counts = Counter(compress(kinds, self._passing))
         self._lies = [0] * len(functions)  # one on each node on which the result will be, its own and its users'
         self._gathered = [0] * len(functions)  # inputs that are made on each node
 
     def nodes(self) -> dict[Hashable, str]:
         """Node of each function."""
         nodes: list[str] = []
-        passing = map(or_, map(bool, self._edges.inputs), map(bool, self._edges.outputs))
-        alike = [i if passes else self._functions[i].cost for i, passes in enumerate(passing)]
+        alike = [i if passes else self._functions[i].cost for i, passes in enumerate(self._passing)]
         for kind, run in groupby(alike):
             if isinstance(kind, int):
                 nodes.append(self._place(kind))

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
+from typing import TypeVar
 
 from handoff_lab.coordinator.calls import Calls
 from handoff_lab.graph import DAG
@@ -19,6 +20,8 @@ from handoff_lab.telemetry.log import RunLog
 from handoff_lab.telemetry.record import RunRecord
 
 _log = logging.getLogger(__name__)
+
+News = TypeVar("News", Event, Event | FunctionBatch)
 
 
 @dataclass(slots=True)
@@ -60,6 +63,16 @@ class RunState:
             if not self.over.is_set():
                 self._listeners = (*self._listeners, callback)
         return lambda: self._unsubscribe(callback)
+
+    def subscribe_to_each(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """`subscribe`, but to one event after the other, those of batches too."""
+
+        def hear(news: Event | FunctionBatch) -> None:
+            for event in news.events():
+                if hear in self._listeners:  # it may end with any of them
+                    self._tell(callback, event)
+
+        return self.subscribe(hear)
 
     def _forget(self, callback: Callable[[], object]) -> None:
         with self._changed:
@@ -112,7 +125,7 @@ class RunState:
             except BaseException:  # the others wait, too
                 _log.exception("run %s could not tell that it is over", self.id)
 
-    def _tell(self, listener: Callable[[Event | FunctionBatch], object], news: Event | FunctionBatch) -> None:
+    def _tell(self, listener: Callable[[News], object], news: News) -> None:
         try:
             listener(news)
         except BaseException:  # the record and the other listeners must not suffer

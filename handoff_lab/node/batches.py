@@ -46,10 +46,12 @@ class Batches:
         if line is None:
             return []
         tasks = self._cut(line, slots)
+        for task in tasks:
+            worker.number(task)
         self._queue.served(tasks[0].attempt.id.run)
         worker.brief = tasks[0].brief
         if worker.brief and self._lender is not None:
-            self._fuse(self._lender, tasks, slots)
+            self._fuse(self._lender, tasks, worker, slots)
         return tasks
 
     def release(self, worker: Worker) -> None:
@@ -92,7 +94,7 @@ class Batches:
                 break
         return tasks
 
-    def _fuse(self, lender: Lender, tasks: list[Task], slots: int) -> None:
+    def _fuse(self, lender: Lender, tasks: list[Task], worker: Worker, slots: int) -> None:
         """Add tasks that follow from those in the batch, and so on."""
         first = tasks[0]
         seconds = sum([task.seconds for task in tasks])
@@ -106,7 +108,7 @@ class Batches:
                 seconds += follower.seconds
                 if len(tasks) >= BATCH or seconds >= BATCH_S:
                     return
-                self._queue.number(follower)
+                worker.number(follower)
                 lender.lend(attempt.id)
                 made[attempt.id] = follower.number
                 tasks.append(follower)

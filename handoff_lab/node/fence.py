@@ -1,7 +1,8 @@
 """Interrupts that hit the attempt they were meant for, or none.
 
 A page shared by agent and slot: the agent marks an attempt's number, then sends SIGINT; the slot raises only if the
-attempt that runs is marked, and looks again right after it begins one. Numbers count up within one agent.
+attempt that runs is marked, and looks again right after it begins one. The numbers of what goes to one slot count up,
+so that no two on their way share a mark.
 
 SIGINT without a mark is a nudge: the slot sends what it holds back, and what runs goes on.
 """
@@ -88,11 +89,14 @@ class Fenced:
         number = self._number
         if not number:
             return
+        if not self._is_marked(number):
+            self._number = 0  # what is being sent must not be torn, by another nudge or an interrupt
+            self._on_nudge()
+            self._number = number
         if self._is_marked(number):
             self._number = 0
             self.broke_import |= _is_importing(frame)
             raise KeyboardInterrupt
-        self._on_nudge()
 
     def _is_marked(self, number: int) -> bool:
         return self._words[number % _MARKS] == number * 4 + Mark.INTERRUPT

@@ -52,13 +52,9 @@ class Queue:
         self._runs: dict[str, dict[Claim, Line]] = {}  # the run whose turn it is comes first
         self._numbers = itertools.count(1)
 
-    def number(self, task: Task) -> None:
-        """Give a task a number that no other ever had."""
-        task.number = next(self._numbers)
-
     def push(self, task: Task) -> None:
-        """Let a task wait, under a new number."""
-        self.number(task)
+        """Let a task wait, under a number that gives its place."""
+        task.number = next(self._numbers)
         task.queued = True
         lines = self._runs.setdefault(task.attempt.id.run, {})
         claim = task.claim

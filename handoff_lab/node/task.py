@@ -28,7 +28,7 @@ class Task:
     attempt: Attempt
     inputs: Sequence[Input]
     recipe: Buffer | None  # pickled
-    number: int = 0  # changes when it is queued again
+    number: int = 0  # its place in the queue, then in what goes to its slot
     queued: bool = False
     seconds: float = 0.0  # that it is expected to take
     brief: bool = False

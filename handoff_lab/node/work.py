@@ -6,6 +6,7 @@ A value that lies elsewhere is fetched once, however many wait for it.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -72,6 +73,7 @@ class Work:
         self._fetching: set[AttemptId] = set()
         self._begun: set[AttemptId] = set()  # attempts that began and did not end since `is_urgent` was asked
         self._reasons: dict[AttemptId, str] = {}  # why a value could not be fetched
+        self._failing: deque[Failed] = deque()  # that lack an input; the first is being told
 
     @property
     def is_idle(self) -> bool:
@@ -175,7 +177,16 @@ class Work:
         elif self._waiting.pop(id, None) is not None:
             reason = self._reasons.get(key, "it was not made, or is not there any more")
             message = f"an input (made by {key}) could not be had: {reason}"
-            self.failed(Failed(id, Failure(FailureKind.INPUT, message)))
+            self._fail_in_turn(Failed(id, Failure(FailureKind.INPUT, message)))
+
+    def _fail_in_turn(self, event: Failed) -> None:
+        """Tell this failure, and then those that it leads to: a chain of them is longer than Python's stack."""
+        self._failing.append(event)
+        if len(self._failing) > 1:
+            return
+        while self._failing:
+            self.failed(self._failing[0])
+            self._failing.popleft()
 
     # -- what goes along with those that make its inputs ------------------------
 
@@ -226,7 +237,7 @@ class Work:
         """An attempt failed."""
         self._forget(event.id)
         self._store.free([event.id])  # so that nobody waits for it
-        self._tell(replace(event, failure=_clipped(event.failure)))
+        self._tell(replace(event, failure=_sendable(event.failure)))
 
     def cancelled(self, event: Cancelled) -> None:
         """An attempt was ended."""
@@ -244,9 +255,17 @@ class Work:
         self._tell(event)
 
 
-def _clipped(failure: Failure) -> Failure:
+def _sendable(failure: Failure) -> Failure:
     """The failure with texts that fit into a message."""
-    if max(len(failure.message), len(failure.type_name), len(failure.traceback)) <= TEXT_LIMIT:
-        return failure
-    message, type_name = failure.message[:TEXT_LIMIT], failure.type_name[:TEXT_LIMIT]
-    return replace(failure, message=message, type_name=type_name, traceback=failure.traceback[-TEXT_LIMIT:])
+    return replace(
+        failure,
+        message=_encodable(failure.message)[:TEXT_LIMIT],
+        type_name=_encodable(failure.type_name)[:TEXT_LIMIT],
+        traceback=_encodable(failure.traceback)[-TEXT_LIMIT:],
+        inputs=_encodable(failure.inputs),
+    )
+
+
+def _encodable(text: str) -> str:
+    """The text, with lone surrogates (of a file's name, for one) written out: UTF-8 has none."""
+    return text.encode(errors="backslashreplace").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,6 +60,7 @@ class Worker:
         self.closed = False
         self.taken_back = False  # whether tasks that wait in the slot were asked back
         self.seen_running = 0  # the number that ran at the last look
+        self._numbers = itertools.count(1)
         self._known: set[str] = set()  # keys of code that it has
         self._handle: int | None = None
         self._loop = loop
@@ -82,6 +84,10 @@ class Worker:
             if number == current:
                 break
         return (self.tasks[number] for number in numbers)
+
+    def number(self, task: Task) -> None:
+        """Give a task that goes to this slot next the number it has there; see ``fence``."""
+        task.number = next(self._numbers)
 
     def send(self, tasks: Sequence[Task], codes: Mapping[str, Buffer]) -> None:
         """Send tasks, after the code that they need."""

@@ -15,7 +15,7 @@ from handoff_lab.scheduler.lifecycle import Lifecycle
 from handoff_lab.scheduler.state import READY, SUBMITTED, WAITING, Progress
 
 _WORTH_S = 0.5  # of waiting on the one node, while the other has nothing to do
-_AGAIN_S = 0.1  # between looks for nodes that have too much
+_AGAIN_S, _LATE_S = 0.1, 1.6  # between looks for nodes that have too much: at first, and while nothing can move
 
 
 class Balance:
@@ -24,54 +24,59 @@ class Balance:
     def __init__(self, ledger: Ledger, lifecycle: Lifecycle) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle
-        self._looked = -_AGAIN_S
+        self._next = 0.0  # when to look again
+        self._patience = _AGAIN_S
         self._bound: dict[str, frozenset[int]] = {}  # functions that stay where they are, by run
 
     def even_out(self, runs: Iterable[Progress], now: float) -> bool:
         """Give nodes that have nothing to do some of what waits elsewhere; whether anything moved."""
-        if now - self._looked < _AGAIN_S:
+        if now < self._next:
             return False
-        self._looked = now
-        open_nodes = [node for node in self._ledger.open.values() if node.keeps_ledger]
-        idle = [node for node in open_nodes if _startable(node) < node.slots and not node.lanes]
-        if not idle or len(idle) == len(open_nodes):
+        self._next = now + _AGAIN_S
+        nodes = [node for node in self._ledger.open.values() if node.keeps_ledger]
+        idle = [node for node in nodes if _startable(node) < node.slots and not node.lanes]
+        if not idle or len(idle) == len(nodes):
             return False
         willing = [run for run in runs if run.status == "running" and run.ending is None and run.options.rebalances]
-        moved = False
-        for node in idle:
-            moved |= any(self._relieve(run, node, open_nodes) for run in willing)
+        looked = moved = False
+        for run in willing:
+            busy = [node for node in nodes if (node.pace or 0.0) * run.unfinished > _WORTH_S and node not in idle]
+            if busy:
+                looked = True
+                moved |= self._relieve(run, idle, busy)
+        self._patience = min(2 * self._patience, _LATE_S) if looked and not moved else _AGAIN_S
+        self._next = now + self._patience
         return moved
 
     def forget(self, run: str) -> None:
         """Nothing moves of this run any more."""
         self._bound.pop(run, None)
 
-    def _relieve(self, run: Progress, idle: NodeState, nodes: Sequence[NodeState]) -> bool:
-        """Give the idle node half of what waits longest for another one."""
-        if run.options.nodes is not None and idle.name not in run.options.nodes:
-            return False
-        busy = [node for node in nodes if node is not idle and (node.pace or 0.0) * run.unfinished > _WORTH_S]
-        waiting = max((self._waiting(run, node) for node in busy), key=_seconds, default=None)
-        if waiting is None or _seconds(waiting) < _WORTH_S:
-            return False
-        node, functions = waiting
-        movable = [i for i in functions if run.program.functions[i].cost.fits_in(idle.capabilities)]
-        self._move(run, movable[len(movable) // 2 :], node, idle)
-        return bool(movable)
+    def _relieve(self, run: Progress, idle: Sequence[NodeState], busy: Sequence[NodeState]) -> bool:
+        """Give each idle node half of what waits longest for another one."""
+        waiting = {node: self._waiting(run, node, given) for node, given in _given(run, busy).items()}
+        moved = False
+        for target in idle:
+            if run.options.nodes is not None and target.name not in run.options.nodes:
+                continue
+            source, functions = max(waiting.items(), key=lambda entry: _seconds(*entry))
+            if _seconds(source, functions) < _WORTH_S:
+                break
+            movable = [i for i in functions if run.program.functions[i].cost.fits_in(target.capabilities)]
+            going = movable[len(movable) // 2 :]
+            self._move(run, going, source, target)
+            waiting[source] = [i for i in functions if i not in going]
+            moved |= bool(going)
+        return moved
 
-    def _waiting(self, run: Progress, node: NodeState) -> tuple[NodeState, list[int]]:
+    def _waiting(self, run: Progress, node: NodeState, given: Sequence[int]) -> list[int]:
         """Functions that could begin, had the node room: the most urgent first, without those that are bound to it."""
         bound = self._bound.get(run.id)
         if bound is None:
             bound = self._bound[run.id] = _bound(run)
         queued = [i for lane in run.lanes.values() if lane.node is node for _, i in lane.heap if run.state[i] == READY]
-        given = [
-            i
-            for i, name in enumerate(run.node)
-            if name == node.name and run.state[i] == SUBMITTED and not run.missing[i]
-        ]
         next_ones = sorted({*queued, *given}, key=lambda i: (run.priority[i], i))
-        return node, [i for i in next_ones[node.slots :] if i not in bound]
+        return [i for i in next_ones[node.slots :] if i not in bound]
 
     def _move(self, run: Progress, functions: Sequence[int], source: NodeState, target: NodeState) -> None:
         going = set(functions)
@@ -93,10 +98,20 @@ def _startable(node: NodeState) -> int:
     return node.in_flight - node.early
 
 
-def _seconds(waiting: tuple[NodeState, list[int]]) -> float:
+def _seconds(node: NodeState, functions: Sequence[int]) -> float:
     """How long these would keep the node busy, by what is known of it."""
-    node, functions = waiting
-    return (node.pace or 0.0) * len(functions) / node.slots
+    return (node.pace or 0.0) * len(functions) / max(node.slots, 1)
+
+
+def _given(run: Progress, nodes: Sequence[NodeState]) -> dict[NodeState, list[int]]:
+    """What each of the nodes was given that has all its inputs and has not begun."""
+    given: dict[str | None, list[int]] = {node.name: [] for node in nodes}
+    i = run.state.find(SUBMITTED)
+    while i >= 0:
+        if run.node[i] in given and not run.missing[i]:
+            given[run.node[i]].append(i)
+        i = run.state.find(SUBMITTED, i + 1)
+    return {node: given[node.name] for node in nodes}
 
 
 def _bound(run: Progress) -> frozenset[int]:

@@ -44,7 +44,8 @@ class Columns:
             self._emit(Free(tuple([AttemptId(event.run, function, number) for function, number in numbers])))
             return
         node = self._node(run, event)
-        places = [] if node is None else self._take_ordinary(run, node, event)
+        # What holds a claim of the coordinator's own is taken in one by one, which gives the claim back.
+        places = self._take_ordinary(run, node, event) if node is not None and node.keeps_ledger else []
         if node is not None and places:
             self._handover.learn(node, sum(event.ended) - sum(event.started), len(event.functions))
             self._handover.flush()

@@ -168,6 +168,7 @@ class Dispatcher:
 
     def drop_run(self, run: Progress) -> None:
         """Nothing of the run waits any more."""
+        self._handover.drop_run(run)
         for lane in run.lanes.values():
             lane.clear()
             if lane.aside:

@@ -11,7 +11,7 @@ the rest can still go elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from handoff_lab.messages import AttemptId, Command, ReportQueued, Start, Stop
 from handoff_lab.scheduler.ledger import Ledger, NodeState
@@ -22,6 +22,7 @@ _UNKNOWN_S = 0.0004  # taken for the duration of functions that never ran
 _MOST = 4096  # functions that a node is given ahead, however brief
 _EARLY = 4  # times as many may wait there for inputs
 _BRISK = 0.2  # weight of the latest durations in a node's pace
+_LONGEST_S = 1e6  # durations beyond this, or that are no numbers, count as this
 
 
 class HandOver:
@@ -115,11 +116,19 @@ class HandOver:
                     self._emit(ReportQueued(run.id, queued, [nodes[i] or "" for i in queued]))
         self._to_tell.clear()
 
+    def drop_run(self, run: Progress) -> None:
+        """Nothing of the run is handed over any more, and nothing told of what waits."""
+        self._to_tell.pop(run, None)
+        for node in self._ledger.nodes.values():
+            if node.ahead:
+                node.ahead = [entry for entry in node.ahead if entry[3] is not run]
+                heapify(node.ahead)
+
     # -- how much ------------------------------------------------------------------------
 
     def learn(self, node: NodeState, seconds: float, functions: int) -> None:
         """Functions on the node took so long in all."""
-        mean = seconds / functions
+        mean = max(0.0, min(_LONGEST_S, seconds / functions))  # nodes may say anything
         node.pace = mean if node.pace is None else node.pace + _BRISK * (mean - node.pace)
 
     def room(self, node: NodeState) -> int:

@@ -225,9 +225,9 @@ class Lifecycle:
         """The attempt at ``i`` is over and never ran: it is not counted, and starts again when it can."""
         self._handover.break_promise(run, i)
         self._handover.withdraw(run, i)
-        target = run.moving.pop(i, None)
-        if target is not None and target in self._ledger.open:
-            self.relocate(run, i, target)
+        target = self._ledger.open.get(run.moving.pop(i, ""))
+        if target is not None and run.program.functions[i].cost.fits_in(target.capabilities):
+            self.relocate(run, i, target.name)
         self._pursue(run, i)
 
     def relocate(self, run: Progress, i: int, target: str) -> None:
@@ -367,6 +367,9 @@ class Lifecycle:
         """The result of ``i`` is not where it was; who has not begun to use it waits again."""
         if run.inline[i]:
             run.holder[i] = HERE
+            for dependent in run.dependents[i]:  # what was handed over may look for it where it was
+                if run.state[dependent] == SUBMITTED and self._is_ahead(run, dependent):
+                    self.revoke(run, dependent)
             return
         run.holder[i] = None
         self._handover.break_promise(run, i)

@@ -16,6 +16,7 @@ from handoff_lab.scheduler.state import (
     PENDING,
     READY,
     REVOKED,
+    STOPPING,
     SUBMITTED,
     WAITING,
     Progress,
@@ -57,7 +58,7 @@ class Recovery:
         for run, i in ended:
             if run.state[i] not in IN_FLIGHT:
                 continue  # taken back, because of another that ended here
-            if (run, i) in untried:
+            if (run, i) in untried and run.state[i] != STOPPING:  # the run may be ended by another that ended here
                 self._lifecycle.withdraw(run, i)
                 continue
             failure = Failure(FailureKind.NODE, f"node {name!r} was lost: {event.reason}")
@@ -87,7 +88,8 @@ class Recovery:
         """One result is not on its node any more."""
         for run in runs:
             if run.id == key.run:
-                self._lose(run, [i for i in (key.function,) if run.source(i) == (key, node)])
+                i = key.function
+                self._lose(run, [i] if 0 <= i < len(run.state) and run.source(i) == (key, node) else [])
             elif run.given:
                 self._lose(run, [i for i, given in run.given.items() if (given, run.holder[i]) == (key, node)])
 

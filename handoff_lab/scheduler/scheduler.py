@@ -326,12 +326,12 @@ class Scheduler:
 
     def _transferred(self, event: Transferred) -> None:
         run = self._runs.get(event.key.run)
-        if run is not None:
+        if run is not None and 0 <= event.key.function < len(run.state):
             self._emit(reports.transferred(run, event.key.function, event))
 
     def _transferred_many(self, event: TransferredMany) -> None:
         run = self._runs.get(event.run)
-        if run is not None:
+        if run is not None and 0 <= max(event.functions, default=-1) < len(run.state):
             self._emit(reports.transferred_many(run, event))
 
     def _wrote(self, event: Wrote) -> None:

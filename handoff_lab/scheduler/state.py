@@ -94,9 +94,9 @@ class Progress:
 
     __slots__ = (
         "_steps", "ahead", "awaited", "cancelled", "capped", "cost_class", "deaths", "dependents", "early", "ending",
-        "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "latest",
-        "missing", "moving", "node", "number", "options", "overtime", "priority", "program", "promised", "queued", "recomputed", "retried",
-        "retries", "started", "state", "status", "unfinished", "unplaced", "wanted", "withdrawn",
+        "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "latest", "missing",
+        "moving", "node", "number", "options", "overtime", "priority", "program", "promised", "queued", "recomputed",
+        "retried", "retries", "started", "state", "status", "unfinished", "unplaced", "wanted", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, program: Program, options: RunOptions, now: float, steps: deque[tuple[object, ...]]) -> None:

@@ -51,6 +51,8 @@ class Segment:
         """Bytes of one buffer, mapped; fewer where it ends."""
         begin = list(offsets_of(self.sizes))[number] + offset
         size = max(0, min(size, self.sizes[number] - offset))
+        if not size:
+            return memoryview(b"")  # a map of no bytes would be one of all the rest
         skipped = begin % mmap.ALLOCATIONGRANULARITY
         mapped = mmap.mmap(self.fd, skipped + size, prot=mmap.PROT_READ, offset=begin - skipped)
         return memoryview(mapped)[skipped:]

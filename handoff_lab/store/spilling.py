@@ -10,6 +10,7 @@ disk and names its files.)
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -195,7 +196,10 @@ class _Writer:
                 if self._closed or not job.wanted():
                     file.close()
                     return None
-                at += os.sendfile(file.fileno(), job.segment.fd, at, min(_CHUNK, end - at))
+                copied = os.sendfile(file.fileno(), job.segment.fd, at, min(_CHUNK, end - at))
+                if not copied:
+                    raise OSError(errno.ENODATA, "it is shorter than it should be")
+                at += copied
         except OSError:
             file.close()
             raise

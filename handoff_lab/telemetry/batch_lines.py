@@ -34,7 +34,7 @@ class LineWriter:
             case QueuedBatch():
                 batch = {"queued": _queued(news)}
             case FinishedBatch():
-                batch = {"finished": _finished(news)}
+                batch = {"finished": _finished(news, self._encoder.encode)}
             case TransferredBatch():
                 batch = {"transferred": _transferred(news)}
         return f"{self._new_ids(news)}{dump(batch)}\n"
@@ -57,12 +57,15 @@ class LineReader:
 
         Raises
         ------
-        ValueError, TypeError, LookupError
+        ValueError, TypeError, LookupError, OverflowError
             The line is damaged.
         """
         if line.startswith("["):
             return parse_line(line)
-        ((kind, facts),) = json.loads(line, object_hook=decode).items()
+        found = json.loads(line, object_hook=decode)
+        if not isinstance(found, dict):
+            raise TypeError("neither an event nor a batch")
+        ((kind, facts),) = found.items()
         if kind == "ids":
             self._ids = facts
             return None
@@ -78,7 +81,7 @@ def _queued(batch: QueuedBatch) -> dict[str, object]:
     }
 
 
-def _finished(batch: FinishedBatch) -> dict[str, object]:
+def _finished(batch: FinishedBatch, encode: Callable[[object], object]) -> dict[str, object]:
     kinds = dict(zip(map(id, batch.costs), batch.costs, strict=True))  # many functions share one
     numbers = {key: number for number, key in enumerate(kinds)}
     return {
@@ -92,10 +95,10 @@ def _finished(batch: FinishedBatch) -> dict[str, object]:
         "slots": _column(batch.slots),
         "peak_memory": _column(batch.peak_memory),
         "logs": _column(batch.logs),
-        "costs": [dict(cost) for cost in kinds.values()],
+        "costs": [*map(encode, kinds.values())],
         "cost_of": _column(list(map(numbers.__getitem__, map(id, batch.costs)))),
-        "claimed": dict(batch.claimed),
-        "capabilities": dict(batch.capabilities),
+        "claimed": encode(batch.claimed),
+        "capabilities": encode(batch.capabilities),
     }
 
 

@@ -110,7 +110,7 @@ def read_log(path: str | PathLike[str]) -> Iterator[Event]:
 
 
 def read_parts(path: str | PathLike[str]) -> Iterator[Event | FunctionBatch]:
-    """The same as they were told: one by one or many at once."""
+    """`read_log`, but as it was told: one by one or many at once."""
     reader = LineReader()
     with Path(path).open(encoding="ascii") as file:
         lines = (line for line in file if line.endswith("\n"))
@@ -118,7 +118,7 @@ def read_parts(path: str | PathLike[str]) -> Iterator[Event | FunctionBatch]:
         for number, line in enumerate(lines, start=2):
             try:
                 part = reader.part(line)
-            except (ValueError, TypeError, LookupError) as error:
+            except (ValueError, TypeError, LookupError, OverflowError) as error:
                 raise ValueError(f"{os.fspath(path)}, line {number}: not an event of a run ({error})") from error
             if part is not None:
                 yield part

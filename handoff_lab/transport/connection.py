@@ -86,7 +86,11 @@ class Connection:
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_DISCONNECTED
         self._watch = Watch(self._loop, self._socket, events, self._happened)
         self._loop.add_reader(self._socket, self._take_some)
-        self._socket.connect(member.endpoint)
+        try:
+            self._socket.connect(member.endpoint)
+        except zmq.ZMQError:  # it is none: nothing will happen
+            self._deadline.cancel()
+            self._deadline = self._loop.call_later(0, self._unreachable)
 
     def _open_again(self) -> None:
         self._open()

@@ -114,7 +114,9 @@ def read_request(data: bytes | memoryview) -> Request:
     """
     first, address, keys = _read_list(data, 3)
     address, keys = list(map(read_text, _as_list(address))), list(map(read_id, _as_list(keys)))
-    return Request(_read_number(first), address, keys)
+    if read_count(first) >> _NUMBER_BITS:
+        raise WireError("too large a number")
+    return Request(first, address, keys)
 
 
 def read_chunk(data: bytes | memoryview) -> Chunk:

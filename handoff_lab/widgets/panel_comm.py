@@ -63,7 +63,7 @@ class Panel:
         self._chosen: str | None = None  # the run that the browser asked for; None: the newest
         self._nodes, self._runs = NodeRows(), RunRows()
         self._nodes_at = -_NODES_PERIOD_S
-        self._heard: set[str] = set()  # runs that tell of their functions
+        self._heard: dict[str, Callable[[], None]] = {}  # runs that tell of their functions, and what ends that
         self._told: dict[str, Any] = {}
         self._is_new = False  # a browser that knows nothing yet is there
         self._whole = False  # a structure was published: the state that follows is news
@@ -111,6 +111,8 @@ class Panel:
             detach((self, name))
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
+        for end in self._heard.values():
+            end()
         if self._viewer is not None:
             self._viewer.close()
 
@@ -217,10 +219,7 @@ class Panel:
 
     def _listen_to(self, runs: Iterable[Run]) -> None:
         """Hear of what their functions do: once for many, which telemetry would tell one by one."""
-        heard = {run.id: run for run in runs}
-        for id in heard.keys() - self._heard:
-            heard[id].news.subscribe(self._on_news)
-        self._heard = set(heard)
+        self._heard = {run.id: self._heard.get(run.id) or run.news.subscribe(self._on_news) for run in runs}
 
     def _viewer_of(self, cells: Cells | None) -> Viewer:
         """The viewer of this notebook."""
