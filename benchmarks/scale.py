@@ -51,16 +51,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     results: dict[str, dict[str, float]] = {}
-    with private_folder() as byte_code:
-        for size in QUICK if options.quick else FULL:
-            if size.functions <= options.most:
-                print(size.title, file=sys.stderr, flush=True)
-                results[size.title] = _measure(size, Path(byte_code))
-    print(_as_text(results))
-    if options.json is not None:
-        content = {"machine": machine(), "units": UNITS, "sizes": results}
-        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    try:
+        with private_folder() as byte_code:
+            for size in QUICK if options.quick else FULL:
+                if size.functions <= options.most:
+                    print(size.title, file=sys.stderr, flush=True)
+                    results[size.title] = _measure(size, Path(byte_code))
+    finally:  # after an interrupt, or a size that failed: what there is
+        _report(results, options.json)
     return 0
+
+
+def _report(results: Mapping[str, Mapping[str, float]], output: Path | None) -> None:
+    print(_as_text(results))
+    if output is not None:
+        content = {"machine": machine(), "units": UNITS, "sizes": results}
+        output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _measure(size: Size, byte_code: Path) -> dict[str, float]:

@@ -28,13 +28,17 @@ def parse_megabytes(text: str) -> float:
     return float(match[1]) * _BYTES[match[2].lower()] / 10**6
 
 
-def parse_bytes(text: str) -> int:
-    """Bytes that ``text`` says; a bare number is megabytes.
+def parse_bytes(amount: int | str) -> int:
+    """Bytes that ``amount`` says: a number of them, or text, in which a bare number is megabytes.
 
-    >>> parse_bytes("2GB"), parse_bytes("1KiB")
-    (2000000000, 1024)
+    >>> parse_bytes(1024), parse_bytes("2GB"), parse_bytes("1KiB")
+    (1024, 2000000000, 1024)
     """
-    return round(parse_megabytes(text) * 10**6)
+    if isinstance(amount, str):
+        return round(parse_megabytes(amount) * 10**6)
+    if type(amount) is not int or amount < 0:  # True is none
+        raise ValueError(f"{amount!r} is not an amount of memory; write a whole number of bytes, or '500MB', '2GiB'")
+    return amount
 
 
 def parse_number(text: str) -> float:

@@ -369,6 +369,8 @@ def _make_backend(
     host: str,
     store_limit: int | str | None,
 ) -> Backend:
+    if store_limit is not None and backend != "kernels":
+        raise ValueError("store_limit is for nodes that backend='kernels' starts; leave it out")
     if backend == "local":
         from handoff_lab.backends.local import LocalBackend
 
@@ -376,7 +378,7 @@ def _make_backend(
     if backend == "kernels":
         from handoff_lab.backends.mixed import MixedBackend
 
-        limit = parse_bytes(store_limit) if isinstance(store_limit, str) else store_limit
+        limit = None if store_limit is None else parse_bytes(store_limit)
         return MixedBackend(nodes, name=name, host=host, store_limit=limit)
     if isinstance(backend, str):
         raise ValueError(  # noqa: TRY004 (a wrong word, not a wrong type)

@@ -348,6 +348,17 @@ def test_wrong_backends_and_capabilities_are_refused() -> None:
         hl.Cluster({"a": {"cpu": -1}}, backend="local")
 
 
+@pytest.mark.parametrize("limit", [-5, 1.5, True, "much", "-2GB"])
+def test_a_limit_that_is_no_amount_of_memory_is_refused(limit: Any) -> None:
+    with pytest.raises(ValueError, match="is not an amount of memory"):
+        hl.Cluster(1, store_limit=limit)
+
+
+def test_a_limit_that_nobody_would_keep_is_refused() -> None:
+    with pytest.raises(ValueError, match="store_limit"):
+        hl.Cluster(1, backend="local", store_limit="1GB")
+
+
 @pytest.mark.parametrize("nodes", [1.5, "alpha", ["a", "b"], {5: {"cpu": 1}}])
 def test_nodes_that_make_no_sense_are_refused(nodes: Any) -> None:
     with pytest.raises(TypeError, match="nodes"):

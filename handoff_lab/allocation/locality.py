@@ -190,6 +190,8 @@ class _Unsized:
         shares = self._shares_of(i)
         node = self._choose(i, shares)
         shares.take(node)
+        if not shares.left:
+            del self._shares[self._edges.depth[i], self._functions[i].cost]
         one = 1 << self._shift[node]
         lies, gathered = self._lies, self._gathered
         lies[i] |= one

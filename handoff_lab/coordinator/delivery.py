@@ -56,8 +56,9 @@ class Delivery:
         for runs, news in batch:
             for run in runs:
                 _guarded(run.apply, news)
-                if run.publish is not None and FUNCTION_STOP in news.names:
-                    _publish(run.publish, news)
+                publish = run.publish  # another thread may take it away
+                if publish is not None and FUNCTION_STOP in news.names:
+                    _publish(publish, news)
             if listens(news.names):
                 for event in news.events():
                     _guarded(dispatch, event)

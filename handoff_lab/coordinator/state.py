@@ -87,8 +87,10 @@ class RunState:
         """Wait until ``condition``, looked at whenever the run has news, is true, or the run is over."""
         with self._changed:
             self._watchers += 1
-            self._changed.wait_for(lambda: condition() or self.over.is_set(), timeout_s)
-            self._watchers -= 1
+            try:
+                self._changed.wait_for(lambda: condition() or self.over.is_set(), timeout_s)
+            finally:  # also when the one who waits is interrupted
+                self._watchers -= 1
 
     def apply(self, news: Event | FunctionBatch) -> None:
         """Take an event, or many at once, into the record and the log."""

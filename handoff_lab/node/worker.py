@@ -180,7 +180,9 @@ class Worker:
 
     def _on_message(self, message: Message) -> None:
         kind, *rest = message.fields
-        if kind == "hello":
+        if self.closed:  # by what came just before
+            close_fds(message.fds)
+        elif kind == "hello":
             self.pid = rest[0]
             close_fds(message.fds[1:])
             self._handle = message.fds[0]

@@ -6,7 +6,8 @@ bound to no node and have not begun, and only once it is known how long function
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from heapq import heapify
 
 from handoff_lab.graph import Collocated
@@ -38,9 +39,10 @@ class Balance:
         if not idle or len(idle) == len(nodes):
             return False
         willing = [run for run in runs if run.status == "running" and run.ending is None and run.options.rebalances]
+        working = [node for node in nodes if node.pace and (_startable(node) >= node.slots or node.lanes)]
         looked = moved = False
         for run in willing:
-            busy = [node for node in nodes if (node.pace or 0.0) * run.unfinished > _WORTH_S and node not in idle]
+            busy = [node for node in working if (node.pace or 0.0) * run.unfinished > _WORTH_S]
             if busy:
                 looked = True
                 moved |= self._relieve(run, idle, busy)
@@ -54,7 +56,7 @@ class Balance:
 
     def _relieve(self, run: Progress, idle: Sequence[NodeState], busy: Sequence[NodeState]) -> bool:
         """Give each idle node half of what waits longest for another one."""
-        waiting = {node: self._waiting(run, node, given) for node, given in _given(run, busy).items()}
+        waiting = self._waiting(run, busy)
         moved = False
         for target in idle:
             if run.options.nodes is not None and target.name not in run.options.nodes:
@@ -63,28 +65,33 @@ class Balance:
             if _seconds(source, functions) < _WORTH_S:
                 break
             movable = [i for i in functions if run.program.functions[i].cost.fits_in(target.capabilities)]
-            going = movable[len(movable) // 2 :]
+            going = set(movable[len(movable) // 2 :])
             self._move(run, going, source, target)
             waiting[source] = [i for i in functions if i not in going]
             moved |= bool(going)
         return moved
 
-    def _waiting(self, run: Progress, node: NodeState, given: Sequence[int]) -> list[int]:
-        """Functions that could begin, had the node room: the most urgent first, without those that are bound to it."""
+    def _waiting(self, run: Progress, nodes: Sequence[NodeState]) -> dict[NodeState, list[int]]:
+        """Functions that could begin, had their nodes room: the most urgent first, without those that are bound."""
         bound = self._bound.get(run.id)
         if bound is None:
             bound = self._bound[run.id] = _bound(run)
-        queued = [i for lane in run.lanes.values() if lane.node is node for _, i in lane.heap if run.state[i] == READY]
-        next_ones = sorted({*queued, *given}, key=lambda i: (run.priority[i], i))
-        return [i for i in next_ones[node.slots :] if i not in bound]
+        could: dict[str | None, set[int]] = {node.name: set() for node in nodes}
+        for (name, _), lane in run.lanes.items():
+            if name in could:
+                could[name].update(i for _, i in lane.heap if run.state[i] == READY)
+        for i in _submitted(run):
+            if run.node[i] in could and not run.missing[i]:
+                could[run.node[i]].add(i)
+        waiting = {node: sorted(could[node.name], key=lambda i: (run.priority[i], i))[node.slots :] for node in nodes}
+        return {node: [i for i in functions if i not in bound] for node, functions in waiting.items()}
 
-    def _move(self, run: Progress, functions: Sequence[int], source: NodeState, target: NodeState) -> None:
-        going = set(functions)
+    def _move(self, run: Progress, going: AbstractSet[int], source: NodeState, target: NodeState) -> None:
         for lane in run.lanes.values():
             if lane.node is source:
                 lane.heap = [entry for entry in lane.heap if entry[1] not in going]
                 heapify(lane.heap)
-        for i in functions:
+        for i in sorted(going):
             if run.state[i] == READY:
                 run.move(i, WAITING)
                 self._lifecycle.relocate(run, i, target.name)
@@ -103,15 +110,12 @@ def _seconds(node: NodeState, functions: Sequence[int]) -> float:
     return (node.pace or 0.0) * len(functions) / max(node.slots, 1)
 
 
-def _given(run: Progress, nodes: Sequence[NodeState]) -> dict[NodeState, list[int]]:
-    """What each of the nodes was given that has all its inputs and has not begun."""
-    given: dict[str | None, list[int]] = {node.name: [] for node in nodes}
+def _submitted(run: Progress) -> Iterator[int]:
+    """Functions that were handed over and have not begun, at the speed at which bytes are looked through."""
     i = run.state.find(SUBMITTED)
     while i >= 0:
-        if run.node[i] in given and not run.missing[i]:
-            given[run.node[i]].append(i)
+        yield i
         i = run.state.find(SUBMITTED, i + 1)
-    return {node: given[node.name] for node in nodes}
 
 
 def _bound(run: Progress) -> frozenset[int]:

@@ -34,7 +34,7 @@ class NodeState:
         self.claimed = _NOTHING
         self.in_flight = 0  # attempts submitted and not ended
         self.costed = 0  # functions with a cost that wait here
-        self.early = 0  # of those, the ones that wait for inputs
+        self.early = 0  # of those in flight, the ones that wait for inputs
         self.pace: float | None = None  # seconds that a function took, of late
         self.ahead: list[tuple[float, str, int, Progress]] = []  # heap: functions that may be handed over early
         self.lanes: list[tuple[float, int, Lane]] = []

@@ -97,16 +97,12 @@ class Draft:
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = sizes
         *self._offsets, end = offsets_of(sizes)
-        fd = _new_memory(end)
-        try:
-            self._segment = Segment(_open_again(fd, os.O_RDONLY), sizes)
-        except OSError:
-            os.close(fd)
-            raise
-        self._fd = fd
+        self._fd = _new_memory(end)
+        self._segment = Segment(_open_again(self._fd, os.O_RDONLY), sizes)
 
     def __del__(self) -> None:
-        os.close(self._fd)
+        with contextlib.suppress(AttributeError):  # there was no memory
+            os.close(self._fd)
 
     def write(self, number: int, offset: int, data: Buffer) -> None:
         """Write bytes of one buffer."""

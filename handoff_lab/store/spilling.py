@@ -196,14 +196,19 @@ class _Writer:
                 if self._closed or not job.wanted():
                     file.close()
                     return None
-                copied = os.sendfile(file.fileno(), job.segment.fd, at, min(_CHUNK, end - at))
-                if not copied:
-                    raise OSError(errno.ENODATA, "it is shorter than it should be")
-                at += copied
+                at += _copy_some(file.fileno(), job.segment.fd, at, end)
         except OSError:
             file.close()
             raise
         return file
+
+
+def _copy_some(target: int, source: int, at: int, end: int) -> int:
+    """How many bytes were copied, at least one."""
+    copied = os.sendfile(target, source, at, min(_CHUNK, end - at))
+    if not copied:
+        raise OSError(errno.ENODATA, "it is shorter than it should be")
+    return copied
 
 
 def spill_directory() -> Path:

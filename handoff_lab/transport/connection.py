@@ -88,7 +88,8 @@ class Connection:
         self._loop.add_reader(self._socket, self._take_some)
         try:
             self._socket.connect(member.endpoint)
-        except zmq.ZMQError:  # it is none: nothing will happen
+        except zmq.ZMQError:  # it is no endpoint: nothing will ever come
+            self._shut()
             self._deadline.cancel()
             self._deadline = self._loop.call_later(0, self._unreachable)
 

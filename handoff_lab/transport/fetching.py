@@ -1,7 +1,7 @@
 """Large values from another host: fetched in chunks, a few under way at a time, over a connection of their own.
 
-Several values that are fetched from one member take turns. What comes is written where the slots of this host can map
-it.
+A few values that are fetched from one member take turns; the others wait, so that not all of them are in memory at
+once. What comes is written where the slots of this host can map it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from handoff_lab.transport.wire import WireError
 
 log = logging.getLogger(__name__)
 
+TOGETHER = 4  # values under way from one member
 WINDOW = 16  # chunks under way from one member: enough to keep ciphers and wires busy, few enough for memory
 
 
@@ -36,6 +37,7 @@ class Fetcher:
         self._name = member.name
         self._numbers = itertools.count()
         self._fetches: dict[int, _Fetch] = {}
+        self._waiting: deque[_Fetch] = deque()
         self._turns: deque[_Fetch] = deque()  # those of which not all is asked for
         self._asked: dict[tuple[int, int, int], Chunk] = {}  # by number, part and offset
         self._connection = Connection(loop, keys, member, BULK_THREAD, self._ask_again, self._received, broken)
@@ -48,7 +50,7 @@ class Fetcher:
         except (MemoryError, OverflowError):
             arrived(f"there is no memory for its {sum(sizes)} bytes")
             return
-        self._turns.append(fetch)
+        self._waiting.append(fetch)
         self._ask()
 
     def close(self) -> list[Arrived]:
@@ -57,6 +59,8 @@ class Fetcher:
         return [fetch.arrived for fetch in self._fetches.values()]
 
     def _ask(self) -> None:
+        while self._waiting and len(self._turns) < TOGETHER:
+            self._turns.append(self._waiting.popleft())
         while self._turns and len(self._asked) < WINDOW:
             fetch = self._turns.popleft()
             chunk = next(fetch.chunks, None)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handoff_lab._errors import VersionMismatchError
+from handoff_lab._errors import ResourceError, VersionMismatchError
 from handoff_lab._version import __version__
 from handoff_lab.messages import NodeInfo
+from handoff_lab.resources import parse_capabilities
 from handoff_lab.transport.peers import Member
-from handoff_lab.transport.rows import read_amounts, read_count, read_text, read_texts
+from handoff_lab.transport.rows import read_amounts, read_count, read_flag, read_text, read_texts
 from handoff_lab.transport.wire import PROTOCOL, WireError, pack
 
 _NAME_LENGTH = 64
@@ -56,12 +57,21 @@ class Hello:
             versions=read_texts(node["versions"]),
             labels=read_texts(node["labels"]),
             connection_file=read_text(node["connection_file"]),
-            keeps_ledger=node["keeps_ledger"] is True,
+            keeps_ledger=read_flag(node["keeps_ledger"]),
         )
+        check_capabilities(info.capabilities)
         key, endpoint = read_text(fields.get("key")), read_text(fields.get("endpoint"))
         if not is_name(info.name) or len(key) != 40 or not key.isascii() or not endpoint.startswith("tcp://"):
             raise WireError("malformed hello")
         return cls(info, key, endpoint)
+
+
+def check_capabilities(capabilities: Mapping[str, float]) -> None:
+    """Raise `WireError` where these are nothing that a node can have."""
+    try:
+        parse_capabilities(capabilities)
+    except ResourceError as error:
+        raise WireError(str(error)) from None
 
 
 def glance(fields: Mapping[Any, Any]) -> tuple[str, dict[str, str]]:

@@ -145,6 +145,8 @@ class Peers:
             self._desk.send(reader.identity, data)
 
     def _answer_large(self, reader: _Reader, number: int, value: Frames) -> None:
+        if reader.name not in self._members:
+            return  # it was removed meanwhile
         *rest, last = value.parts
         try:
             if isinstance(last, Segment) and self._mailbox and self._mailbox.post(reader.address, number, last):
@@ -155,8 +157,7 @@ class Peers:
             else:
                 self._desk.send(reader.identity, LargeAnswer(number, None).pack(), *value.buffers)
         except BlockingIOError:
-            if reader.name in self._members:
-                self._loop.call_later(POST_AGAIN_S, lambda: self._answer_large(reader, number, value))
+            self._loop.call_later(POST_AGAIN_S, lambda: self._answer_large(reader, number, value))
 
     def _chunk_endpoint(self) -> str:
         if self._chunks is None:

@@ -114,8 +114,8 @@ def read_request(data: bytes | memoryview) -> Request:
     """
     first, address, keys = _read_list(data, 3)
     address, keys = list(map(read_text, _as_list(address))), list(map(read_id, _as_list(keys)))
-    if read_count(first) >> _NUMBER_BITS:
-        raise WireError("too large a number")
+    if read_count(first) + len(keys) > 2**64:
+        raise WireError("numbers too large to answer")
     return Request(first, address, keys)
 
 

@@ -80,7 +80,7 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _flag(value: Any) -> bool:
+def read_flag(value: Any) -> bool:
     if type(value) is not bool:
         raise WireError("no truth value")
     return value
@@ -170,7 +170,11 @@ def _all_finite(column: list[float]) -> bool:
 
 
 def _none_negative(column: list[int]) -> bool:
-    return not column or min(column) >= 0
+    return min(column, default=0) >= 0
+
+
+def _none_known_negative(column: list[int | None]) -> bool:
+    return _none_negative([count for count in column if count is not None])
 
 
 _frames = _optional(_tuple_of_bytes)
@@ -179,7 +183,7 @@ _moments = _column_of(float, check=_all_finite)
 _seconds = _optional(_number)
 _texts = _tuple_of(read_text)
 _FAILURE = _Record(
-    Failure, _one_of(*FailureKind), read_text, read_text, read_text, _optional(_bytes), _flag, read_text
+    Failure, _one_of(*FailureKind), read_text, read_text, read_text, _optional(_bytes), read_flag, read_text
 )  # fmt: skip
 _CALL = (
     _tuple_of(read_text),  # codes
@@ -188,7 +192,7 @@ _CALL = (
     _seconds,
     _optional(read_text),  # retry_on
     _tuple_of(read_text),  # setup
-    _flag,  # granted
+    read_flag,  # granted
 )
 _EVENTS: Mapping[type, _Record] = {
     Started: _Record(Started, read_id, _number, read_count),
@@ -205,7 +209,7 @@ _EVENTS: Mapping[type, _Record] = {
         _counts,
         _column_of_frames,
         _counts,
-        _column_of(int, type(None)),
+        _column_of(int, type(None), check=_none_known_negative),
         _column_of(str),
     ),
     Failed: _Record(Failed, read_id, _FAILURE.read, _seconds, _seconds, read_count, _optional(read_count), read_text),

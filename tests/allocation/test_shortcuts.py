@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Hashable, Sequence
 
 import pytest
@@ -71,6 +72,28 @@ def test_locality_leaves_out_only_nodes_that_are_no_better(
     monkeypatch.setattr(locality, "_FEW", 0)
     monkeypatch.setattr(locality, "_KEPT", 2)
     same_either_way(monkeypatch, "locality", functions, locality, "_FEW", 100)
+
+
+def test_what_passes_nothing_takes_no_share_of_those_that_do() -> None:
+    there = {"a": Resources({"cpu": 1}), "b": Resources({"cpu": 1})}
+    alone = [Function(f"alone {i}", max, cost={"cpu": 1}) for i in range(20)]
+    passing = [Function(i, max, cost={"cpu": 1}) for i in range(4)]
+    allocation = allocate("locality", [*alone, *passing, Function("end", max, list(range(4)))], there)
+    assert sorted(allocation[i] for i in range(4)) == ["a", "a", "b", "b"]
+    assert [allocation[function.id] for function in alone].count("a") == 10
+
+
+def test_locality_takes_little_memory_on_many_nodes() -> None:
+    layer, nodes = 1500, {f"n{place}": Resources({"cpu": 1}) for place in range(3000)}
+    functions = [Function(i, max, [i - layer] if i >= layer else [], cost={"cpu": 1}) for i in range(2 * layer)]
+    tracemalloc.start()
+    try:
+        allocation = allocate("locality", functions, nodes)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(set(allocation.values())) == layer
+    assert peak < 10 * 10**6
 
 
 @given(functions=graphs())

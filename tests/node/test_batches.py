@@ -21,6 +21,8 @@ from handoff_lab.messages import (
     Started,
     Wrote,
 )
+from handoff_lab.node.channel import Message
+from handoff_lab.node.fence import _MARKS
 from handoff_lab.node.pool import SlotPool
 from handoff_lab.node.room import Room
 from handoff_lab.node.work import Work
@@ -141,6 +143,19 @@ def test_a_chain_of_brief_functions_travels_in_few_messages(node: Node) -> None:
     assert sum(sizes) == 200
 
 
+def test_what_is_on_its_way_to_a_slot_can_be_marked_one_by_one(node: Node) -> None:
+    node.load(grow=grow)
+    node.learn("grow")
+    for run in ("one", "two"):  # which take turns: a slot gets of both
+        node.submit(run, [("grow", [])] * _MARKS)
+    worker = next(iter(node.pool._workers.values()))
+    first = node.pool._batches.take(worker, 1)
+    worker.tasks |= {task.number: task for task in first}
+    both = [*first, *node.pool._batches.take(worker, 1)]
+    assert {task.attempt.id.run for task in both} == {"one", "two"}
+    assert len({task.number % _MARKS for task in both}) == len(both)
+
+
 def test_nobody_shares_what_can_change(node: Node) -> None:
     def spoil(numbers: list[int]) -> list[int]:
         numbers.append(99)
@@ -223,6 +238,16 @@ def test_a_long_one_in_a_chain_lets_those_before_it_out(node: Node) -> None:
     node.work.cancel(ids[1], "interrupt")
     node.run("run", 4)
     assert node.work.is_idle
+
+
+def test_a_slot_that_ended_with_its_last_task_may_say_more(node: Node) -> None:
+    node.load(grow=grow)
+    node.learn("grow")
+    worker = next(iter(node.pool._workers.values()))
+    node.pool.resize(0)
+    assert worker.closed
+    worker._on_message(Message(["done", [[1, 0.0, 0.0, 0]]], [], []))
+    assert node.pool.pids == []
 
 
 # -- room ------------------------------------------------------------------------

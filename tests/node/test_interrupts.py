@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -89,4 +90,27 @@ def test_a_number_that_shares_the_place_of_a_marked_one_is_not_meant() -> None:
     fenced.begin(5 + 511)
     fenced.idle()
     assert fence.current == 0
+    fence.close()
+
+
+def test_what_a_nudge_sends_is_whole_before_anything_else_comes() -> None:
+    fence = Fence()
+    fenced = Fenced(fence.fd)
+    steps: list[str] = []
+
+    def send() -> None:
+        steps.append("begin")
+        fence.mark(5, Mark.INTERRUPT)
+        signal.raise_signal(signal.SIGINT)
+        steps.append("end")
+
+    before = signal.getsignal(signal.SIGINT)
+    fenced.handle_sigint(send)
+    try:
+        fenced.begin(5)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert steps == ["begin", "end"]
     fence.close()

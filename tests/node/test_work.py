@@ -22,6 +22,8 @@ from handoff_lab.messages import (
 from handoff_lab.node.work import Work
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames
+from handoff_lab.transport.rows import event_row, read_events
+from handoff_lab.transport.wire import FROM_NODE, pack, unpack
 
 
 class Peers:
@@ -240,3 +242,24 @@ def test_what_was_lent_is_cancelled_where_it_is(node: Node) -> None:
     assert node.runner.cancelled == [(second, "interrupt")]
     node.work.cancelled(Cancelled(second))
     assert node.told == [Cancelled(second)]
+
+
+# -- what is told ----------------------------------------------------------------
+
+
+def test_a_chain_longer_than_the_stack_fails_link_by_link(node: Node) -> None:
+    first = node.submit(0)
+    chain = [node.submit(number, here(number - 1)) for number in range(1, 1500)]
+    node.work.failed(Failed(first, Failure(FailureKind.EXCEPTION, "no")))
+    assert {event.id for event in node.told} == {first, *chain}
+    assert len(node.told) == 1500
+    assert node.work.is_idle
+
+
+def test_texts_that_utf8_has_not_are_told_all_the_same(node: Node) -> None:
+    texts = "no such file: \udcff", "Error\udc80", "Traceback \ud800", b"", False, "path=\udcff"
+    node.work.failed(Failed(node.submit(1), Failure(FailureKind.EXCEPTION, *texts)))
+    failure = node.only_failure()
+    assert failure.message == "no such file: \\udcff"
+    told = unpack(pack("events", [event_row(event) for event in node.told]), FROM_NODE)
+    assert read_events(told[1][0]) == node.told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from handoff_lab.backends.simulated import SimulatedBackend
 from handoff_lab.backends.simulation import Simulation
 from handoff_lab.graph import DAG, Function
 from handoff_lab.messages import (
+    HERE,
     AttemptId,
     BackendEvent,
     Command,
@@ -17,6 +19,7 @@ from handoff_lab.messages import (
     Failed,
     Failure,
     FailureKind,
+    Finished,
     FinishedMany,
     Free,
     NodeInfo,
@@ -25,18 +28,22 @@ from handoff_lab.messages import (
     Report,
     ReportFinished,
     ReportQueued,
+    ResultLost,
     Start,
+    Started,
     Stop,
+    Transferred,
+    TransferredMany,
 )
-from handoff_lab.resources import Resources
+from handoff_lab.resources import Resources, ResourceTracker, SimpleResourceTracker
 from handoff_lab.scheduler import RunOptions, Scheduler, State, compile_program
 
 
 class Talk:
     """A scheduler over nodes that keep their own ledger, told and asked by hand."""
 
-    def __init__(self, *nodes: str, cpu: float = 1) -> None:
-        self.scheduler = Scheduler()
+    def __init__(self, *nodes: str, cpu: float = 1, tracker: ResourceTracker | None = None) -> None:
+        self.scheduler = Scheduler(tracker)
         self.scheduler.handle([NodeJoined(info(name, cpu)) for name in nodes], 0.0)
 
     def begin(self, dag: DAG, **options: object) -> list[Command]:
@@ -205,6 +212,63 @@ def test_a_node_is_given_more_the_shorter_functions_are() -> None:
     slow = Talk("a")
     given = len(starts(slow.begin(wide(9000))))
     assert starts(slow.hear(done(range(given - 2), seconds=10.0))) == []
+
+
+def test_a_node_beside_a_tracker_of_the_users_gives_back_what_was_claimed_for_it() -> None:
+    talk = Talk("a", cpu=2, tracker=SimpleResourceTracker())
+    assert len(starts(talk.begin(wide(4, cost={"cpu": 1})))) == 2
+    commands = talk.hear(done([0, 1]))
+    assert [start.id for start in starts(commands)] == [key(2), key(3)]
+    assert [c.name[-1] for c in commands if isinstance(c, Report)].count("release") == 2
+    assert isinstance(talk.hear(done([2, 3]))[-1], Ended)
+    assert talk.scheduler.used("a") == Resources()
+
+
+def test_a_lost_node_may_end_a_run_that_it_was_given_more_of() -> None:
+    talk = Talk("a")
+    talk.begin(wide(6))
+    for number in (1, 2):
+        talk.hear(Started(key(5, number), 1.0))
+        talk.hear(NodeLost("a", "it was killed"), NodeJoined(info("a")))
+    talk.hear(Started(key(5, 3), 1.0))
+    commands = talk.hear(NodeLost("a", "it was killed"))
+    assert isinstance(ended := commands[-1], Ended)
+    assert (ended.status, ended.function, ended.deaths) == ("failed", 5, 3)
+
+
+def test_what_looks_for_a_small_value_on_a_lost_node_is_taken_back_and_costs_no_retry() -> None:
+    dag = DAG().add(Function("p", list, node="a"), Function("c", list, args=["p"], node="b", max_retries=0))
+    talk = Talk("a", "b")
+    talk.begin(dag)
+    talk.hear(done([0]))
+    (stop,) = [command for command in talk.hear(NodeLost("a", "it was killed")) if isinstance(command, Stop)]
+    assert (stop.id, stop.how) == (key(1), "recall")
+    (again,) = starts(talk.hear(Failed(key(1), Failure(FailureKind.INPUT, "its node is gone"))))
+    assert (again.id, again.sources) == (key(1, 2), ((key(0), HERE),))
+
+
+@pytest.mark.parametrize(("begun", "ended"), [(1.7e308, 1.7e308), (-1.7e308, 1.7e308), (2e9, 1e9)])
+def test_times_that_no_clock_shows_keep_no_node_from_work(begun: float, ended: float) -> None:
+    talk = Talk("a")
+    talk.begin(wide(9))
+    talk.hear(replace(done([0, 1]), started=[begun] * 2, ended=[ended] * 2))
+    talk.hear(Finished(key(2), begun, ended))
+    assert isinstance(talk.hear(done(range(3, 9)))[-1], Ended)
+
+
+def test_what_a_node_says_of_functions_that_are_not_there_is_left_out() -> None:
+    talk = Talk("a")
+    talk.begin(wide(2))
+    assert talk.hear(ResultLost(key(2), "a"), Transferred(key(2), "b", "a", 1, 1.0, 2.0)) == []
+    assert talk.hear(TransferredMany("run", "a", [0, 2], [1, 1], ["b"] * 2, [1] * 2, [1.0] * 2, [2.0] * 2)) == []
+
+
+def test_a_run_that_is_over_is_kept_by_no_node() -> None:
+    talk = Talk("a")
+    talk.begin(wide(1).add(*(Function(i, list, args=[0]) for i in range(1, 4000))))
+    assert talk.scheduler.nodes["a"].ahead
+    talk.scheduler.cancel("run", 1.0)
+    assert not talk.scheduler.nodes["a"].ahead
 
 
 class TestStragglers:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from handoff_lab.store import segments
 from handoff_lab.store.payload import Frames
-from handoff_lab.store.segments import KEPT, KEPT_BYTES, SHARED_FROM, Segment, SegmentMaker, is_crowded
+from handoff_lab.store.segments import KEPT, KEPT_BYTES, SHARED_FROM, Draft, Segment, SegmentMaker, is_crowded
 
 LARGE = bytes(range(256)) * (SHARED_FROM // 256)
 
@@ -142,3 +142,18 @@ def test_without_memory_of_this_kind_values_are_bytes(maker: SegmentMaker, monke
 
     monkeypatch.setattr(os, "memfd_create", refuse)
     assert maker.share([b"head", LARGE]) == (b"head", LARGE)
+
+
+def test_a_piece_ends_with_its_buffer(maker: SegmentMaker) -> None:
+    segment = segment_of(maker, LARGE, b"the next")
+    assert segment.piece(0, 5, 7) == LARGE[5:12]
+    assert segment.piece(0, len(LARGE) - 2, 7) == LARGE[-2:]
+    assert segment.piece(0, len(LARGE), 7) == b""
+    assert segment.piece(1, 0, 70) == b"the next"
+
+
+def test_a_draft_without_memory_leaves_nothing() -> None:
+    before = open_descriptors()
+    with pytest.raises(OSError, match="too large"):
+        Draft([2**62])
+    assert open_descriptors() == before  # and what could not be made has nothing to close, or pytest would tell

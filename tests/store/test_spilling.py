@@ -188,3 +188,13 @@ def test_the_place_is_that_of_temporary_files(monkeypatch: pytest.MonkeyPatch, t
     assert spill_directory() == tmp_path
     monkeypatch.delenv("TMPDIR")
     assert os.access(spill_directory(), os.W_OK)
+
+
+def test_what_is_shorter_than_it_says_stays_in_memory(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    short = segment_of(value(0))
+    place.store.put(key(0), Frames((b"", Segment(os.dup(short.fd), [2 * LIMIT]))))
+    place.call()
+    assert place.is_memory(0)
+    assert not place.store.is_full
+    assert "shorter" in caplog.text
+    caplog.clear()  # the error in it has the segment

@@ -264,6 +264,7 @@ def test_a_log_of_the_first_version_is_read(tmp_path):
         lambda facts: facts.update(started="AAAA"),
         lambda facts: facts.update(functions=[-1]),
         lambda facts: facts.update(functions=[]),
+        lambda facts: facts.update(functions=[2**70]),
     ],
 )
 def test_a_damaged_batch_is_refused_with_its_line(tmp_path, damage):
@@ -275,6 +276,22 @@ def test_a_damaged_batch_is_refused_with_its_line(tmp_path, damage):
     log.path.write_text("\n".join([*before, json.dumps(facts), ""]))
     with pytest.raises(ValueError, match="line 3"):
         list(read_log(log.path))
+
+
+def test_a_line_that_is_neither_event_nor_batch_is_refused(tmp_path):
+    with RunLog("r", tmp_path) as log:
+        log.write(START)
+    log.path.write_text(log.path.read_text() + "5\n")
+    with pytest.raises(ValueError, match="line 3"):
+        list(read_log(log.path))
+
+
+def test_a_resource_may_have_any_name(tmp_path):
+    held = Resources({"$set": 1})
+    batch = finished([row(cost=held)], claimed=held)
+    with RunLog("r", tmp_path) as log:
+        log.write(batch)
+    assert list(read_log(log.path)) == batch.events()
 
 
 def test_many_keys_of_few_values_come_back_in_order(tmp_path):

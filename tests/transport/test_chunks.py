@@ -194,3 +194,30 @@ def test_descriptors_are_closed_when_the_value_is_freed(pump, places: tuple[Plac
     pump.until(lambda: open_descriptors() == before + 1)
     del alpha.got[1]
     assert open_descriptors() == before
+
+
+def test_what_is_to_be_fetched_where_nothing_can_be_is_lost(pump, places: tuple[Place, Place]) -> None:
+    alpha, beta = places
+    beta.store.put(KEY, shared(ARRAY))
+    beta.peers._chunk_endpoint = lambda: "no endpoint"  # type: ignore[method-assign]
+    alpha.read("beta")
+    pump.until(lambda: alpha.got)
+    assert alpha.got == ["node 'beta' cannot be reached at no endpoint"]
+
+
+def test_only_a_few_values_are_under_way(pump, places: tuple[Place, Place]) -> None:
+    alpha, beta = places
+    keys = [AttemptId("run", number, 1) for number in range(12)]
+    most = 0
+
+    def look() -> bool:
+        nonlocal most
+        most = max(most, len({number for number, _, _ in fetched_from(alpha, "beta")}))
+        return len(alpha.got) == len(keys)
+
+    for key in keys:
+        beta.store.put(key, shared(ARRAY))
+        alpha.read("beta", key)
+    pump.until(look)
+    assert 1 < most <= 2 * fetching.TOGETHER
+    assert all((value.load() == ARRAY).all() for value in alpha.got)

@@ -42,7 +42,16 @@ def test_what_is_none_is_refused(change: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"name": " alpha"}, {"name": ""}, {"pid": -1}, {"labels": {"a": 1}}, {"slots": "2"}]
+    "change",
+    [
+        {"name": " alpha"},
+        {"name": ""},
+        {"pid": -1},
+        {"labels": {"a": 1}},
+        {"slots": "2"},
+        {"capabilities": {"cpu": -1.0}},
+        {"keeps_ledger": 1},
+    ],
 )
 def test_a_node_that_makes_no_sense_is_refused(change: dict) -> None:
     content = fields(HELLO)

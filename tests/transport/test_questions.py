@@ -64,7 +64,17 @@ def test_what_is_no_answer_is_refused(answer: Any) -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [None, [], ["a", [], []], [1, None, []], [1, [2], []], [1, [], [1]], [1, [], [["run", 1]]]],
+    [
+        None,
+        [],
+        ["a", [], []],
+        [1, None, []],
+        [1, [2], []],
+        [1, [], [1]],
+        [1, [], [["run", 1]]],
+        [-1, [], []],
+        [2**64 - 1, [], [["run", 1, 1], ["run", 2, 1]]],
+    ],
 )
 def test_what_is_no_request_is_refused(request_: Any) -> None:
     with pytest.raises(WireError):

@@ -143,3 +143,9 @@ def test_columns_of_different_lengths_are_refused(event: FinishedMany | Transfer
     row[data.draw(st.integers(3 if isinstance(event, TransferredMany) else 2, len(row) - 1))].pop()
     with pytest.raises(WireError):
         read_events([row])
+
+
+def test_a_column_of_peaks_is_as_strict_as_one_peak() -> None:
+    event = FinishedMany("r", [0], [1], [1.0], [1.0], [1], [None], [0], [-1], [""])
+    with pytest.raises(WireError):
+        read_events(msgpack.unpackb(pack("events", [event_row(event)]))[1])

@@ -206,6 +206,22 @@ def test_a_panel_without_a_comm_hurts_nobody(cluster: hl.Cluster) -> None:
     offered.close()
 
 
+def test_a_panel_that_is_closed_hears_no_run(browser: Browser, cluster: hl.Cluster) -> None:
+    gate = threading.Event()
+    offered = Panel(lambda: browser)
+    offered.show(cluster)
+    browser.says(type="hello")
+    run = cluster.submit(hl.DAG("waiting").add(hl.Function("wait", gate.wait, extra_args=[PATIENCE_S])))
+    try:
+        browser.waits(lambda: browser.heard and browser.overview["following"] == run.id)
+        assert run.news._listeners
+        offered.close()
+        assert not run.news._listeners
+    finally:
+        gate.set()
+    run.wait()
+
+
 def test_only_what_changed_is_told(offered: Panel, browser: Browser, cluster: hl.Cluster) -> None:
     offered.show(cluster, Notebook())
     browser.says(type="hello")

@@ -21,6 +21,7 @@ from handoff_lab.messages import (
     TransferredMany,
     Wrote,
 )
+from handoff_lab.transport.hello import check_capabilities
 from handoff_lab.transport.rows import read_events
 from handoff_lab.transport.wire import WireError
 
@@ -110,6 +111,8 @@ class Reports:
             ):
                 if speaker != node:
                     raise WireError("it speaks for another node")
+                if isinstance(event, NodeChanged):
+                    check_capabilities(event.capabilities)
                 return True
             case ResultLost():
                 return True
