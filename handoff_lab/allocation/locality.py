@@ -18,6 +18,7 @@ from handoff_lab.resources import Resources
 _FEW = 8  # so many nodes are compared in the time in which the best of many are found
 _KEPT = 64  # as many depths and costs are remembered
 _NOWHERE = -1  # a depth at which no function is
+_NOTHING = Resources()
 _LANE = 32  # bits of a count
 _LANES = 64  # nodes up to which counts of all of them are one number: with more, these take too much memory
 _COUNT = (1 << _LANE) - 1
@@ -130,12 +131,15 @@ class _EmptiestByDepth:
 class _Shares:
     """How many functions of one cost at one depth each node still takes, so that all are filled alike."""
 
-    def __init__(self, nodes: Sequence[str]) -> None:
-        self.left = Counter(nodes)
-        self._latest = nodes[0]
+    def __init__(self, taken: Sequence[str], as_well: Sequence[str]) -> None:
+        self.to_come = len(taken)
+        self.left = Counter(taken)
+        self.left.update(as_well)
+        self._latest = taken[0]
 
     def take(self, node: str) -> None:
         """One function goes to ``node``."""
+        self.to_come -= 1
         self._latest = node
         self.left[node] -= 1
         if not self.left[node]:
@@ -190,7 +194,7 @@ class _Unsized:
         shares = self._shares_of(i)
         node = self._choose(i, shares)
         shares.take(node)
-        if not shares.left:
+        if not shares.to_come:
             del self._shares[self._edges.depth[i], self._functions[i].cost]
         one = 1 << self._shift[node]
         lies, gathered = self._lies, self._gathered
@@ -205,8 +209,11 @@ class _Unsized:
         depth, cost = self._edges.depth[i], self._functions[i].cost
         shares = self._shares.get((depth, cost))
         if shares is None:
-            emptiest = self._emptiest.at(depth, cost, self._holding(i))
-            shares = self._shares[depth, cost] = _Shares(emptiest.take(self._counts[depth, cost]))
+            holding = self._holding(i)
+            taken = self._emptiest.at(depth, cost, holding).take(self._counts[depth, cost])
+            fullest = max(self._loads[node].after_one(depth, _NOTHING, 0) for node in {*taken})
+            as_well = [node for node in holding if self._loads[node].after_one(depth, cost, 1) <= fullest + SLACK]
+            shares = self._shares[depth, cost] = _Shares(taken, as_well)
         return shares
 
     def _choose(self, i: int, shares: _Shares) -> str:

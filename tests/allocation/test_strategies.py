@@ -257,3 +257,11 @@ class TestLargeResults:
 def test_strategies_say_whether_what_waits_may_be_moved(strategy: str) -> None:
     may = strategy in ("load_balanced", "locality", "time_optimized")
     assert getattr(resolve_allocator(strategy), "rebalances", False) is may
+
+
+def test_locality_lets_a_lone_function_go_where_its_input_lies() -> None:
+    there = {"a": Resources({"cpu": 1}), "b": Resources({"cpu": 1})}
+    args: dict[str, list[str]] = {"s0": [], "s1": [], "x0": ["s0"], "x1": ["s1"], "f": ["x1"]}
+    allocation = allocate("locality", [Function(id, max, above) for id, above in args.items()], there)
+    assert allocation["s0"] != allocation["s1"]
+    assert allocation["f"] == allocation["x1"] == allocation["s1"]
