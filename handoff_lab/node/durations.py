@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from handoff_lab.node.slot import BRIEF_S
 
+_REMEMBERED = 10_000  # functions
 _WEIGHT = 0.3  # of the latest duration, when it is longer than the estimate
 
 
@@ -41,6 +42,8 @@ class Durations:
         old = self._seconds.get(key)
         if old is None:
             self._first = _towards(self._first, seconds)
+            if len(self._seconds) >= _REMEMBERED:
+                self._seconds.clear()
         self._seconds[key] = seconds if old is None else _towards(old, seconds)
 
 

@@ -1,8 +1,8 @@
 """The slots of a node: who runs what, how it is stopped, and what becomes of it when a slot dies.
 
-Attempts wait here until a slot is free and there is room for their claim. Brief functions go out in batches, at most
-two on their way to a slot; when one of them turns out long, those behind it are taken back for other slots. Every
-attempt gets exactly one terminal event.
+Attempts wait here until a slot is free and there is room for their claim. Brief functions go out in batches, the next
+before the last is done; when one of them turns out long, those behind it are taken back for other slots. Every attempt
+gets exactly one terminal event.
 """
 
 from __future__ import annotations

@@ -67,10 +67,8 @@ class Segment:
         return True
 
     def move_to(self, file: int) -> None:
-        """Let go of the memory; ``file`` has the same bytes. All who have the descriptor's number go on with it."""
-        fd = _open_again(file, os.O_RDONLY)
-        os.dup2(fd, self.fd, inheritable=False)
-        os.close(fd)
+        """Let go of the memory; ``file``, open for reading, has the same bytes. The descriptor keeps its number."""
+        os.dup2(file, self.fd, inheritable=False)
 
     def settled(self) -> list[memoryview] | None:
         """The buffers, copied, if this process cannot spare the descriptor."""

@@ -188,27 +188,18 @@ class _Writer:
         return True
 
     def _copy(self, job: _Job) -> IO[bytes] | None:
-        file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115 - it becomes the segment
+        """A file with the same bytes, open for reading; None when it is not wanted any more."""
         *_, end = offsets_of(job.segment.sizes)
         at = 0
-        try:
+        with tempfile.TemporaryFile(dir=self._directory, buffering=0) as file:
             while at < end:
                 if self._closed or not job.wanted():
-                    file.close()
                     return None
-                at += _copy_some(file.fileno(), job.segment.fd, at, end)
-        except OSError:
-            file.close()
-            raise
-        return file
-
-
-def _copy_some(target: int, source: int, at: int, end: int) -> int:
-    """How many bytes were copied, at least one."""
-    copied = os.sendfile(target, source, at, min(_CHUNK, end - at))
-    if not copied:
-        raise OSError(errno.ENODATA, "it is shorter than it should be")
-    return copied
+                copied = os.sendfile(file.fileno(), job.segment.fd, at, min(_CHUNK, end - at))
+                if not copied:
+                    raise OSError(errno.ENODATA, "it is shorter than it should be")
+                at += copied
+            return open(f"/proc/self/fd/{file.fileno()}", "rb", buffering=0)
 
 
 def spill_directory() -> Path:
