@@ -14,6 +14,7 @@ from handoff_lab.node.task import Input, Task, claim_of, task_of
 from handoff_lab.node.worker import Worker
 
 BATCH = 64  # tasks
+FUSED = 128  # tasks, with those that follow from them
 BATCH_BYTES = 256 * 1024
 BATCH_S = 0.01  # that a batch may be expected to take
 
@@ -106,7 +107,7 @@ class Batches:
                 if follower is None:
                     continue
                 seconds += follower.seconds
-                if len(tasks) >= BATCH or seconds >= BATCH_S:
+                if len(tasks) >= FUSED or seconds >= BATCH_S:
                     return
                 worker.number(follower)
                 lender.lend(attempt.id)
