@@ -398,7 +398,7 @@ class Coordinator:
         run = report.metadata.get("run")
         if run is not None:
             return (self._runs[run],)
-        return [state for state in self._runs.values() if state.end is None]
+        return [state for id, state in self._runs.items() if not self.scheduler.is_over(id)]
 
     def _submit(self, starts: Sequence[Start]) -> None:
         """Make attempts of what is to start, and hand them to the backend together."""

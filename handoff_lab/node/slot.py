@@ -46,7 +46,7 @@ from handoff_lab.store.segments import Part, Segment, SegmentMaker
 
 FLUSH_S = 0.001  # outcomes of brief functions wait this long for company
 IDLE_S = 5.0  # memory for the next large values is kept this long
-BRIEF_S = 0.001  # a function that takes less is brief: many travel in one message
+BRIEF_S = 0.005  # a function that takes less is brief: many travel in one message
 BRIEF_ROW = 4  # fields of the row of an outcome that has nothing more to say
 NOTHING_MORE = (None, "", False, None)
 SPOILT = 6  # place of that field in a longer row

@@ -44,14 +44,14 @@ class Columns:
             self._emit(Free(tuple([AttemptId(event.run, function, number) for function, number in numbers])))
             return
         node = self._node(run, event)
-        # What holds a claim of the coordinator's own is taken in one by one, which gives the claim back.
-        places = self._take_ordinary(run, node, event) if node is not None and node.keeps_ledger else []
+        places = [] if node is None else self._ordinary(run, node, event)
+        if len(places) < len(event.functions):  # first: what holds a claim by itself gives it back
+            self._take_rest(event, set(places))
         if node is not None and places:
+            self._take_ordinary(run, node, event, places)
             self._handover.learn(node, sum(event.ended) - sum(event.started), len(event.functions))
             self._handover.flush()
             self._report(run, node, event, places)
-        if len(places) < len(event.functions):
-            self._take_rest(event, set(places))
 
     def _node(self, run: Progress, event: FinishedMany) -> NodeState | None:
         for i in event.functions:
@@ -59,16 +59,28 @@ class Columns:
                 return self._ledger.nodes.get(run.node[i] or "")
         return None
 
-    def _take_ordinary(self, run: Progress, node: NodeState, event: FinishedMany) -> list[int]:
-        """Take in those that were on their way on ``node``; their places in the columns."""
-        state, number, holder, inline, where = run.state, run.number, run.holder, run.inline, run.node
-        made, early, cost_class, name = self._lifecycle.made, run.early, run.cost_class, node.name
-        odd = run.cancelled
-        places: list[int] = []
+    def _ordinary(self, run: Progress, node: NodeState, event: FinishedMany) -> list[int]:
+        """Places in the columns of those that were on their way on ``node``, of which no start was told.
+
+        Where the coordinator grants claims there are none: each gives back its own.
+        """
+        state, number, where, name, cancelled = run.state, run.number, run.node, node.name, run.cancelled
+        return [
+            at
+            for at, (i, n) in enumerate(zip(event.functions, event.numbers, strict=True))
+            if state[i] == SUBMITTED
+            and number[i] == n
+            and where[i] == name
+            and i not in cancelled
+            and node.keeps_ledger
+        ]
+
+    def _take_ordinary(self, run: Progress, node: NodeState, event: FinishedMany, places: Sequence[int]) -> None:
+        holder, inline, made, early = run.holder, run.inline, self._lifecycle.made, run.early
+        cost_class, name, functions = run.cost_class, node.name, event.functions
         in_flight = 0
-        for at, i in enumerate(event.functions):
-            if state[i] != SUBMITTED or number[i] != event.numbers[at] or where[i] != name or i in odd:
-                continue
+        for at in places:
+            i = functions[at]
             if early[i]:
                 early[i] = False
                 node.early -= 1
@@ -77,9 +89,7 @@ class Columns:
             inline[i] = event.inline[at] is not None
             in_flight += cost_class[i] > 0
             made(run, i)
-            places.append(at)
         self._dispatcher.leave_many(run, node, len(places), in_flight)
-        return places
 
     def _take_rest(self, event: FinishedMany, taken: set[int]) -> None:
         rows = zip(*_columns(event), strict=True)

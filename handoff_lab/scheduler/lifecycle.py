@@ -196,12 +196,14 @@ class Lifecycle:
         before = run.state[i]
         failure = event.failure
         self._handover.break_promise(run, i)
-        if before == SUBMITTED and self._was_early(run, i, failure):
-            run.late.add(i)
+        never_ran = failure.kind is FailureKind.INPUT and self._is_ahead(run, i)
+        if never_ran and (before == REVOKED or (before == SUBMITTED and run.missing[i])):
+            if before == SUBMITTED:  # its node heard before us that an input will not come
+                run.late.add(i)
             self.withdraw(run, i)
             return
         died = failure.kind in (FailureKind.DIED, FailureKind.NODE)
-        if before == STOPPING and (died or i in run.cancelled):
+        if before == STOPPING and (died or never_ran or i in run.cancelled):
             self._set_cancelled(run, i, event)
             return
         if run.cost_class[i]:
@@ -212,10 +214,6 @@ class Lifecycle:
             self.fail(run, i, failure)
         else:
             self._retry(run, i, failure)
-
-    def _was_early(self, run: Progress, i: int, failure: Failure) -> bool:
-        """Whether ``i`` was handed over early and its node heard first that an input will not come."""
-        return failure.kind is FailureKind.INPUT and run.missing[i] > 0 and self._is_ahead(run, i)
 
     def _is_ahead(self, run: Progress, i: int) -> bool:
         node = self._ledger.nodes.get(run.node[i] or "")

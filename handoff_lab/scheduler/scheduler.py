@@ -326,12 +326,13 @@ class Scheduler:
 
     def _transferred(self, event: Transferred) -> None:
         run = self._runs.get(event.key.run)
-        if run is not None and 0 <= event.key.function < len(run.state):
+        if run is not None and run.status == "running" and 0 <= event.key.function < len(run.state):
             self._emit(reports.transferred(run, event.key.function, event))
 
     def _transferred_many(self, event: TransferredMany) -> None:
         run = self._runs.get(event.run)
-        if run is not None and 0 <= max(event.functions, default=-1) < len(run.state):
+        known = run is not None and 0 <= max(event.functions, default=-1) < len(run.state)
+        if run is not None and known and run.status == "running":
             self._emit(reports.transferred_many(run, event))
 
     def _wrote(self, event: Wrote) -> None:

@@ -30,7 +30,8 @@ transfer stop                        nbytes, duration, started, ended   run, fun
 
 ``queued``: all inputs are there, the function waits for room on its node. ``claimed`` is the total on the node after
 the event. ``started`` and ``ended`` are wall-clock seconds of the node; durations are seconds. What befalls many brief
-functions is told at once (see ``batches``); those who listen to events hear each, in the order of the node's clock.
+functions is told at once (see ``batches``); those who listen to events hear each, in the order of the node's clock:
+their times may lie a little before those of events that were told earlier.
 """
 
 from __future__ import annotations

@@ -205,7 +205,9 @@ class RunRecord:
 
     def _cancel(self, event: Event) -> None:
         facts = event.metadata
-        if self.functions.find_attempt(facts["function"], facts["attempt"]) or "started" in event.measurements:
+        attempt = self.functions.find_attempt(facts["function"], facts["attempt"])
+        runs = attempt is not None and attempt.status is FunctionStatus.RUNNING  # not one that waits to be tried again
+        if runs or "started" in event.measurements:
             self._end(event, FunctionStatus.CANCELLED)
         else:  # before it began
             self._function(facts["function"]).status = FunctionStatus.CANCELLED
