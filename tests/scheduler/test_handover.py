@@ -14,6 +14,7 @@ from handoff_lab.messages import (
     HERE,
     AttemptId,
     BackendEvent,
+    Cancelled,
     Command,
     Ended,
     Failed,
@@ -28,6 +29,7 @@ from handoff_lab.messages import (
     Report,
     ReportFinished,
     ReportQueued,
+    ReportTransferred,
     ResultLost,
     Start,
     Started,
@@ -269,6 +271,54 @@ def test_a_run_that_is_over_is_kept_by_no_node() -> None:
     assert talk.scheduler.nodes["a"].ahead
     talk.scheduler.cancel("run", 1.0)
     assert not talk.scheduler.nodes["a"].ahead
+
+
+def test_what_was_told_to_stop_and_hears_first_that_its_input_will_not_come_is_cancelled() -> None:
+    talk = Talk("a")
+    talk.begin(chain(3))
+    stopped = talk.scheduler.cancel("run", 1.0)
+    assert [command.id for command in stopped if isinstance(command, Stop)] == [key(0), key(1), key(2)]
+    commands = talk.hear(
+        Cancelled(key(0)),
+        Failed(key(1), Failure(FailureKind.INPUT, "it will not come")),
+        Failed(key(2), Failure(FailureKind.INPUT, "it will not come")),
+    )
+    told = [command.name[-1] for command in commands if isinstance(command, Report)]
+    assert told == ["cancel", "cancel", "cancel", "stop"]
+    assert talk.states() == [State.CANCELLED] * 3
+
+
+def test_what_is_recalled_from_a_draining_node_counts_as_never_tried() -> None:
+    talk = Talk("a", "b")
+    talk.begin(chain(2), allocator=lambda functions, nodes: {f.id: min(nodes) for f in functions}, max_retries=0)
+    talk.scheduler.drain("a", 1.0)
+    commands = talk.hear(Failed(key(1), Failure(FailureKind.INPUT, "it will not come")), Cancelled(key(0)))
+    assert [(start.id, start.node) for start in starts(commands)] == [(key(0, 2), "b"), (key(1, 2), "b")]
+    assert not [c for c in commands if isinstance(c, Report) and c.name[-1] in ("exception", "retry")]
+
+
+def test_claims_that_are_told_never_exceed_what_a_node_has() -> None:
+    talk = Talk("a")
+    talk.begin(wide(3, cost={"cpu": 1}))
+    began = [c for c in talk.hear(Started(key(0), 10.0)) if isinstance(c, Report)]
+    assert [(c.name[-1], c.metadata.get("claimed")) for c in began] == [
+        ("allocation", Resources({"cpu": 1})),
+        ("start", None),
+    ]
+    commands = talk.hear(done([0, 1, 2]))
+    told = [c.name[-1] if isinstance(c, Report) else type(c).__name__ for c in commands]
+    assert told.index("release") < told.index("ReportFinished")
+    (finished,) = [command for command in commands if isinstance(command, ReportFinished)]
+    assert (finished.functions, finished.claimed) == ([1, 2], Resources())
+
+
+def test_what_is_copied_after_the_end_of_a_run_is_not_told() -> None:
+    talk = Talk("a", "b")
+    talk.begin(wide(1))
+    copied = TransferredMany("run", "b", [0], [1], ["a"], [5], [1.0], [2.0])
+    assert any(isinstance(command, ReportTransferred) for command in talk.hear(copied))
+    talk.hear(done([0]))
+    assert talk.hear(copied) == []
 
 
 class TestStragglers:

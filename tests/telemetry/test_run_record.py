@@ -116,6 +116,13 @@ def test_a_function_may_end_without_an_attempt(begun, event, status):
     assert record.functions["f"].because == ("g" if status == "skipped" else None)
 
 
+def test_a_cancelled_function_that_waited_to_be_tried_again_keeps_the_times_of_its_attempt(begun):
+    record = record_of(begun, started(), failed(), function("retry", attempt=2), function("cancel", time=9.0))
+    assert record.functions["f"].status == "cancelled"
+    assert record.functions["f"].ended == 2.0
+    assert [(a.status.value, a.ended) for a in record.attempts] == [("failed", 2.0)]
+
+
 def test_a_running_function_that_is_cancelled_ends_its_attempt(begun):
     record = record_of(begun, started(), function("cancel", numbers={"started": 1.0, "ended": 1.5}))
     assert record.functions["f"].status == "cancelled"
