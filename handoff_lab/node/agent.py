@@ -27,7 +27,7 @@ from handoff_lab.transport.hello import Hello
 from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.peers import Member, Peers
-from handoff_lab.transport.rows import read_amounts, read_attempts, read_id
+from handoff_lab.transport.rows import read_amounts, read_attempts, read_id, read_keys
 from handoff_lab.transport.sockets import own_address
 from handoff_lab.transport.wire import FROM_NODE_LIMIT, TEXT_LIMIT
 from handoff_lab.transport.zap import Admission
@@ -63,7 +63,7 @@ class Agent:
             "submit": lambda rows: self._work.submit(read_attempts(rows, info.name)),
             "unload": self._on_unload,
             "cancel": self._on_cancel,
-            "free": lambda rows: self._store.free(map(read_id, rows)),
+            "free": lambda run, *columns: self._store.free(read_keys(run, *columns)),
             "capabilities": self._on_capabilities,
             "cell": self._on_cell,
             "interrupt_cell": lambda number: self._kernel.interrupt(),

@@ -65,11 +65,11 @@ class MemoryStore(Generic[P]):
 
     def free(self, keys: Iterable[AttemptId]) -> None:
         """Forget these values."""
-        for key in keys:
-            value = self._values.pop(key, None)
-            if value is not None:
-                self.nbytes -= value.nbytes
-            self._freed[key] = None
+        keys = list(keys)
+        values = self._values
+        self.nbytes -= sum([values.pop(key).nbytes for key in keys if key in values])
+        self._freed.update(dict.fromkeys(keys[-_REMEMBERED:]))
+        for key in self._takers.keys() & keys if self._takers else ():
             self.give_up(key)
         while len(self._freed) > _REMEMBERED:
             self._freed.popitem(last=False)

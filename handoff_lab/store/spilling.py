@@ -93,7 +93,7 @@ class SpillingStore(MemoryStore[Frames]):
         """Forget these values, wherever they are."""
         keys = list(keys)
         with self._telling_of_room():
-            for key in keys:
+            for key in [key for key in keys if key in self._in_memory or key in self._leaving or key in self._on_disk]:
                 self._in_memory.pop(key, None)
                 self._leaving.pop(key, None)
                 spilled = self._on_disk.pop(key, None)

@@ -56,6 +56,15 @@ def read_id(value: Any) -> AttemptId:
     raise WireError("no attempt's id")
 
 
+def read_keys(run: str, functions: Any, numbers: Any) -> list[AttemptId]:
+    """Keys of one run, from columns."""
+    if not {int}.issuperset(map(type, functions)) or not {int}.issuperset(map(type, numbers)):
+        raise WireError("no keys")
+    if len(functions) != len(numbers):
+        raise WireError("columns of different lengths")
+    return [AttemptId(run, *place) for place in zip(functions, numbers, strict=True)]
+
+
 def read_text(value: Any) -> str:
     if type(value) is not str:
         raise WireError("no text")

@@ -34,7 +34,7 @@ TO_NODE: Schema = {
     "submit": (list,),  # attempts: see ``rows``
     "unload": (list,),  # keys of code that no run needs any more
     "cancel": (list, str),  # ids of attempts, "interrupt", "kill" or "recall"
-    "free": (list,),  # keys of values
+    "free": (str, list, list),  # keys of values of one run: functions, numbers
     "capabilities": (dict, int),  # and the number of slots
     "cell": (int, str),  # number, source: to be run in the kernel
     "interrupt_cell": (int,),

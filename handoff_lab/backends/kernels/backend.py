@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -281,8 +283,11 @@ class KernelBackend:
         keys = list(keys)
         self._store.free(keys)
         self._reports.free(keys)
-        for start in range(0, len(keys), _KEYS):
-            self._hub.broadcast(pack("free", keys[start : start + _KEYS]))
+        for run, group in groupby(keys, attrgetter("run")):
+            places = [key[1:] for key in group]
+            for start in range(0, len(places), _KEYS):
+                functions, numbers = zip(*places[start : start + _KEYS], strict=True)
+                self._hub.broadcast(pack("free", run, functions, numbers))
 
     # -- cells -----------------------------------------------------------------
 
