@@ -13,7 +13,7 @@ def test_one_long_run_does_not_make_a_brief_function_long() -> None:
     learnt.add("f", 0.0001)
     learnt.add("f", 0.002)
     assert learnt.brief("f")
-    learnt.add("f", 0.01)
+    learnt.add("f", 0.05)
     assert not learnt.brief("f")
 
 
