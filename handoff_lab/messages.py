@@ -1,4 +1,4 @@
-"""What crosses between the scheduler, the backends and the nodes: values, no behaviour.
+"""What crosses between the scheduler, the backends and the nodes: values, which decide nothing.
 
 The scheduler numbers the functions of a run; these numbers, not the user's ids, travel.
 Times in ``started`` and ``ended`` are wall-clock seconds of the node that measured them.
@@ -8,7 +8,7 @@ time it takes to make one. What many brief functions have in common crosses in c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -179,6 +179,21 @@ class FinishedMany:
     slots: Sequence[int]
     peak_memory: Sequence[int | None]
     logs: Sequence[str]
+
+    def each(self) -> Iterator[Finished]:
+        """The attempts, one by one."""
+        for function, number, *rest in zip(*self._columns(), strict=True):
+            yield Finished(AttemptId(self.run, function, number), *rest)
+
+    def at(self, places: Sequence[int]) -> FinishedMany:
+        """Those at these places of the columns."""
+        return FinishedMany(self.run, *([column[at] for at in places] for column in self._columns()))
+
+    def _columns(self) -> tuple[Sequence[Any], ...]:
+        return (
+            self.functions, self.numbers, self.started, self.ended, self.nbytes, self.inline, self.slots,
+            self.peak_memory, self.logs,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

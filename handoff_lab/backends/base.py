@@ -15,7 +15,6 @@ from handoff_lab.messages import (
     AttemptId,
     BackendEvent,
     Failure,
-    Finished,
     FinishedMany,
     HowToEnd,
     NodeInfo,
@@ -62,14 +61,9 @@ def refusal(runs_in: RunsIn, timeout_s: float | None, node: str, features: Colle
 def one_by_one(event: BackendEvent) -> Iterator[BackendEvent]:
     """The events that one in columns stands for; another as it is."""
     if isinstance(event, FinishedMany):
-        rows = zip(
-            event.functions, event.numbers, event.started, event.ended, event.nbytes, event.inline, event.slots,
-            event.peak_memory, event.logs, strict=True,
-        )  # fmt: skip
-        for function, number, started, ended, nbytes, inline, slot, peak, log in rows:
-            id = AttemptId(event.run, function, number)
-            yield Started(id, started, slot)
-            yield Finished(id, started, ended, nbytes, inline, slot, peak, log)
+        for finished in event.each():
+            yield Started(finished.id, finished.started, finished.slot)
+            yield finished
     elif isinstance(event, TransferredMany):
         columns = event.functions, event.numbers, event.sources, event.nbytes, event.started, event.ended
         for function, number, source, *rest in zip(*columns, strict=True):

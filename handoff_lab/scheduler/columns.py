@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
-from operator import attrgetter
 
 from handoff_lab.messages import AttemptId, Command, Finished, FinishedMany, Free, ReportFinished
-from handoff_lab.resources import Resources
 from handoff_lab.scheduler.dispatch import Dispatcher
 from handoff_lab.scheduler.handover import HandOver
 from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.lifecycle import Lifecycle
 from handoff_lab.scheduler.state import DONE, SUBMITTED, Progress
-
-_columns = attrgetter("functions", "numbers", "started", "ended", "nbytes", "inline", "slots", "peak_memory", "logs")
 
 
 class Columns:
@@ -82,8 +78,7 @@ class Columns:
         for at in places:
             i = functions[at]
             if early[i]:
-                early[i] = False
-                node.early -= 1
+                self._handover.settle(run, i, node)
             run.move(i, DONE)
             holder[i] = name
             inline[i] = event.inline[at] is not None
@@ -92,23 +87,32 @@ class Columns:
         self._dispatcher.leave_many(run, node, len(places), in_flight)
 
     def _take_rest(self, event: FinishedMany, taken: set[int]) -> None:
-        rows = zip(*_columns(event), strict=True)
-        for at, (function, number, started, ended, nbytes, inline, slot, peak, log) in enumerate(rows):
+        for at, finished in enumerate(event.each()):
             if at not in taken:
-                id = AttemptId(event.run, function, number)
-                self.one(Finished(id, started, ended, nbytes, inline, slot, peak, log))
+                self.one(finished)
 
     def _report(self, run: Progress, node: NodeState, event: FinishedMany, places: Sequence[int]) -> None:
         cost_class = run.cost_class
         shown = [at for at in places if cost_class[event.functions[at]]]
         if not shown:
             return
-        functions, _, started, ended, nbytes, _, slots, peaks, logs = (
-            _columns(event)
-            if len(shown) == len(event.functions)
-            else [[column[at] for at in shown] for column in _columns(event)]
+        told = event if len(shown) == len(event.functions) else event.at(shown)
+        attempts = [run.attempt(i) for i in told.functions]
+        costs = [run.program.functions[i].cost for i in told.functions]
+        self._emit(
+            ReportFinished(
+                run.id,
+                node.name,
+                told.functions,
+                attempts,
+                told.started,
+                told.ended,
+                told.nbytes,
+                told.slots,
+                told.peak_memory,
+                told.logs,
+                costs,
+                node.claimed,
+                node.capabilities,
+            )
         )
-        attempts = [run.attempt(i) for i in functions]
-        costs: list[Resources] = [run.program.functions[i].cost for i in functions]
-        columns = functions, attempts, started, ended, nbytes, slots, peaks, logs, costs
-        self._emit(ReportFinished(run.id, node.name, *columns, node.claimed, node.capabilities))

@@ -100,8 +100,7 @@ class Dispatcher:
         node.in_flight -= 1
         self._dirty[node] = None
         if run.early[i]:
-            run.early[i] = False
-            node.early -= 1
+            self._handover.settle(run, i, node)
         if not run.cost_class[i]:
             return
         run.in_flight -= 1

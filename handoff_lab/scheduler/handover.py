@@ -26,7 +26,7 @@ _LONGEST_S = 1e6  # durations beyond this, or that are no numbers, count as this
 
 
 class HandOver:
-    """Keeps promises and their bookkeeping; the dispatcher's queues are filled through ``enqueue``."""
+    """Keeps promises and their books; the dispatcher, which hears of it through ``dirty``, hands functions over."""
 
     def __init__(self, ledger: Ledger, emit: Callable[[Command], None]) -> None:
         self._ledger = ledger
@@ -95,11 +95,15 @@ class HandOver:
         if state not in IN_FLIGHT:
             return False
         if run.early[i]:
-            run.early[i] = False
-            self._ledger.nodes[run.node[i] or ""].early -= 1
+            self.settle(run, i, self._ledger.nodes[run.node[i] or ""])
             if state == SUBMITTED:
                 self.tell_queued(run, i)
         return True
+
+    def settle(self, run: Progress, i: int, node: NodeState) -> None:
+        """Function ``i``, which was handed over early, waits for its inputs no more."""
+        run.early[i] = False
+        node.early -= 1
 
     def tell_queued(self, run: Progress, i: int) -> None:
         """Say, soon, that ``i`` waits for room only."""

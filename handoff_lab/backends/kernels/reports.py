@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import Any
 
 from handoff_lab.messages import (
@@ -24,8 +23,6 @@ from handoff_lab.messages import (
 from handoff_lab.transport.hello import check_capabilities
 from handoff_lab.transport.rows import read_events
 from handoff_lab.transport.wire import WireError
-
-_FIELDS = attrgetter(*FinishedMany.__slots__)
 
 
 class Reports:
@@ -76,21 +73,13 @@ class Reports:
         return taken
 
     def _take_many(self, node: str, event: FinishedMany) -> list[BackendEvent]:
-        run, nodes = event.run, self._nodes
-        keys = [AttemptId(run, *place) for place in zip(event.functions, event.numbers, strict=True)]
-        expected = [nodes.pop(key) if nodes.get(key) == node else None for key in keys]
-        self.small.update(
-            [
-                (key, frames)
-                for key, frames, has in zip(keys, event.inline, expected, strict=True)
-                if has is not None and frames is not None
-            ]
-        )
-        return (
-            [event]
-            if None not in expected
-            else _only(event, [at for at, has in enumerate(expected) if has is not None])
-        )
+        nodes = self._nodes
+        keys = [AttemptId(event.run, *place) for place in zip(event.functions, event.numbers, strict=True)]
+        places = [at for at, key in enumerate(keys) if nodes.get(key) == node and nodes.pop(key)]
+        self.small.update([(keys[at], frames) for at in places if (frames := event.inline[at]) is not None])
+        if len(places) == len(keys):
+            return [event]
+        return [event.at(places)] if places else []
 
     def _accepts(self, node: str, event: BackendEvent) -> bool:
         match event:
@@ -117,11 +106,3 @@ class Reports:
             case ResultLost():
                 return True
         raise WireError("no node reports that")
-
-
-def _only(event: FinishedMany, places: list[int]) -> list[BackendEvent]:
-    """The event with these places of its columns."""
-    if not places:
-        return []
-    run, *columns = _FIELDS(event)
-    return [FinishedMany(run, *([column[at] for at in places] for column in columns))]
