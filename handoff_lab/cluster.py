@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import sys
 import weakref
@@ -143,6 +144,36 @@ class Cluster:
         if path is None:
             raise BackendError(f"nodes can't join a cluster of backend {type(self._backend).__name__}")
         return Path(path)
+
+    def invite(self, ttl: float = 600) -> str:
+        """A text with which one node joins: ``handoff-lab node --invite TEXT``, on any machine that can reach this one.
+
+        It is good once, for ``ttl`` seconds. Until then it is as secret as a password: whoever uses it first is the
+        node.
+
+        Examples
+        --------
+        >>> with Cluster({}) as cluster:
+        ...     cluster.invite(ttl=60)
+        'handoff1-...'
+
+        Raises
+        ------
+        BackendError
+            Nodes can't join a cluster of this backend.
+        """
+        if not 0 < ttl < math.inf:
+            raise ValueError(f"ttl is {ttl!r}; it must be a number of seconds above 0")
+        return self._coordinator.invite(ttl)
+
+    def revoke(self, name: str) -> None:
+        """Cut a node off at once and for good; what it had is lost, and what was to run there goes elsewhere.
+
+        Its key counts no more, here and on the other nodes. If it joined with the join file, that gets a new key: copy
+        it again for those who are to join later. Nodes that are there stay.
+        """
+        self._require(name)
+        self._coordinator.revoke(name)
 
     def discover(self) -> dict[str, Resources]:
         """What each node has, by name."""

@@ -182,14 +182,19 @@ class FinishedMany:
 
     def each(self) -> Iterator[Finished]:
         """The attempts, one by one."""
-        for function, number, *rest in zip(*self._columns(), strict=True):
-            yield Finished(AttemptId(self.run, function, number), *rest)
+        for id, _, _, *rest in zip(self.ids(), *self.columns(), strict=True):
+            yield Finished(id, *rest)
+
+    def ids(self) -> list[AttemptId]:
+        """The ids of the attempts."""
+        return [AttemptId(self.run, *place) for place in zip(self.functions, self.numbers, strict=True)]
 
     def at(self, places: Sequence[int]) -> FinishedMany:
         """Those at these places of the columns."""
-        return FinishedMany(self.run, *([column[at] for at in places] for column in self._columns()))
+        return FinishedMany(self.run, *([column[at] for at in places] for column in self.columns()))
 
-    def _columns(self) -> tuple[Sequence[Any], ...]:
+    def columns(self) -> tuple[Sequence[Any], ...]:
+        """All of them, in order; without the run."""
         return (
             self.functions, self.numbers, self.started, self.ended, self.nbytes, self.inline, self.slots,
             self.peak_memory, self.logs,

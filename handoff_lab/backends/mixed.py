@@ -49,6 +49,16 @@ class MixedBackend:
         """The file with which other agents join."""
         return self._kernels.join_file
 
+    def invite(self, ttl_s: float) -> str:
+        """The text with which one other agent joins."""
+        return self._kernels.invite(ttl_s)
+
+    def revoke(self, name: str) -> None:
+        """Cut a node off, and let it in no more."""
+        if name == LOCAL:
+            raise BackendError(f"node {LOCAL!r} is this process and has no key; use remove_node({LOCAL!r})")
+        self._kernels.revoke(name)
+
     def open(self, loop: Loop, emit: Emit) -> None:
         """Start both."""
         self._emit = emit

@@ -1,7 +1,10 @@
 """Joins this machine to a cluster as a node.
 
-The join file comes from cluster.join_file, on the machine of the cluster. Without options the node has what its machine
-has. It ends with its cluster, or with Ctrl-C.
+The join file comes from cluster.join_file, on the machine of the cluster. Where no file can be copied, an invitation is
+pasted: the text that cluster.invite() returns, good for one node and ten minutes. Other users of this machine can see
+a command line, and could join first: --invite - reads the text from standard input instead.
+
+Without options the node has what its machine has. It ends with its cluster, or with Ctrl-C.
 """
 
 from __future__ import annotations

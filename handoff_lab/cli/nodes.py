@@ -41,9 +41,9 @@ def execute(options: argparse.Namespace) -> int:
             format_cost(capabilities_of(found.options)),
             format_bytes(found.resident_bytes),
             format_seconds(found.age_s),
-            found.options.join_file,
+            _way_in(found.options),
         )
-        for found in sorted(find_nodes(), key=lambda found: (found.options.join_file, found.options.name))
+        for found in sorted(find_nodes(), key=lambda found: (_way_in(found.options), found.options.name))
     ]
     if rows:
         print(table(("node", "pid", "has", "uses", "for", "join file"), rows))
@@ -87,6 +87,10 @@ def node_words(command: Sequence[str]) -> Sequence[str] | None:
         case ["-m", "handoff_lab.node"] | ["handoff-lab", "node"]:
             return command[3:]
     return None
+
+
+def _way_in(options: NodeOptions) -> str:
+    return "by invitation" if options.join_file is None else str(options.join_file)
 
 
 def _parse(words: Sequence[str]) -> NodeOptions:

@@ -139,6 +139,17 @@ class Coordinator:
         self.call(remove)
         self.wait_until(lambda: name not in self.scheduler.nodes)
 
+    def invite(self, ttl_s: float) -> str:
+        """The text with which one more node joins."""
+        invite: Callable[[float], str] = self._verb("invite", "can't be joined")
+        return self.call(lambda: invite(ttl_s))
+
+    def revoke(self, name: str) -> None:
+        """Cut a node off for good, and wait until what it had was given up."""
+        revoke: Callable[[str], None] = self._verb("revoke", "have no keys")
+        self.call(lambda: revoke(name))
+        self.wait_until(lambda: name not in self.scheduler.nodes)
+
     def _drain(self, name: str) -> None:
         """Start nothing more on a node, and wait until nothing runs there; an interrupt takes it back."""
         self.call(lambda: self._carry_out(self.scheduler.drain(name, time.monotonic())))
@@ -161,9 +172,7 @@ class Coordinator:
 
     def node_log(self, name: str) -> str:
         """What a node's agent wrote."""
-        look: Callable[[str], str] | None = getattr(self.backend, "node_log", None)
-        if look is None:
-            raise BackendError(f"nodes of {type(self.backend).__name__} have no agents that write a log")
+        look: Callable[[str], str] = self._verb("node_log", "have no agents that write a log")
         return self.call(lambda: look(name))
 
     def run_cell(self, node: str, source: str, on_message: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -187,6 +196,13 @@ class Coordinator:
         if Feature.KERNEL not in self.backend.features:
             raise BackendError(f"nodes of {type(self.backend).__name__} have no kernels to run cells in")
         verb: Callable[..., Any] = getattr(self.backend, name)
+        return verb
+
+    def _verb(self, name: str, lack: str) -> Callable[..., Any]:
+        """What only some backends can do."""
+        verb: Callable[..., Any] | None = getattr(self.backend, name, None)
+        if verb is None:
+            raise BackendError(f"nodes of {type(self.backend).__name__} {lack}")
         return verb
 
     # -- runs ----------------------------------------------------------------

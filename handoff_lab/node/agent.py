@@ -12,7 +12,7 @@ from typing import Any
 from handoff_lab._units import format_bytes
 from handoff_lab.messages import Attempt, BackendEvent, HowToEnd, NodeChanged, NodeLoad
 from handoff_lab.node.control import Control
-from handoff_lab.node.joining import join
+from handoff_lab.node.joining import join, way_in
 from handoff_lab.node.kernel import KernelProcess
 from handoff_lab.node.lifeline import end_descendants
 from handoff_lab.node.load import Meter
@@ -24,7 +24,7 @@ from handoff_lab.node.work import Work
 from handoff_lab.node.zygote import Zygote
 from handoff_lab.store.spilling import SpillingStore
 from handoff_lab.transport.hello import Hello
-from handoff_lab.transport.keys import JoinFile, KeyPair
+from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.peers import Member, Peers
 from handoff_lab.transport.rows import read_amounts, read_attempts, read_id, read_keys
@@ -40,7 +40,7 @@ class Agent:
     """A node, from joining to its end."""
 
     def __init__(self, options: NodeOptions, zygote: Zygote, private: Path) -> None:
-        self._join_file = JoinFile.read(options.join_file)
+        self._join_file = way_in(options)
         self._lifeline = options.lifeline
         self._loop = loop = Loop()
         self._keys = KeyPair.generate()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
 
 from handoff_lab.messages import (
     AttemptId,
@@ -15,6 +18,8 @@ from handoff_lab.messages import (
 )
 from handoff_lab.transport.wire import INLINE_LIMIT
 
+_FINISHED = attrgetter(*(field.name for field in fields(Finished)))
+
 
 def in_columns(events: Sequence[BackendEvent]) -> Iterator[BackendEvent]:
     """The events, in order, with functions of one run that ended one after the other as one.
@@ -23,24 +28,28 @@ def in_columns(events: Sequence[BackendEvent]) -> Iterator[BackendEvent]:
     """
     copied: dict[str, list[Transferred]] = {}
     ended: set[AttemptId] = set()
+    begun = Started in map(type, events)
     for event in events:
         if type(event) is Finished:
             ended.add(event.id)
+        elif type(event) is FinishedMany:
+            if begun:
+                ended.update(event.ids())
         elif type(event) is Transferred and event.nbytes <= INLINE_LIMIT:
             copied.setdefault(event.key.run, []).append(event)
     for group in copied.values():
         yield _copied(group)
     starts: dict[AttemptId, Started] = {}
-    together: list[Finished] = []
+    together: list[Finished | FinishedMany] = []
     for event in events:
-        if type(event) is Finished and (not together or together[0].id.run == event.id.run):
+        if isinstance(event, Finished | FinishedMany) and (not together or _run_of(together[0]) == _run_of(event)):
             together.append(event)
         elif type(event) is Started and event.id in ended:
             starts[event.id] = event
         elif type(event) is not Transferred or event.nbytes > INLINE_LIMIT:
             yield from _joined(together, starts)
             together = []
-            if type(event) is Finished:
+            if isinstance(event, Finished | FinishedMany):
                 together.append(event)
             else:
                 yield event
@@ -62,22 +71,24 @@ def _copied(events: Sequence[Transferred]) -> BackendEvent:
     )
 
 
-def _joined(together: Sequence[Finished], starts: Mapping[AttemptId, Started]) -> Iterator[BackendEvent]:
+def _joined(together: Sequence[Finished | FinishedMany], starts: Mapping[AttemptId, Started]) -> Iterator[BackendEvent]:
     if len(together) == 1:
         (event,) = together
-        if event.id in starts:
+        if isinstance(event, Finished) and event.id in starts:
             yield starts[event.id]
         yield event
     elif together:
-        yield FinishedMany(
-            together[0].id.run,
-            [event.id.function for event in together],
-            [event.id.number for event in together],
-            [event.started for event in together],
-            [event.ended for event in together],
-            [event.nbytes for event in together],
-            [event.inline for event in together],
-            [event.slot for event in together],
-            [event.peak_memory for event in together],
-            [event.log for event in together],
-        )
+        columns: tuple[list[Any], ...] = ([], [], [], [], [], [], [], [], [])
+        for event in together:
+            if isinstance(event, FinishedMany):
+                for column, more in zip(columns, event.columns(), strict=True):
+                    column.extend(more)
+            else:
+                _, *fields = _FINISHED(event)
+                for column, value in zip(columns, (*event.id[1:], *fields), strict=True):
+                    column.append(value)
+        yield FinishedMany(_run_of(together[0]), *columns)
+
+
+def _run_of(event: Finished | FinishedMany) -> str:
+    return event.run if isinstance(event, FinishedMany) else event.id.run

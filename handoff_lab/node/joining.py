@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import suppress
 
 import zmq
 
 from handoff_lab._errors import AuthenticationError, BackendError, VersionMismatchError
+from handoff_lab.node.options import NodeOptions
 from handoff_lab.transport.hello import Hello
+from handoff_lab.transport.invitation import read_invitation
 from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.sockets import CONTROL_THREAD, Heartbeat, Socket, Watch, dial
@@ -17,6 +20,22 @@ from handoff_lab.transport.wire import TO_NODE, pack, unpack
 PATIENCE_S = 10.0
 # A coordinator that was stopped for a moment (Ctrl-Z) should find its nodes again.
 HEARTBEAT = Heartbeat(every_s=1.0, timeout_s=5.0)
+
+_CHANGED = "it may be another cluster by now, or have a new join file: use its present one"
+_USED_UP = "the invitation was used already, is past its time, or is of another cluster: ask for a new one"
+
+
+def way_in(options: NodeOptions) -> JoinFile:
+    """Where to join, and with which key: the join file says it, or an invitation, of standard input if it is ``-``.
+
+    Raises
+    ------
+    AuthenticationError
+        It is none, or others can read it.
+    """
+    if options.join_file is not None:
+        return JoinFile.read(options.join_file)
+    return read_invitation(sys.stdin.readline() if options.invite == "-" else options.invite or "")
 
 
 def join(loop: Loop, file: JoinFile, keys: KeyPair, hello: Hello, lifeline: int | None = None) -> Socket:
@@ -99,9 +118,9 @@ class _Call:
         self._socket.close()
 
     def _failed(self, event: int, value: int) -> None:
-        endpoint = self._file.endpoint
+        file = self._file
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            reason = f"the coordinator at {endpoint} does not admit this key; it may be another cluster by now"
+            reason = f"the coordinator at {file.endpoint} does not admit this key"
         else:
-            reason = f"what listens at {endpoint} does not hold the coordinator's key; it may be another cluster by now"
-        self._failure = AuthenticationError(f"{reason}: use its present join file")
+            reason = f"what listens at {file.endpoint} does not hold the coordinator's key"
+        self._failure = AuthenticationError(f"{reason}; {_USED_UP if file.once else _CHANGED}")

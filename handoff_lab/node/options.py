@@ -1,4 +1,4 @@
-"""The command line of a node. No key is ever on it: those are in the join file."""
+"""The command line of a node. No key is on it, those are in the join file; an invitation may be, but need not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NodeOptions:
     ``capabilities`` are all that it has; without them it has what its machine has, and ``resources`` set over that.
     """
 
-    join_file: Path
+    join_file: Path | None
     name: str
     resources: Resources = field(default_factory=Resources)
     capabilities: Resources | None = None
@@ -31,6 +31,7 @@ class NodeOptions:
     cluster: str | None = None
     lifeline: int | None = None  # descriptor of a pipe whose other end the starter holds
     store_limit: int | None = None  # bytes of values in memory; None: a share of the node's memory
+    invite: str | None = field(default=None, repr=False)  # instead of a join file; "-": read it from standard input
 
     def command_line(self) -> list[str]:
         """Arguments that ``parse_options`` reads back.
@@ -38,7 +39,8 @@ class NodeOptions:
         >>> NodeOptions(Path("j"), "a", Resources({"gpu": 1})).command_line()
         ['--join', 'j', '--name', 'a', '--resource', 'gpu=1.0']
         """
-        words = ["--join", str(self.join_file), "--name", self.name]
+        words = ["--join", str(self.join_file)] if self.invite is None else ["--invite", self.invite]
+        words += ["--name", self.name]
         for name, amount in self.resources.items():
             words += ["--resource", f"{name}={amount!r}"]
         if self.capabilities is not None:
@@ -55,7 +57,9 @@ class NodeOptions:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of a node, for any command that starts one."""
-    parser.add_argument("--join", type=Path, required=True, metavar="FILE", help="the cluster's join file")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--join", type=Path, metavar="FILE", help="the cluster's join file")
+    way.add_argument("--invite", metavar="TEXT", help="what cluster.invite() returned; -: read it from standard input")
     parser.add_argument("--name", default=socket.gethostname(), help="the node's name (default: this host's)")
     parser.add_argument("--cpu", type=float, metavar="N", help="functions at the same time (default: as this machine)")
     parser.add_argument("--memory", metavar="AMOUNT", help="megabytes, or an amount such as 2GiB")
@@ -93,6 +97,7 @@ def options_from(arguments: argparse.Namespace) -> NodeOptions:
         cluster=arguments.cluster,
         lifeline=arguments.lifeline,
         store_limit=None if arguments.store_limit is None else parse_bytes(arguments.store_limit),
+        invite=arguments.invite,
     )
 
 

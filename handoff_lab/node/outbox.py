@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from handoff_lab.messages import BackendEvent, Failed, Finished, Started, Wrote
+from handoff_lab.messages import BackendEvent, Failed, Finished, FinishedMany, Started, Wrote
 from handoff_lab.node.columns import in_columns
 from handoff_lab.transport.loop import Loop, Timer
 from handoff_lab.transport.rows import event_row
@@ -25,6 +25,7 @@ class Outbox:
         self._send = send
         self._is_urgent = is_urgent
         self._events: list[BackendEvent] = []
+        self._count = 0  # of them, each function of one in columns
         self._nbytes = 0
         self._sent = 0.0
         self._scheduled = False
@@ -33,9 +34,10 @@ class Outbox:
     def add(self, event: BackendEvent) -> None:
         """Send this event, soon."""
         self._events.append(event)
+        self._count += len(event.functions) if type(event) is FinishedMany else 1
         if type(event) is not Started:
             self._nbytes += _size(event)
-        if len(self._events) >= BATCH or self._nbytes >= BATCH_BYTES:
+        if self._count >= BATCH or self._nbytes >= BATCH_BYTES:
             self.flush()
         elif not self._scheduled:
             self._scheduled = True
@@ -47,7 +49,7 @@ class Outbox:
             self._timer.cancel()
             self._timer = None
         if self._events:
-            events, self._events, self._nbytes = self._events, [], 0
+            events, self._events, self._count, self._nbytes = self._events, [], 0, 0
             self._sent = time.monotonic()
             self._send(pack("events", [event_row(event) for event in in_columns(events)]))
 
@@ -64,6 +66,8 @@ def _size(event: BackendEvent) -> int:
     """Bytes that make an event large, if any do."""
     if type(event) is Finished:
         return len(event.log) + (sum(map(len, event.inline)) if event.inline else 0)
+    if type(event) is FinishedMany:
+        return sum([nbytes for nbytes, inline in zip(event.nbytes, event.inline, strict=True) if inline])
     if type(event) is Failed:
         failure = event.failure
         return len(event.log) + len(failure.exception or b"") + len(failure.traceback) + len(failure.message)

@@ -25,7 +25,7 @@ from handoff_lab.node.batches import Batches, Lender
 from handoff_lab.node.deaths import death_of
 from handoff_lab.node.durations import Durations
 from handoff_lab.node.listener import Listener
-from handoff_lab.node.outcomes import Outcome, ended, finished, read_outcome
+from handoff_lab.node.outcomes import Outcome, Successes, ended, finished, read_outcome
 from handoff_lab.node.queue import Queue
 from handoff_lab.node.room import Room
 from handoff_lab.node.rounds import Rounds
@@ -209,21 +209,40 @@ class SlotPool:
     # -- what comes back -----------------------------------------------------
 
     def _take_rows(self, worker: Worker, rows: list[list[Any]], frames: list[memoryview | Segment]) -> None:
+        together: Successes | None = None
         at = 0
         for row in rows:
-            number, count = row[0], row[3]
+            number, started, ended, count = row[:BRIEF_ROW]
             task = worker.tasks.pop(number, None)
-            if task is not None:  # else it was taken back
-                self._take_row(worker, task, row, frames[at : at + count])
+            parts = frames[at : at + count]
             at += count
+            if task is None:
+                continue  # it was taken back
+            id = task.attempt.id
+            if len(rows) > 1 and len(row) == BRIEF_ROW and started and task.stop is None:
+                if together is None or together.run != id.run:
+                    self._tell_together(together)
+                    together = Successes(id.run, worker.index)
+                self._forget(task)
+                self._durations.add(task.attempt.codes[0], ended - started)
+                together.add(id, started, ended, parts)
+                continue
+            self._tell_together(together)
+            together = None
+            self._take_row(worker, task, row, parts)
             if len(row) > BRIEF_ROW and row[SPOILT] and not worker.spoilt:
                 worker.spoilt = worker.retiring = True
                 self._grow()
+        self._tell_together(together)
         if worker.tasks:
             self._go_on(worker)
         else:
             self._idle(worker)
         self._wake()
+
+    def _tell_together(self, successes: Successes | None) -> None:
+        if successes is not None:
+            self._listener.finished_many(successes.event(), successes.ids, successes.values)
 
     def _take_row(self, worker: Worker, task: Task, row: list[Any], parts: list[memoryview | Segment]) -> None:
         outcome = read_outcome(row, worker.index)

@@ -21,6 +21,7 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
+    FinishedMany,
     HowToEnd,
     ResultLost,
     Source,
@@ -231,6 +232,14 @@ class Work:
         """An attempt made its result."""
         self._forget(event.id)
         self._store.put(event.id, value)
+        self._tell(event)
+
+    def finished_many(self, event: FinishedMany, ids: Sequence[AttemptId], values: Sequence[Frames]) -> None:
+        """Brief attempts of one run made their results."""
+        for id in ids:
+            self._forget(id)
+        for id, value in zip(ids, values, strict=True):
+            self._store.put(id, value)
         self._tell(event)
 
     def failed(self, event: Failed) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
 
-from handoff_lab.messages import AttemptId, Command, Finished, FinishedMany, Free, ReportFinished
+from handoff_lab.messages import Command, Finished, FinishedMany, Free, ReportFinished
 from handoff_lab.scheduler.dispatch import Dispatcher
 from handoff_lab.scheduler.handover import HandOver
 from handoff_lab.scheduler.ledger import Ledger, NodeState
@@ -36,8 +36,7 @@ class Columns:
         """Take in functions that finished; all ran on one node, as a rule without word of their start."""
         run = self._runs.get(event.run)
         if run is None:
-            numbers = zip(event.functions, event.numbers, strict=True)
-            self._emit(Free(tuple([AttemptId(event.run, function, number) for function, number in numbers])))
+            self._emit(Free(tuple(event.ids())))
             return
         node = self._node(run, event)
         places = [] if node is None else self._ordinary(run, node, event)

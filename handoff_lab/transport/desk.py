@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 DOMAIN = "data"
 HERE_ID = " "  # User-Id of the member ``HERE``: an empty one would be none
 AT_ONCE = 16  # requests taken before others have their turn
+REQUEST_LIMIT = 64 * 2**20  # bytes of one; libzmq ends a connection that sends more, and takes no memory for it
 
 Asked: TypeAlias = Callable[[str, bytes, memoryview], None]  # by whom, over which connection, what
 
@@ -43,7 +44,7 @@ class Desk:
         self._members = members
         self._asked = asked
         self._connections: dict[str, set[int]] = {}  # descriptors from which each member asked
-        self._socket, self.endpoint = serve(loop, keys, DOMAIN, host, HEARTBEAT, thread)
+        self._socket, self.endpoint = serve(loop, keys, DOMAIN, host, HEARTBEAT, thread, REQUEST_LIMIT)
         self._watch = Watch(loop, self._socket, zmq.EVENT_DISCONNECTED, self._disconnected)
         loop.add_reader(self._socket, self._take_some)
 

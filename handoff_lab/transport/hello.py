@@ -11,6 +11,7 @@ from handoff_lab._errors import ResourceError, VersionMismatchError
 from handoff_lab._version import __version__
 from handoff_lab.messages import NodeInfo
 from handoff_lab.resources import parse_capabilities
+from handoff_lab.transport.keys import is_key
 from handoff_lab.transport.peers import Member
 from handoff_lab.transport.rows import read_amounts, read_count, read_flag, read_text, read_texts
 from handoff_lab.transport.wire import PROTOCOL, WireError, pack
@@ -61,7 +62,7 @@ class Hello:
         )
         check_capabilities(info.capabilities)
         key, endpoint = read_text(fields.get("key")), read_text(fields.get("endpoint"))
-        if not is_name(info.name) or len(key) != 40 or not key.isascii() or not endpoint.startswith("tcp://"):
+        if not is_name(info.name) or not is_key(key) or not endpoint.startswith("tcp://"):
             raise WireError("malformed hello")
         return cls(info, key, endpoint)
 
@@ -78,7 +79,7 @@ def glance(fields: Mapping[Any, Any]) -> tuple[str, dict[str, str]]:
     """Name and versions in a hello of whatever protocol; nothing where they cannot be read."""
     try:
         node = fields["node"]
-        return read_text(node["name"]), read_texts(node["versions"])
+        return read_text(node["name"])[:_NAME_LENGTH], read_texts(node["versions"])
     except (WireError, LookupError, TypeError):
         return "", {}
 

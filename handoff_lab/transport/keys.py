@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import stat
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import zmq
+from zmq.utils import z85
 
 from handoff_lab._errors import AuthenticationError
 
 _KIND = "handoff_lab join file 1"
-_KEY_LENGTH = 40  # z85 text of 32 bytes
+_KEY_BYTES = 32
+_KEY_LENGTH = 40  # as z85 text
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,15 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class JoinFile:
-    """Where a coordinator listens, the key it proves itself with, and the key pair it lets a joiner in with."""
+    """Where a coordinator listens, the key it proves itself with, and the key pair it lets a joiner in with.
+
+    ``once``: the pair is good for one joiner; such a thing is no file but a text (see ``invitation``).
+    """
 
     endpoint: str
     server_key: str
     keys: KeyPair
+    once: bool = False
 
     def write(self, path: Path) -> None:
         """Write a new file with mode 0600; one that is there already is never written to."""
@@ -103,6 +110,18 @@ def _parse(path: Path, text: str) -> Mapping[str, Any]:
 
 def _key(path: Path, content: Mapping[str, Any], name: str) -> str:
     key = content.get(name)
-    if not isinstance(key, str) or len(key) != _KEY_LENGTH or not key.isascii():
+    if not isinstance(key, str) or not is_key(key):
         raise AuthenticationError(f"join file {path} has no {name}")
     return key
+
+
+def is_key(text: str) -> bool:
+    """Whether this is the text of a key; libzmq takes no other.
+
+    >>> is_key(KeyPair.generate().public), is_key("~" * 40)
+    (True, False)
+    """
+    try:
+        return len(text) == _KEY_LENGTH and len(z85.decode(text)) == _KEY_BYTES
+    except (LookupError, ValueError, struct.error):
+        return False

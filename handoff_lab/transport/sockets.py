@@ -38,7 +38,7 @@ class Heartbeat:
 
 
 def serve(
-    loop: Loop, keys: KeyPair, domain: str, host: str, heartbeat: Heartbeat, thread: int, limit_bytes: int = -1
+    loop: Loop, keys: KeyPair, domain: str, host: str, heartbeat: Heartbeat, thread: int, limit_bytes: int = 2**20
 ) -> tuple[Socket, str]:
     """A ROUTER on a free port of ``host``, and its endpoint. Only keys admitted to ``domain`` get in.
 

@@ -18,6 +18,7 @@ from handoff_lab.messages import (
     Cancelled,
     Failed,
     Finished,
+    FinishedMany,
     Source,
     Started,
     Wrote,
@@ -49,6 +50,13 @@ class Told:
     def finished(self, event: Finished, value: Frames) -> None:
         self.values[event.id] = value
         self._end(event)
+
+    def finished_many(self, event: FinishedMany, ids: Sequence[AttemptId], values: Sequence[Frames]) -> None:
+        assert [one.id for one in event.each()] == list(ids)
+        for one, value in zip(event.each(), values, strict=True):
+            if one.id not in self.starts:
+                self.started(Started(one.id, one.started, one.slot))
+            self.finished(one, value)
 
     def failed(self, event: Failed) -> None:
         self._end(event)

@@ -17,6 +17,7 @@ from handoff_lab.messages import (
     Failed,
     FailureKind,
     Finished,
+    FinishedMany,
     Source,
     Started,
     Wrote,
@@ -47,8 +48,17 @@ class Node:
         self.events: list[BackendEvent] = []
         self.full = False
         self.room = Room(capabilities, lambda: self.full)
-        self.work = Work("beta", self.store, None, lambda attempt: self.pool, self.events.append)  # type: ignore[arg-type]
+        self.work = Work("beta", self.store, None, lambda attempt: self.pool, self.tell)  # type: ignore[arg-type]
         self.pool = SlotPool(self.loop, self.zygote, self.work, slots, print, self.room, self.work)
+
+    def tell(self, event: BackendEvent) -> None:
+        """Remember an event; those in columns one by one, with the starts that they stand for."""
+        if not isinstance(event, FinishedMany):
+            self.events.append(event)
+            return
+        begun = {told.id for told in self.events if isinstance(told, Started)}
+        for one in event.each():
+            self.events += [one] if one.id in begun else [Started(one.id, one.started, one.slot), one]
 
     def load(self, **codes: Callable[..., Any]) -> None:
         self.pool.load({name: cloudpickle.dumps(code, protocol=5) for name, code in codes.items()})

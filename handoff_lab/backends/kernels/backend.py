@@ -36,6 +36,7 @@ from handoff_lab.node.report import slots_of
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames, Payload, join
 from handoff_lab.transport.hello import is_name
+from handoff_lab.transport.invitation import write_invitation
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.peers import Member, Peers
@@ -44,6 +45,7 @@ from handoff_lab.transport.wire import BATCH, BATCH_BYTES, INLINE_LIMIT, pack
 from handoff_lab.transport.zap import Admission
 
 _KEYS = 4096  # in one message
+_REVOKED = "its key was revoked"
 
 
 class KernelBackend:
@@ -164,6 +166,21 @@ class KernelBackend:
     def _insist(self, name: str, verdict: str) -> None:
         if name in self._leaving:
             self._hub.dismiss(name, verdict)
+
+    def invite(self, ttl_s: float) -> str:
+        """The text with which one node can join, once, within ``ttl_s``."""
+        return write_invitation(self._hub.invite(ttl_s))
+
+    def revoke(self, name: str) -> None:
+        """Cut a node off at once, and leave it no key with which it could come back."""
+        self._farewells[name] = _REVOKED
+        self._leaving.add(name)
+        if name in self._agents:
+            self._hub.dismiss(name, _REVOKED)
+            self._agents.kill(name, _REVOKED)
+        else:
+            self._hub.revoke(name, _REVOKED)
+            self._agents.renew(self._hub.join_file)
 
     def set_capabilities(self, name: str, capabilities: Mapping[str, float]) -> None:
         """Change what a node has."""

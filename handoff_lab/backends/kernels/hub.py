@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import zmq
 
 from handoff_lab._errors import HandoffError
+from handoff_lab.backends.kernels.invitations import Invitations
 from handoff_lab.messages import NodeInfo
 from handoff_lab.transport.hello import Hello, glance, mismatch
 from handoff_lab.transport.keys import JoinFile, KeyPair
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 DOMAIN = "control"
 GOODBYE_MS = 200  # for the last commands
 READY_S = 10.0  # from the welcome until the node is back with its own key
-_JOINER = " joiner"  # User-Id of the join file's key: no node's name begins with a blank
+_WORTHLESS = "this invitation was used already, or is past its time; make a new one with cluster.invite()"
 
 
 class HubListener(Protocol):
@@ -50,6 +51,7 @@ class _Guest:
     """A node that was welcomed; it has joined when it has an identity."""
 
     hello: Hello
+    invitation: str  # the User-Id with which it said hello
     deadline: Timer
     identity: bytes = b""
     descriptor: int = -1
@@ -77,13 +79,13 @@ class Hub:
         self._here = here
         self._listener = listener
         self._guests: dict[str, _Guest] = {}
-        server, joiner = KeyPair.generate(), KeyPair.generate()
-        self._taken = {server.public, joiner.public, here.public_key}
-        admission.admit(DOMAIN, joiner.public, _JOINER)
+        server = KeyPair.generate()
+        self._taken = {server.public, here.public_key}
+        self._invitations = Invitations(loop, admission, DOMAIN)
         self._socket, endpoint = serve(loop, server, DOMAIN, host, Heartbeat(), CONTROL_THREAD, FROM_NODE_LIMIT)
         self._watch = Watch(loop, self._socket, zmq.EVENT_DISCONNECTED, self._disconnected)
         loop.add_reader(self._socket, self._receive_all)
-        self.join_file = JoinFile(endpoint, server.public, joiner)
+        self.join_file = JoinFile(endpoint, server.public, self._invitations.make())
 
     def send(self, name: str, message: bytes) -> None:
         """Send to a node; to one that is gone by now, nothing."""
@@ -110,6 +112,18 @@ class Hub:
             self.broadcast(pack("gone", name))
             self._listener.disconnected(name, reason)
 
+    def invite(self, ttl_s: float) -> JoinFile:
+        """Let one node join, within ``ttl_s``."""
+        return replace(self.join_file, keys=self._invitations.make(ttl_s), once=True)
+
+    def revoke(self, name: str, reason: str) -> None:
+        """Dismiss a node, and change the join file if that is how it came: it may have kept the key."""
+        guest = self._guests.get(name)
+        self.dismiss(name, reason)
+        if guest is not None and self._invitations.is_good(guest.invitation):
+            self._invitations.withdraw(guest.invitation)
+            self.join_file = replace(self.join_file, keys=self._invitations.make())
+
     def close(self) -> None:
         """Send what is still to be sent, and listen no more."""
         self._watch.close()
@@ -125,15 +139,14 @@ class Hub:
                 identity, *rest = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            if len(rest) == 1:
-                body = rest[0]
-                user = str(body.get("User-Id"))
-                self._receive(_Letter(identity.bytes, user, int(body.get(zmq.SRCFD)), body.buffer))
+            last = rest[-1]
+            body = last.buffer if len(rest) == 1 else memoryview(b"")  # no message has more than one frame
+            self._receive(_Letter(identity.bytes, str(last.get("User-Id")), int(last.get(zmq.SRCFD)), body))
 
     def _receive(self, letter: _Letter) -> None:
         try:
             kind, fields = unpack(letter.body, FROM_NODE)
-            if letter.user == _JOINER:
+            if self._invitations.is_newcomer(letter.user):
                 if kind == "hello":
                     self._on_hello(letter, *fields)
             elif kind == "ready":
@@ -141,8 +154,9 @@ class Hub:
             elif (guest := self._guests.get(letter.user)) and guest.identity == letter.identity:
                 self._listener.received(letter.user, kind, fields)
         except WireError as error:
-            log.warning("%s sent what is no message: %s", letter.user, error)
+            log.warning("%r sent what is no message: %s", letter.user, error)
             self.dismiss(letter.user, f"it sent what is no message: {error}")
+            cut(letter.descriptor)
 
     def _on_hello(self, letter: _Letter, protocol: int, fields: dict[str, Any]) -> None:
         name, versions = glance(fields)
@@ -153,21 +167,24 @@ class Hub:
             self._listener.refused(name, error)
             return
         hello = Hello.read(fields)
-        reason = self._refusal(hello)
+        reason = self._refusal(hello, letter.user)
         if reason is not None:
             log.warning("node %r may not join: %s", hello.info.name, reason)
             self._send(letter.identity, pack("refused", reason, "", "", ""))
             return
         deadline = self._loop.call_later(READY_S, lambda: self.dismiss(name, "it did not come back"))
-        self._guests[name] = _Guest(hello, deadline)
+        self._guests[name] = _Guest(hello, letter.user, deadline)
+        self._invitations.used(letter.user)
         self._taken.add(hello.public_key)
         self._admission.admit(DOMAIN, hello.public_key, name)
         self._send(letter.identity, pack("welcome"))
 
-    def _refusal(self, hello: Hello) -> str | None:
+    def _refusal(self, hello: Hello, invitation: str) -> str | None:
+        if not self._invitations.is_good(invitation):
+            return _WORTHLESS
         if hello.info.name in self._guests:
             return "there is a node of this name already; choose another with --name"
-        if hello.public_key in self._taken:
+        if hello.public_key in self._taken or self._invitations.has_key(hello.public_key):
             return "its key is another's"
         return self._listener.refusal(hello.info)
 

@@ -66,6 +66,15 @@ class LocalAgents:
         """The directory that is shared with the agents."""
         return self._place()
 
+    def renew(self, join: JoinFile) -> None:
+        """Put another join file in the place of the one so far."""
+        with self._lock:
+            self._join = join
+            if self._directory is not None:
+                new = self._directory.path / "join.new"
+                join.write(new)
+                new.replace(self._directory.path / "join.json")
+
     def start(self, name: str, capabilities: Mapping[str, float] | None, labels: Mapping[str, str]) -> None:
         """Start the agent of a node."""
         place = self._place()

@@ -74,7 +74,7 @@ class Reports:
 
     def _take_many(self, node: str, event: FinishedMany) -> list[BackendEvent]:
         nodes = self._nodes
-        keys = [AttemptId(event.run, *place) for place in zip(event.functions, event.numbers, strict=True)]
+        keys = event.ids()
         places = [at for at, key in enumerate(keys) if nodes.get(key) == node and nodes.pop(key)]
         self.small.update([(keys[at], frames) for at in places if (frames := event.inline[at]) is not None])
         if len(places) == len(keys):

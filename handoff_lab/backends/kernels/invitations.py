@@ -1,0 +1,62 @@
+"""The keys with which newcomers may say hello: the join file's, which stays good, and those of invitations."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from handoff_lab.transport.keys import KeyPair
+from handoff_lab.transport.loop import Loop, Timer
+from handoff_lab.transport.zap import Admission
+
+_NEWCOMER = " newcomer "  # how their User-Ids begin: no node's name begins with a blank
+
+
+@dataclass(frozen=True, slots=True)
+class _Invitation:
+    public_key: str
+    expiry: Timer | None  # None: good until it is withdrawn, for any number of newcomers
+
+
+class Invitations:
+    """Lets newcomers in to ``domain``, whose frames bear a User-Id for each invitation."""
+
+    def __init__(self, loop: Loop, admission: Admission, domain: str) -> None:
+        self._loop = loop
+        self._admission = admission
+        self._domain = domain
+        self._numbers = itertools.count(1)
+        self._open: dict[str, _Invitation] = {}  # by User-Id
+
+    def make(self, ttl_s: float | None = None) -> KeyPair:
+        """A pair of keys to join with: once and within ``ttl_s``, or as often as wanted."""
+        keys, user = KeyPair.generate(), f"{_NEWCOMER}{next(self._numbers)}"
+        expiry = None if ttl_s is None else self._loop.call_later(ttl_s, lambda: self.withdraw(user))
+        self._open[user] = _Invitation(keys.public, expiry)
+        self._admission.admit(self._domain, keys.public, user)
+        return keys
+
+    @staticmethod
+    def is_newcomer(user: str) -> bool:
+        """Whether frames with this User-Id were sent by one with an invitation, good or not."""
+        return user.startswith(_NEWCOMER)
+
+    def is_good(self, user: str) -> bool:
+        """Whether this invitation still counts. A connection may be older than its end."""
+        return user in self._open
+
+    def has_key(self, public_key: str) -> bool:
+        """Whether a key is an invitation's."""
+        return any(invitation.public_key == public_key for invitation in self._open.values())
+
+    def used(self, user: str) -> None:
+        """Let nobody else in with this invitation, if it is good once."""
+        if self._open[user].expiry is not None:
+            self.withdraw(user)
+
+    def withdraw(self, user: str) -> None:
+        """Let nobody in with this invitation any more."""
+        invitation = self._open.pop(user)
+        if invitation.expiry is not None:
+            invitation.expiry.cancel()
+        self._admission.revoke(self._domain, invitation.public_key)
