@@ -130,7 +130,7 @@ class Cluster:
     @property
     def nodes(self) -> Mapping[str, Node]:
         """The nodes as they are now, by name; read-only."""
-        return MappingProxyType(self._coordinator.call(self._look))
+        return MappingProxyType({name: node_of(*seen) for name, seen in self._coordinator.seen_nodes().items()})
 
     @property
     def runs(self) -> list[Run]:
@@ -140,10 +140,7 @@ class Cluster:
     @property
     def join_file(self) -> Path:
         """A file, readable by its owner alone, with which ``handoff-lab node --join FILE`` adds a node."""
-        path = getattr(self._backend, "join_file", None)
-        if path is None:
-            raise BackendError(f"nodes can't join a cluster of backend {type(self._backend).__name__}")
-        return Path(path)
+        return self._coordinator.join_file
 
     def invite(self, ttl: float = 600) -> str:
         """A text with which one node joins: ``handoff-lab node --invite TEXT``, on any machine that can reach this one.
@@ -206,7 +203,7 @@ class Cluster:
         """Whether ``node`` could start a function of this cost now."""
         self._require(node)
         wanted = parse_cost(cost)
-        return self._coordinator.call(lambda: self._coordinator.scheduler.available(node, wanted))
+        return self._coordinator.available(node, wanted)
 
     def update_node_resources(self, node: str, capabilities: Capabilities) -> None:
         """Change what a node has, while runs go on.
@@ -352,13 +349,13 @@ class Cluster:
             request = request.wanting(chosen)
         prepared = prepare(
             request,
-            pickle=Feature.PROCESSES in self._backend.features,
+            pickle=Feature.PROCESSES in self._coordinator.features,
             by_value=self._by_value,
             given=given,
         )
         prepared.state.log_directory = self._log_directory
         run = Run(prepared.state, self._coordinator, partial(self._begin, request), self.result_store, before)
-        self._coordinator.submit(prepared.state, request.options, prepared.codes.codes, prepared.values)
+        self._coordinator.begin(prepared)
         self._runs[run.id] = run
         prepared.state.wait_for(lambda: run.record.started is not None, PATIENCE_S)  # so that run.allocations is there
         return run
@@ -368,17 +365,8 @@ class Cluster:
             raise RunError(f"run {run.id} is of another cluster; its results cannot be taken over here")
         return self._coordinator.results_of(run.id)
 
-    def _look(self) -> dict[str, Node]:
-        scheduler, last_seen, loads = self._coordinator.scheduler, self._coordinator.last_seen, self._coordinator.loads
-        present = sorted(self._backend.nodes().items())
-        return {
-            name: node_of(info, scheduler.used(name), scheduler.is_draining(name), last_seen[name], loads.get(name))
-            for name, info in present
-            if name in scheduler.nodes
-        }
-
     def _require(self, name: str) -> None:
-        present = self._coordinator.call(self._backend.nodes)
+        present = self._coordinator.seen_nodes()
         if name not in present:
             near = closest(name, present)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(present) or 'none'}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 from handoff_lab.coordinator.codes import CodeBook
 from handoff_lab.graph import Argument, Function
@@ -51,6 +52,13 @@ class Calls:
         self._manners = [self._describe(index) for index in range(len(program.functions))]
         self._packed = [self._pack(index) for index in range(len(program.functions))]
         self._shared.clear()
+
+    def without_code(self, program: Program) -> Calls:
+        """The same for a coordinator elsewhere, which has ``program`` without its code: it needs keys only."""
+        bare = copy(self)
+        bare._program, bare._functions, bare._codes = program, {}, CodeBook(program.run, pickle=True)
+        bare._manners = [manner if manner.recipe is None else replace(manner, recipe=None) for manner in self._manners]
+        return bare
 
     def attempt(self, start: Start, target_node: str, elsewhere: bool) -> Attempt | Failure:
         """The attempt that ``start`` asks for, or why it can't be made.

@@ -8,14 +8,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from handoff_lab._errors import BackendError
 from handoff_lab.backends.base import Backend, Code, Feature
 from handoff_lab.coordinator.delivery import Delivery
 from handoff_lab.coordinator.garbage import collection_paused
+from handoff_lab.coordinator.request import Prepared
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.coordinator.thread import LoopThread
+from handoff_lab.coordinator.verbs import SeenNode
 from handoff_lab.messages import (
     Attempt,
     AttemptId,
@@ -41,7 +44,7 @@ from handoff_lab.messages import (
     Stop,
     Wake,
 )
-from handoff_lab.resources import ResourceTracker
+from handoff_lab.resources import Resources, ResourceTracker
 from handoff_lab.scheduler import RunOptions, Scheduler
 from handoff_lab.store.payload import Payload
 from handoff_lab.telemetry.batches import FunctionBatch, finished_batch, queued_batch, transferred_batch
@@ -96,6 +99,36 @@ class Coordinator:
         return self._thread.closing
 
     # -- nodes ---------------------------------------------------------------
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """What the nodes can do."""
+        return self.backend.features
+
+    @property
+    def join_file(self) -> Path:
+        """The file with which nodes join."""
+        path = getattr(self.backend, "join_file", None)
+        if path is None:
+            raise BackendError(f"nodes can't join a cluster of backend {type(self.backend).__name__}")
+        return Path(path)
+
+    def seen_nodes(self) -> dict[str, SeenNode]:
+        """The nodes that are there, by name, in the order of names."""
+
+        def look() -> dict[str, SeenNode]:
+            used, draining, nodes = self.scheduler.used, self.scheduler.is_draining, self.scheduler.nodes
+            return {
+                name: SeenNode(info, used(name), draining(name), self.last_seen[name], self.loads.get(name))
+                for name, info in sorted(self.backend.nodes().items())
+                if name in nodes
+            }
+
+        return self.call(look)
+
+    def available(self, node: str, cost: Resources) -> bool:
+        """Whether a node could take ``cost`` now."""
+        return self.call(lambda: self.scheduler.available(node, cost))
 
     def add_node(self, name: str | None, capabilities: Mapping[str, float]) -> str:
         """Start a node, and wait until it is there; its name."""
@@ -206,6 +239,10 @@ class Coordinator:
         return verb
 
     # -- runs ----------------------------------------------------------------
+
+    def begin(self, prepared: Prepared) -> None:
+        """Begin a run; raises what is wrong with it before anything starts."""
+        self.submit(prepared.state, prepared.request.options, prepared.codes.codes, prepared.values)
 
     def submit(
         self,

@@ -32,6 +32,10 @@ class Delivery:
         """Deliver events, one by one or many at once, each with the runs that it concerns."""
         self._queue.put(lambda: self._tell(batch))
 
+    def call(self, call: Callable[[], None]) -> None:
+        """Call on the thread that delivers, after what was handed over so far."""
+        self._queue.put(call)
+
     def end(self, run: RunState, end: Ended) -> None:
         """Deliver the end of a run, after all its events."""
         self._queue.put(lambda: run.finish(end))

@@ -124,6 +124,8 @@ class Request:
 class Prepared:
     """A run that can be handed to the coordinator."""
 
+    request: Request
+    given: Given
     state: RunState
     codes: CodeBook
     values: Mapping[AttemptId, Payload]
@@ -148,7 +150,8 @@ def prepare(
             for id, value in request.inputs.items()
             if id in program.index and id not in given
         }
-    return Prepared(RunState(run, request.dag, program, calls, RunRecord(), request.setup), codes, values)
+    state = RunState(run, request.dag, program, calls, RunRecord(), request.setup)
+    return Prepared(request, given, state, codes, values)
 
 
 def _pack(id: Hashable, value: Any, pickle: bool) -> Payload:

@@ -36,6 +36,7 @@ class RunState:
     setup: tuple[str, ...] = ()  # source that each slot executes first
     log_directory: str | PathLike[str] | None = None
     log: RunLog | None = None  # open while the run goes on
+    logged_elsewhere: bool = False  # its coordinator is another process
     end: Ended | None = None
     over: threading.Event = field(default_factory=threading.Event)
     failures: Mapping[int, FinalFailure] = field(default_factory=dict)  # the scheduler's own, which grows
@@ -95,7 +96,7 @@ class RunState:
     def apply(self, news: Event | FunctionBatch) -> None:
         """Take an event, or many at once, into the record and the log."""
         self.record.apply(news)
-        if RUN_START in news.names:
+        if RUN_START in news.names and not self.logged_elsewhere:
             self.log = RunLog(self.id, self.log_directory)
         if self.log is not None:
             self.log.write(news)

@@ -26,7 +26,7 @@ from handoff_lab.store.spilling import SpillingStore
 from handoff_lab.transport.hello import Hello
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
-from handoff_lab.transport.peers import Member, Peers
+from handoff_lab.transport.peers import Peers, read_members
 from handoff_lab.transport.rows import read_amounts, read_attempts, read_id, read_keys
 from handoff_lab.transport.sockets import own_address
 from handoff_lab.transport.wire import FROM_NODE_LIMIT, TEXT_LIMIT
@@ -120,8 +120,8 @@ class Agent:
         self._commands[kind](*fields)
 
     def _on_peers(self, rows: list[Any]) -> None:
-        for name, key, endpoint in rows:
-            self._peers.add(Member(name, key, endpoint))
+        for member in read_members(rows):
+            self._peers.add(member)
 
     def _on_load(self, codes: dict[str, bytes]) -> None:
         self._pool.load(codes)

@@ -1,7 +1,7 @@
 """Messages between an agent and the processes that work for it, over a Unix stream socket.
 
-A message is a header (three u32: bytes of the head, bytes of the body, number of descriptors), a head (msgpack: the
-sizes of the frames, then the fields), and a body of opaque frames. Descriptors travel beside the first bytes
+A message is a header (a mark, and three u32: bytes of the head, bytes of the body, number of descriptors), a head
+(msgpack: the sizes of the frames, then the fields), and a body of opaque frames. Descriptors travel beside the first bytes
 (SCM_RIGHTS): a pidfd, and one for each frame that is a segment; of such a frame the head has the list of its buffers'
 sizes, and the body nothing.
 
@@ -35,7 +35,8 @@ from handoff_lab.store.segments import Buffer, Part, Segment
 if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop
 
-_HEADER = struct.Struct("<III")
+_HEADER = struct.Struct("<4sIII")
+_MARK = b"\xffmsg"  # what a function writes by mistake into its slot's socket begins otherwise
 _FD = struct.Struct("i")
 _CHUNK = 256 * 1024  # bytes received at a time; longer messages get a buffer of their own, which their frames share
 _SEND_BUFFER = 256 * 1024
@@ -56,7 +57,7 @@ def pack(fields: Sequence[Any], frames: Sequence[Part] = (), n_fds: int = 0) -> 
     sizes = [_size(frame) for frame in frames]
     head = msgpack.packb((sizes, *fields), unicode_errors="surrogatepass")
     n_body = sum([size for size in sizes if type(size) is int])
-    small: list[Buffer] = [_HEADER.pack(len(head), n_body, n_fds), head]
+    small: list[Buffer] = [_HEADER.pack(_MARK, len(head), n_body, n_fds), head]
     for size, frame in zip(sizes, frames, strict=True):
         if isinstance(frame, Segment):
             continue
@@ -120,7 +121,7 @@ class Receiver:
         BlockingIOError
             When nothing is there and the socket does not block.
         OSError
-            When this process may not have as many descriptors as came.
+            When this process may not have as many descriptors as came, or what came is no message.
         """
         space = socket.CMSG_SPACE(_FDS_AT_ONCE * _FD.size)
         try:
@@ -142,7 +143,9 @@ class Receiver:
         messages: list[Message] = []
         start, size = 0, _HEADER.size
         while self._have - start >= _HEADER.size:
-            n_head, n_body, n_fds = _HEADER.unpack_from(self._buffer, start)
+            mark, n_head, n_body, n_fds = _HEADER.unpack_from(self._buffer, start)
+            if mark != _MARK:
+                raise _garbled()
             size = _HEADER.size + n_head + n_body
             if self._have - start < size:
                 break
@@ -168,7 +171,14 @@ class Receiver:
 
     def _message(self, data: memoryview, n_head: int, n_fds: int) -> Message:
         at = _HEADER.size + n_head
-        sizes, *fields = msgpack.unpackb(data[_HEADER.size : at], unicode_errors="surrogatepass", strict_map_key=False)
+        try:
+            sizes, *fields = msgpack.unpackb(
+                data[_HEADER.size : at], unicode_errors="surrogatepass", strict_map_key=False
+            )
+        except (ValueError, TypeError, msgpack.UnpackException, RecursionError):
+            raise _garbled() from None
+        if n_fds > len(self._fds) or not _are_sizes(sizes, len(data) - at, n_fds):
+            raise _garbled()
         fds = [self._fds.popleft() for _ in range(n_fds)]
         frames: list[Any] = []
         for size in sizes:
@@ -178,6 +188,20 @@ class Receiver:
             else:
                 frames.append(Segment(fds.pop(0), size))
         return Message(fields, frames, fds)
+
+
+def _are_sizes(sizes: Any, n_body: int, n_fds: int) -> bool:
+    """Whether frames of these sizes fill a body, and need no more descriptors than there are."""
+    if type(sizes) is not list:
+        return False
+    plain = [size for size in sizes if type(size) is int]
+    segments = [size for size in sizes if type(size) is list and all(type(part) is int and part >= 0 for part in size)]
+    whole = len(plain) + len(segments) == len(sizes) and len(segments) <= n_fds
+    return whole and min(plain, default=0) >= 0 and sum(plain) == n_body
+
+
+def _garbled() -> OSError:
+    return OSError(errno.EBADMSG, "what came is no message")
 
 
 class Channel:

@@ -12,6 +12,7 @@ from handoff_lab.messages import BackendEvent
 from handoff_lab.node.outbox import Outbox
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.sockets import Socket, Watch
+from handoff_lab.transport.stream import Stream, is_numbered
 from handoff_lab.transport.wire import TO_NODE, WireError, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ class Control:
         self._loop = loop
         self._socket = socket
         self._obey = obey
-        self._outbox = Outbox(loop, socket.send, is_urgent)
+        self._stream = Stream(loop, socket.send_multipart)
+        self._outbox = Outbox(loop, self._stream.send, is_urgent)
         self._watch = Watch(loop, socket, _LOST, lambda event, value: loop.stop())
         loop.add_reader(socket, self._take_all)
         loop.call_soon(self._take_all)  # what came before the loop looked
@@ -41,7 +43,7 @@ class Control:
     def send(self, kind: str, *fields: Any) -> None:
         """Send a message of another kind, after the events so far."""
         self._outbox.flush()
-        self._socket.send(pack(kind, *fields))
+        self._stream.send(pack(kind, *fields))
 
     def leave(self, reason: str) -> None:
         """Say why this node ends, and end the loop."""
@@ -52,6 +54,7 @@ class Control:
     def close(self) -> None:
         """Hang up."""
         self._watch.close()
+        self._stream.close()
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
@@ -61,7 +64,12 @@ class Control:
                 data = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            try:
-                self._obey(*unpack(data, TO_NODE))
-            except WireError:
-                log.exception("a command of the coordinator was not understood")
+            if is_numbered(data):  # else it is the answer to what we asked twice, when we joined
+                for command, *_ in self._stream.take([data]):
+                    self._take(command)
+
+    def _take(self, data: memoryview) -> None:
+        try:
+            self._obey(*unpack(data, TO_NODE))
+        except WireError:
+            log.exception("a command of the coordinator was not understood")

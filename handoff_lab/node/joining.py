@@ -15,9 +15,11 @@ from handoff_lab.transport.invitation import read_invitation
 from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.sockets import CONTROL_THREAD, Heartbeat, Socket, Watch, dial
+from handoff_lab.transport.stream import is_numbered
 from handoff_lab.transport.wire import TO_NODE, pack, unpack
 
 PATIENCE_S = 10.0
+AGAIN_S = 0.5  # without an answer, until a question is put again
 # A coordinator that was stopped for a moment (Ctrl-Z) should find its nodes again.
 HEARTBEAT = Heartbeat(every_s=1.0, timeout_s=5.0)
 
@@ -59,7 +61,7 @@ def join(loop: Loop, file: JoinFile, keys: KeyPair, hello: Hello, lifeline: int 
         call.close()
     call = _Call(loop, file, keys, lifeline)
     try:
-        call.ask(pack("ready"))
+        call.ask(pack("numbered"))
     except BaseException:
         call.close()
         raise
@@ -94,13 +96,19 @@ class _Call:
 
     def ask(self, message: bytes) -> list[str]:
         """The reason of a refusal, in its parts; nothing when we are welcome."""
-        with suppress(zmq.Again):  # a connection that was refused already takes nothing; the watch says why
-            self._socket.send(message)
         end = time.monotonic() + PATIENCE_S
-        while (left := end - time.monotonic()) > 0:
-            ready = dict(self._poller.poll(int(left * 1000) + 1))
+        again = 0.0
+        while (now := time.monotonic()) < end:
+            if now >= again:
+                again = now + AGAIN_S
+                with suppress(zmq.Again):  # a connection that was refused already takes nothing; the watch says why
+                    self._socket.send(message)
+            ready = dict(self._poller.poll(int(AGAIN_S * 1000)))
             if self._socket in ready:
-                kind, fields = unpack(self._socket.recv(), TO_NODE)
+                answer = self._socket.recv()
+                if is_numbered(answer):
+                    continue  # we are welcome, but do not know it yet: this comes again
+                kind, fields = unpack(answer, TO_NODE)
                 return fields if kind == "refused" else []
             if self._lifeline in ready:
                 break

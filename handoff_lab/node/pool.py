@@ -289,7 +289,8 @@ class SlotPool:
             self._enqueue(task)
 
     def _forget(self, task: Task) -> None:
-        task.disarm()
+        if task.timer is not None:
+            task.disarm()
         task.queued = False
         del self._tasks[task.attempt.id]
 

@@ -236,10 +236,13 @@ class Work:
 
     def finished_many(self, event: FinishedMany, ids: Sequence[AttemptId], values: Sequence[Frames]) -> None:
         """Brief attempts of one run made their results."""
+        running, lent = self._running, self._lent
         for id in ids:
-            self._forget(id)
-        for id, value in zip(ids, values, strict=True):
-            self._store.put(id, value)
+            del running[id]
+            if lent:
+                lent.pop(id, None)
+        self._begun.difference_update(ids)
+        self._store.put_many(ids, values, event.nbytes)
         self._tell(event)
 
     def failed(self, event: Failed) -> None:

@@ -57,32 +57,29 @@ class Columns:
     def _ordinary(self, run: Progress, node: NodeState, event: FinishedMany) -> list[int]:
         """Places in the columns of those that were on their way on ``node``, of which no start was told.
 
-        Where the coordinator grants claims there are none: each gives back its own.
+        Where the coordinator grants claims there are none: each gives back its own. Nor where one is told twice.
         """
+        if not node.keeps_ledger or len({*event.functions}) < len(event.functions):
+            return []
         state, number, where, name, cancelled = run.state, run.number, run.node, node.name, run.cancelled
         return [
             at
             for at, (i, n) in enumerate(zip(event.functions, event.numbers, strict=True))
-            if state[i] == SUBMITTED
-            and number[i] == n
-            and where[i] == name
-            and i not in cancelled
-            and node.keeps_ledger
+            if state[i] == SUBMITTED and number[i] == n and where[i] == name and i not in cancelled
         ]
 
     def _take_ordinary(self, run: Progress, node: NodeState, event: FinishedMany, places: Sequence[int]) -> None:
-        holder, inline, made, early = run.holder, run.inline, self._lifecycle.made, run.early
-        cost_class, name, functions = run.cost_class, node.name, event.functions
+        holder, inline, early, cost_class = run.holder, run.inline, run.early, run.cost_class
+        functions = [event.functions[at] for at in places]
+        run.move_all(functions, DONE)
         in_flight = 0
-        for at in places:
-            i = functions[at]
+        for at, i in zip(places, functions, strict=True):
             if early[i]:
                 self._handover.settle(run, i, node)
-            run.move(i, DONE)
-            holder[i] = name
+            holder[i] = node.name
             inline[i] = event.inline[at] is not None
             in_flight += cost_class[i] > 0
-            made(run, i)
+        self._lifecycle.made(run, functions)
         self._dispatcher.leave_many(run, node, len(places), in_flight)
 
     def _take_rest(self, event: FinishedMany, taken: set[int]) -> None:

@@ -88,8 +88,8 @@ class Dispatcher:
             lane.node.costed += len(lot) if lane.cost else 0
             self._list(lane)
             self._dirty[lane.node] = None
+        run.move_all(functions, READY)
         for i in functions:
-            run.move(i, READY)
             if self._ledger.nodes[run.node[i] or ""].keeps_ledger:
                 self._handover.tell_queued(run, i)
             else:

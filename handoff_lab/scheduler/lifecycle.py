@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from handoff_lab.messages import (
@@ -123,21 +123,23 @@ class Lifecycle:
         run.inline[i] = event.inline is not None
         if run.cost_class[i]:
             self._emit(reports.stop(run, i, event))
-        self.made(run, i)
+        self.made(run, (i,))
 
-    def made(self, run: Progress, i: int) -> None:
-        """The result of ``i`` is there: those who wait for it may be ready."""
-        run.unfinished -= 1
-        missing, state = run.missing, run.state
-        for dependent in run.dependents[i]:
-            missing[dependent] -= 1
-            if missing[dependent] or self._handover.complete(run, dependent):
-                continue
-            if state[dependent] == READY:
-                self._dispatcher.enqueue(run, dependent)
-            elif state[dependent] == WAITING:
-                self.ready(run, dependent)
-        self._handover.promise(run, i)
+    def made(self, run: Progress, functions: Sequence[int]) -> None:
+        """The results of these are there: those who wait for them may be ready."""
+        run.unfinished -= len(functions)
+        missing, state, dependents, promised = run.missing, run.state, run.dependents, run.promised
+        for i in functions:
+            for dependent in dependents[i]:
+                missing[dependent] -= 1
+                if missing[dependent] or state[dependent] == DONE or self._handover.complete(run, dependent):
+                    continue
+                if state[dependent] == READY:
+                    self._dispatcher.enqueue(run, dependent)
+                elif state[dependent] == WAITING:
+                    self.ready(run, dependent)
+            if not promised[i]:
+                self._handover.promise(run, i)
         if not run.unfinished:
             self.finished[run] = None
 

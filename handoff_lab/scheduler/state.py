@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -150,6 +150,16 @@ class Progress:
             raise InvalidTransition(self.program.functions[i].id, State(before), after, self.story(i))
         self.state[i] = after
         self._steps.append((self.id, i, before, after, self.number[i]))
+
+    def move_all(self, functions: Iterable[int], after: State) -> None:
+        """Change the state of many."""
+        state, number, record, id = self.state, self.number, self._steps.append, self.id
+        for i in functions:
+            before = state[i]
+            if not _MAY[before] >> after & 1:
+                self.move(i, after)  # which raises
+            state[i] = after
+            record((id, i, before, after, number[i]))
 
     def story(self, i: int) -> list[Step]:
         """The latest transitions of function ``i``, as far as they are remembered."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from handoff_lab.messages import AttemptId
@@ -41,6 +41,18 @@ class MemoryStore(Generic[P]):
         self.nbytes += value.nbytes
         for take in self._takers.pop(key, ()):
             take(value)
+
+    def put_many(self, keys: Sequence[AttemptId], values: Sequence[P], nbytes: Sequence[int]) -> None:
+        """Hold values of these sizes."""
+        held, freed = self._values, self._freed
+        for key, value, size in zip(keys, values, nbytes, strict=True):
+            if key not in held and key not in freed:
+                held[key] = value
+                self.nbytes += size
+        if self._takers:
+            for key, value in zip(keys, values, strict=True):
+                for take in self._takers.pop(key, ()):
+                    take(value)
 
     def get(self, key: AttemptId) -> P | None:
         """The value, if it is here."""

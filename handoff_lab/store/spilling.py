@@ -16,7 +16,7 @@ import os
 import queue
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,13 +73,17 @@ class SpillingStore(MemoryStore[Frames]):
 
     def put(self, key: AttemptId, value: Frames) -> None:
         """Hold ``value``; others may go to disk for it."""
-        last = value.parts[-1]
-        if isinstance(last, Segment) and not self.knows(key):
-            if last.is_memory:
-                self._in_memory[key] = last
-            else:
-                self._count_on_disk(key, last)
+        self._notice(key, value)
         super().put(key, value)
+        if self.in_memory > self.limit_bytes:
+            self._make_room()
+
+    def put_many(self, keys: Sequence[AttemptId], values: Sequence[Frames], nbytes: Sequence[int]) -> None:
+        """Hold values of these sizes; others may go to disk for them."""
+        for key, value in zip(keys, values, strict=True):
+            if type(value.parts[-1]) is Segment:
+                self._notice(key, value)
+        super().put_many(keys, values, nbytes)
         if self.in_memory > self.limit_bytes:
             self._make_room()
 
@@ -103,6 +107,15 @@ class SpillingStore(MemoryStore[Frames]):
     def close(self) -> None:
         """Write no more."""
         self._writer.close()
+
+    def _notice(self, key: AttemptId, value: Frames) -> None:
+        """Remember where a value lies, if it is one that can go to disk."""
+        last = value.parts[-1]
+        if isinstance(last, Segment) and not self.knows(key):
+            if last.is_memory:
+                self._in_memory[key] = last
+            else:
+                self._count_on_disk(key, last)
 
     def _make_room(self) -> None:
         leaving = sum([segment.nbytes for segment in self._leaving.values()])

@@ -4,7 +4,8 @@ broken at last.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import zmq
@@ -12,6 +13,10 @@ import zmq
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.sockets import Heartbeat, Watch, dial
+from handoff_lab.transport.stream import Stream
+from handoff_lab.transport.wire import WireError
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT = Heartbeat(every_s=1.0, timeout_s=5.0)  # a large frame keeps libzmq's thread from answering for a while
 CONNECT_S = 10.0
@@ -38,7 +43,7 @@ class Connection:
     opened
         Called when it is open again: what was sent before is lost.
     received
-        Gets the frames of each message.
+        Gets each message: its first frame, and the others.
     broken
         Called once, with the reason, when nothing can be had any more.
     """
@@ -50,7 +55,7 @@ class Connection:
         member: Member,
         thread: int,
         opened: Callable[[], None],
-        received: Callable[[list[zmq.Frame]], None],
+        received: Callable[[memoryview, Sequence[zmq.Frame]], None],
         broken: Callable[[str], None],
     ) -> None:
         self._loop = loop
@@ -72,7 +77,7 @@ class Connection:
 
     def send(self, frame: bytes) -> None:
         """Send, as long as it is open."""
-        self._socket.send(frame)
+        self._stream.send(frame)
 
     def close(self) -> None:
         """Close it; nothing is called any more."""
@@ -85,6 +90,7 @@ class Connection:
         self._socket = dial(self._loop, self._keys, member.public_key, member.endpoint, HEARTBEAT, self._thread)
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_DISCONNECTED
         self._watch = Watch(self._loop, self._socket, events, self._happened)
+        self._stream = Stream(self._loop, self._socket.send_multipart)
         self._loop.add_reader(self._socket, self._take_some)
         try:
             self._socket.connect(member.endpoint)
@@ -100,6 +106,7 @@ class Connection:
     def _shut(self) -> None:
         if not self._socket.closed:
             self._watch.close()
+            self._stream.close()
             self._loop.remove_reader(self._socket)
             self._socket.close()
 
@@ -128,4 +135,11 @@ class Connection:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            self._received(frames)
+            self._take(frames)
+
+    def _take(self, frames: list[zmq.Frame]) -> None:
+        try:
+            for head, *parts in self._stream.take([frames[0].buffer, *frames[1:]]):
+                self._received(head, parts)
+        except WireError as error:
+            log.warning("a malformed answer of node %r was dropped: %s", self._member.name, error)

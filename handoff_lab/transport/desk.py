@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import zmq
@@ -12,6 +13,7 @@ from handoff_lab.transport.connection import HEARTBEAT
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.sockets import Watch, cut, serve
+from handoff_lab.transport.stream import Stream, is_numbered
 from handoff_lab.transport.wire import WireError
 
 log = logging.getLogger(__name__)
@@ -44,12 +46,20 @@ class Desk:
         self._members = members
         self._asked = asked
         self._connections: dict[str, set[int]] = {}  # descriptors from which each member asked
+        self._callers: dict[bytes, _Caller] = {}  # by identity
         self._socket, self.endpoint = serve(loop, keys, DOMAIN, host, HEARTBEAT, thread, REQUEST_LIMIT)
         self._watch = Watch(loop, self._socket, zmq.EVENT_DISCONNECTED, self._disconnected)
         loop.add_reader(self._socket, self._take_some)
 
     def send(self, identity: bytes, *frames: Any) -> None:
         """Answer over a connection."""
+        caller = self._callers.get(identity)
+        if caller is None:
+            self._send(identity, *frames)
+        else:
+            caller.stream.send(*frames)
+
+    def _send(self, identity: bytes, *frames: Any) -> None:
         try:
             self._socket.send_multipart([identity, *frames], copy=False)
         except zmq.ZMQError as error:
@@ -62,6 +72,8 @@ class Desk:
 
     def close(self) -> None:
         """Be asked no more."""
+        for caller in self._callers.values():
+            caller.stream.close()
         self._watch.close()
         self._loop.remove_reader(self._socket)
         self._socket.close()
@@ -82,12 +94,35 @@ class Desk:
         if name not in self._members:
             return  # its key was revoked while this was under way
         self._watch.drain()  # so that a descriptor used anew is not taken for the old connection
-        self._connections.setdefault(name, set()).add(int(frames[-1].get(zmq.SRCFD)))
+        descriptor = int(frames[-1].get(zmq.SRCFD))
+        self._connections.setdefault(name, set()).add(descriptor)
         if len(frames) != 2:
             raise WireError("not one frame")
-        identity, body = frames
-        self._asked(name, identity.bytes, body.buffer)
+        identity, body = frames[0].bytes, frames[1].buffer
+        if not is_numbered(body):
+            self._asked(name, identity, body)
+            return
+        caller = self._callers.get(identity)
+        if caller is None:
+            caller = self._callers[identity] = _Caller(descriptor, self._stream_to(identity))
+        for request, *_ in caller.stream.take([body]):
+            self._asked(name, identity, request)
+
+    def _stream_to(self, identity: bytes) -> Stream:
+        return Stream(self._loop, lambda frames: self._send(identity, *frames))
 
     def _disconnected(self, event: int, descriptor: int) -> None:
         for descriptors in self._connections.values():
             descriptors.discard(descriptor)
+        for identity, caller in list(self._callers.items()):
+            if caller.descriptor == descriptor:
+                caller.stream.close()
+                del self._callers[identity]
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """One whose requests are numbered, as the answers are then."""
+
+    descriptor: int
+    stream: Stream

@@ -74,15 +74,15 @@ class Fetcher:
         for chunk in self._asked.values():
             self._connection.send(chunk.pack())
 
-    def _received(self, frames: list[zmq.Frame]) -> None:
+    def _received(self, head: memoryview, parts: Sequence[zmq.Frame]) -> None:
         try:
-            chunk = self._asked.pop(read_chunk_head(frames[0].buffer), None)
+            chunk = self._asked.pop(read_chunk_head(head), None)
         except WireError:
             log.warning("a malformed chunk from node %r was dropped", self._name)
             return
         fetch = None if chunk is None else self._fetches.get(chunk.number)
         if chunk is not None and fetch is not None:
-            self._take(fetch, chunk, frames[1:])
+            self._take(fetch, chunk, parts)
         self._ask()
 
     def _take(self, fetch: _Fetch, chunk: Chunk, frames: Sequence[zmq.Frame]) -> None:

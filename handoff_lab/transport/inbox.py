@@ -48,11 +48,10 @@ class Inbox:
             self._forget(number)
         return questions
 
-    def take(self, holder: str, frames: Sequence[zmq.Frame], fetch: Fetch) -> None:
+    def take(self, holder: str, head: memoryview, parts: Sequence[zmq.Frame], fetch: Fetch) -> None:
         """Pass on what came over the connection to a member; ``fetch`` gets what is to be fetched in chunks."""
-        head, *parts = frames
         try:
-            answer = read_answer(head.buffer)
+            answer = read_answer(head)
         except WireError:
             log.warning("a malformed answer from node %r was dropped", holder)
             return

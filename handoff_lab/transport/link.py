@@ -68,5 +68,5 @@ class Link:
             questions, self._unsent = self._unsent, []
             self._connection.send(self._inbox.request(questions))
 
-    def _received(self, frames: list[zmq.Frame]) -> None:
-        self._inbox.take(self._member.name, frames, self._fetch)
+    def _received(self, head: memoryview, parts: Sequence[zmq.Frame]) -> None:
+        self._inbox.take(self._member.name, head, parts, self._fetch)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from handoff_lab.messages import AttemptId
 from handoff_lab.store.memory import MemoryStore
@@ -20,15 +21,17 @@ from handoff_lab.transport.chunks import Chunks
 from handoff_lab.transport.connection import Member
 from handoff_lab.transport.desk import DOMAIN, HERE_ID, Desk
 from handoff_lab.transport.inbox import Arrived, Inbox
-from handoff_lab.transport.keys import KeyPair
+from handoff_lab.transport.keys import KeyPair, is_key
 from handoff_lab.transport.link import Link
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.mailbox import Mailbox
 from handoff_lab.transport.questions import LargeAnswer, SmallAnswers, read_request
+from handoff_lab.transport.rows import read_text
 from handoff_lab.transport.sockets import DATA_THREAD
+from handoff_lab.transport.wire import WireError
 from handoff_lab.transport.zap import Admission
 
-__all__ = ["Member", "Peers"]
+__all__ = ["Member", "Peers", "read_members"]
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +166,22 @@ class Peers:
         if self._chunks is None:
             self._chunks = Chunks(self._loop, self._keys, self._host, self._members, self._store)
         return self._chunks.desk.endpoint
+
+
+def read_members(rows: Any) -> list[Member]:
+    """Members from their rows.
+
+    Raises
+    ------
+    WireError
+        When one of them is none.
+    """
+    if type(rows) is not list or not all(type(row) is list and len(row) == 3 for row in rows):
+        raise WireError("no list of members")
+    members = [Member(*map(read_text, row)) for row in rows]
+    if not all(is_key(member.public_key) and member.endpoint.startswith("tcp://") for member in members):
+        raise WireError("a member that cannot be read from")
+    return members
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ those of ``TO_NODE`` or ``FROM_NODE``. Messages of one connection arrive in orde
 ``WireError``. Code, recipes, values and exceptions cross as opaque bytes: nothing is unpickled here.
 
 A joining node speaks twice. With the join file's key it says ``hello`` and gets ``welcome`` or ``refused``; then it
-connects again with its own key, which the welcome admitted, and says ``ready``. By that key it is known from then on.
+connects again with its own key, which the welcome admitted, and says ``ready``, or ``numbered`` if it wants what goes
+missing sent again. By that key it is known from then on. Until it is answered it may say all this more than once.
 ``hello`` and ``refused`` must stay readable for every later protocol, or a mismatch could not be told.
 """
 
@@ -16,7 +17,7 @@ from typing import Any, TypeAlias
 
 import msgpack  # type: ignore[import-untyped]
 
-PROTOCOL = 2
+PROTOCOL = 3
 FROM_NODE_LIMIT = 64 * 2**20  # bytes of one message; libzmq ends a connection that sends more
 BATCH = 512  # attempts or events in one message; functions in one event of columns
 BATCH_BYTES = 2**20  # a batch with more than this is sent as it is
@@ -43,6 +44,7 @@ TO_NODE: Schema = {
 FROM_NODE: Schema = {
     "hello": (int, dict),  # protocol, and what ``node.report`` says
     "ready": (),
+    "numbered": (),  # ready, and what is said from now on, in both directions, is a ``stream``'s
     "events": (list,),  # see ``rows``
     "cell_output": (int, bytes),  # number of the cell, one Jupyter message as JSON
     "cell_done": (int, bytes),  # number of the cell, its reply's content as JSON

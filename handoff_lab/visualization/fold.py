@@ -6,13 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from operator import itemgetter
+from string import digits
 from typing import Literal, TypeAlias, TypeVar
 
 from handoff_lab.visualization.sketch import title_of
 
 Direction: TypeAlias = Literal["LR", "TB"]
 _Id = TypeVar("_Id", bound=Hashable)
+_Key = TypeVar("_Key", bound=Hashable)
 
 MOST_BOXES = 300
 MOST_CROSSED = 1500  # levels that the arrows cross together; dot takes half a second for them, 15 s for 5000
@@ -51,12 +54,12 @@ def fold(
     ``edges`` has each id with those that it depends on, in topological order; ``most`` is how many folds there may be.
     """
     depth = depths(edges)
-    folded = _gather(
-        edges, lambda vertex: _family(groups.get(vertex) or vertex, 0 if groups.get(vertex) else depth[vertex])
-    )
+    families = _families(edges, groups, depth, most)
+    folded = None if families is None else _gather(edges, families, itemgetter(0))
     height = max(depth.values()) // _MOST_BANDS + 1
-    while is_big(_needs(folded), most):
-        folded = _gather(edges, partial(_band, depth, height))
+    while folded is None or is_big(_needs(folded), most):
+        bands = {id: level // height for id, level in depth.items()}
+        folded = _gather(edges, bands, partial(_levels, height))
         height *= 2
     return folded
 
@@ -65,7 +68,7 @@ def depths(edges: Mapping[_Id, Iterable[_Id]]) -> dict[_Id, int]:
     """How many functions come before each, along the longest way."""
     depth: dict[_Id, int] = {}
     for id, needs in edges.items():
-        depth[id] = 1 + max((depth.get(need, -1) for need in needs), default=-1)
+        depth[id] = 1 + max([depth.get(need, -1) for need in needs], default=-1) if needs else 0
     return depth
 
 
@@ -93,21 +96,42 @@ def _needs(folded: Folded) -> dict[int, list[int]]:
     return needs
 
 
-def _family(id: Hashable, depth: int) -> tuple[str, int]:
-    first = id[0] if isinstance(id, tuple) and id else id
-    name = title_of(first)
-    return _NUMBERED.sub("", name) or name, depth
+def _families(
+    edges: Iterable[Hashable], groups: Mapping[Hashable, str | None], depth: Mapping[Hashable, int], most: int
+) -> dict[Hashable, tuple[str, int]] | None:
+    """Of each id its group, else its name without a number and its depth; None where there are more than ``most``."""
+    found: dict[Hashable, tuple[str, int]] = {}
+    kinds: set[tuple[str, int]] = set()
+    for id in edges:
+        group = groups.get(id)
+        kind = found[id] = (_family(group), 0) if group else (_family(id), depth[id])
+        kinds.add(kind)
+        if len(kinds) > most:
+            return None
+    return found
 
 
-def _band(depth: Mapping[Hashable, int], height: int, id: Hashable) -> tuple[str, int]:
-    band = depth[id] // height
+def _family(id: Hashable) -> str:
+    name = title_of(id[0] if isinstance(id, tuple) and id else id)
+    stem = name.rstrip(digits)
+    return (_unnumbered(name) if stem == name else _unnumbered(f"{stem}0")) or name
+
+
+@lru_cache
+def _unnumbered(name: str) -> str:
+    return _NUMBERED.sub("", name)
+
+
+def _levels(height: int, band: int) -> str:
     first = band * height
-    return f"level {first}" if height == 1 else f"levels {first} to {first + height - 1}", band
+    return f"level {first}" if height == 1 else f"levels {first} to {first + height - 1}"
 
 
-def _gather(edges: Mapping[Hashable, Iterable[Hashable]], key_of: Callable[[Hashable], tuple[str, int]]) -> Folded:
-    keys = {id: key_of(id) for id in edges}
-    members: dict[tuple[str, int], list[Hashable]] = {}
+def _gather(
+    edges: Mapping[Hashable, Iterable[Hashable]], keys: Mapping[Hashable, _Key], title: Callable[[_Key], str]
+) -> Folded:
+    """One fold for each key."""
+    members: dict[_Key, list[Hashable]] = {}
     for id, key in keys.items():
         members.setdefault(key, []).append(id)
     place = {key: index for index, key in enumerate(members)}
@@ -117,4 +141,4 @@ def _gather(edges: Mapping[Hashable, Iterable[Hashable]], key_of: Callable[[Hash
             if need in keys and keys[need] != keys[id]:
                 pair = place[keys[need]], place[keys[id]]
                 counts[pair] = counts.get(pair, 0) + 1
-    return Folded(tuple(Fold(key[0], tuple(ids)) for key, ids in members.items()), counts)
+    return Folded(tuple(Fold(title(key), tuple(ids)) for key, ids in members.items()), counts)

@@ -18,7 +18,7 @@ from handoff_lab.telemetry import RunRecord
 from handoff_lab.widgets.protocol import Message, RunFacts, State
 from handoff_lab.widgets.remaining import Forecast
 from handoff_lab.widgets.state import LiveState
-from handoff_lab.widgets.structure import structure_of
+from handoff_lab.widgets.structure import Structure, structure_of
 
 if TYPE_CHECKING:
     from handoff_lab.run import Run
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 MOST_PLANNED: Final = 5000  # functions; more take too long to predict beside a run
 _FORECAST_S: Final = 1.0
 _FORECAST_OF_EACH_S: Final = 5e-6  # about what a forecast costs for each function
-_FEW: Final = 200  # functions whose forecast costs next to nothing
+_FEW: Final = 200  # functions whose picture and forecasts cost next to nothing
 _SHARE: Final = 0.01  # of its time that may go into forecasts
+_PICTURE_OF_EACH_S: Final = 4e-6  # about what the first picture costs for each function
+_SHARE_OF_PICTURE: Final = 0.1
+_LONGEST_PATIENCE_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +46,17 @@ class Outlet:
     settled: Callable[[], object]  # called without the lock
 
 
+@dataclass(slots=True)
+class _Picture:
+    structure: Structure
+    live: LiveState
+
+
 class Broadcast:
     """Everything that a view shows, and how it changes.
+
+    The picture of a run that goes on is made by the feed where there are many functions: not on the thread of who
+    asked for it, and once the run has gone on for long enough to bear its cost, or is over.
 
     Parameters
     ----------
@@ -63,27 +75,59 @@ class Broadcast:
         self.ids = tuple(self.dag.functions)
         self.goes_on = self.run is not None and self.run.status == "running"
         self._outlet = outlet
-        self.structure = structure_of(self.dag)
-        self._live = LiveState(self.structure["key"], self.dag, None if self.run is None else self.run.record)
+        self._picture: _Picture | None = None
+        self._is_published = False
+        self._stale = stale
         self._seen_at = time.time()
         self._expected: float | None = None
         self._expect_at = self._first_forecast()  # monotonic; not sooner is it looked at again
         self._forecast = Forecast(self.dag)
         self._is_planned = False
-        self._live.mark_stale(stale)
-        if not self.goes_on:
-            self._find_plan()
-        self._live.patch(self._seen_at, self._facts())
+        if not self.goes_on or len(self.ids) <= _FEW:
+            self.draw()
 
     @property
     def run(self) -> Run | None:
         """The run; None too when nobody else holds it any more and it was let go."""
         return self._run()
 
-    def snapshot(self) -> State:
-        """The whole state as far as it was told."""
+    @property
+    def structure(self) -> Structure | None:
+        """How it is drawn; None as long as it was not."""
+        picture = self._picture
+        return None if picture is None else picture.structure
+
+    @property
+    def patience_s(self) -> float:
+        """How long the run has yet to go on before it bears the cost of its picture."""
+        run = self.run
+        if run is None or self._picture is not None:
+            return 0.0
+        wanted = min(len(self.ids) * _PICTURE_OF_EACH_S / _SHARE_OF_PICTURE, _LONGEST_PATIENCE_S)
+        began = run.record.started
+        return wanted if began is None else max(0.0, wanted - (time.time() - began))
+
+    def draw(self) -> _Picture:
+        """The picture, made if there is none yet."""
+        if self._picture is None:
+            structure = structure_of(self.dag)
+            with self._outlet.lock:
+                if self._picture is None:
+                    self._begin(structure)
+        assert self._picture is not None
+        return self._picture
+
+    def snapshot(self) -> State | None:
+        """The whole state as far as it was told; None as long as nothing was drawn."""
         with self._outlet.lock:
-            return self._live.snapshot(time.time())
+            return None if self._picture is None else self._picture.live.snapshot(time.time())
+
+    def publish(self) -> None:
+        """Publish structure and state; None each as long as nothing was drawn."""
+        with self._outlet.lock:
+            self._is_published = self._picture is not None
+            self._outlet.publish("structure", self.structure)
+            self.refresh()
 
     def refresh(self) -> None:
         """Publish the whole state."""
@@ -92,6 +136,9 @@ class Broadcast:
 
     def tell(self, *, meters: bool) -> bool:
         """Send what changed, amounts too if ``meters``; whether there was anything."""
+        if not self._is_published:
+            self.draw()
+            self.publish()
         told = self._tell(meters)
         if self._find_plan():
             told |= self._tell(meters)
@@ -100,16 +147,19 @@ class Broadcast:
     def mark_stale(self, ids: Collection[Hashable]) -> None:
         """Tell which results are out of date."""
         with self._outlet.lock:
-            self._live.mark_stale(ids)
-            self._tell(meters=False)
+            self._stale = ids
+            if self._picture is not None:
+                self._picture.live.mark_stale(ids)
+                self._tell(meters=False)
 
     def fold(self, groups: Sequence[int]) -> None:
         """Draw these groups as one shape each, and no others."""
-        names = self.structure["groups"]
+        picture = self.draw()
+        names = picture.structure["groups"]
         folded = structure_of(self.dag, [names[group] for group in groups if 0 <= group < len(names)])
         with self._outlet.lock:
-            self.structure = folded
-            self._live.key = folded["key"]
+            picture.structure = folded
+            picture.live.key = folded["key"]
 
     def let_go(self) -> None:
         """Hold the run by a weak reference from now on."""
@@ -121,9 +171,18 @@ class Broadcast:
         """The run is over, and all was told."""
         self._outlet.settled()
 
+    def _begin(self, structure: Structure) -> None:
+        run = self.run
+        live = LiveState(structure["key"], self.dag, None if run is None else run.record)
+        live.mark_stale(self._stale)
+        self._picture = _Picture(structure, live)
+        if not self.goes_on:
+            self._find_plan()
+        live.patch(self._seen_at, self._facts())
+
     def _tell(self, meters: bool) -> bool:
         with self._outlet.lock:
-            patch = self._live.patch(time.time(), self._facts(), meters=meters)
+            patch = self.draw().live.patch(time.time(), self._facts(), meters=meters)
             if patch is not None:
                 self._outlet.send({**patch})
             return patch is not None
@@ -145,7 +204,7 @@ class Broadcast:
             return False
         with self._outlet.lock:
             self._forecast = Forecast(self.dag, _most_at_once(plan))
-            self._live.show_plan(plan)
+            self.draw().live.show_plan(plan)
             self._expect_at = self._first_forecast()
         return True
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _STATIC: Final = Path(__file__).with_name("static")
 _OPTIONS: Final = ("subject", "notebook")
+_PLAIN: Final = ("structure", "state")  # traits that are JSON
 _PATIENCE_S: Final = 10.0  # that a cell waits for the last picture of a run that is over
 
 
@@ -107,6 +108,13 @@ class DAGWidget(AnyWidget):
         if key is None and self._viewer is not None:
             found["state"] = self._viewer.snapshot()
         return found
+
+    def send_state(self, key: str | Iterable[str] | None = None) -> None:
+        """Send the model's state, or a part of it; nobody looks for binary values in graphs of many functions."""
+        if key in _PLAIN:
+            self._send({"method": "update", "state": self.get_state(key), "buffer_paths": []})
+        else:
+            super().send_state(key)
 
     # -- display ---------------------------------------------------------------------
 

@@ -49,6 +49,8 @@ class Feed:
     ----------
     run, audience
         Who is watched, and for whom.
+    after
+        Seconds until the first news is told, unless the run is over before.
     clock
         Monotonic seconds.
     wait
@@ -60,11 +62,13 @@ class Feed:
         run: Watched,
         audience: Audience,
         *,
+        after: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Event, float | None], object] = threading.Event.wait,
     ) -> None:
         self._run = run
         self._audience = audience
+        self._after = after
         self._clock = clock
         self._wait = wait
         self._news = threading.Event()
@@ -122,7 +126,7 @@ class Feed:
 
     def _tell_news(self) -> None:
         self._news.set()  # what came before it listened
-        tell_at = meters_at = self._clock()
+        tell_at = meters_at = self._clock() + self._after
         state_at = tell_at + STATE_S
         unmetered = unsaved = False
         while not self._stop.is_set():

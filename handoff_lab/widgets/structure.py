@@ -9,7 +9,8 @@ import json
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Literal, TypedDict
+from itertools import chain
+from typing import Literal, TypeAlias, TypedDict
 from unicodedata import east_asian_width
 
 from handoff_lab.graph import DAG, Argument, Collocated, Function
@@ -90,7 +91,6 @@ class _Part:
     kind: Literal["function", "fold", "group"]
     title: str
     members: list[int]
-    key: Hashable
     group: int = -1
 
     @property
@@ -105,11 +105,7 @@ class _Part:
         return title if self.kind == "function" else f"{title} ×{len(self.members)}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Edge:
-    tail: int
-    head: int
-    kind: Kind
+Edge: TypeAlias = tuple[int, int, Kind]  # from, to
 
 
 def structure_of(dag: DAG, folded: Collection[str] = ()) -> Structure:
@@ -126,44 +122,49 @@ def structure_of(dag: DAG, folded: Collection[str] = ()) -> Structure:
         types="".join(_TYPES[function.type] for function in functions.values()),
         groups=list(number_of),
         group=[-1 if name is None else number_of[name] for name in group_of],
-        edges=[end for edge in edges if edge.kind != "collocated" for end in (edge.tail, edge.head)],
+        edges=[end for tail, head, kind in edges if kind != "collocated" for end in (tail, head)],
         layout=None,
     )
     structure["layout"] = _layout(
-        structure, functions, edges, {number_of[name] for name in folded if name in number_of}
+        structure, tuple(functions), edges, {number_of[name] for name in folded if name in number_of}
     )
     structure["key"] = sha256(json.dumps(structure).encode()).hexdigest()[:16]
     return structure
 
 
-def _edges(functions: Mapping[Hashable, Function], index: Mapping[Hashable, int]) -> list[_Edge]:
+def _edges(functions: Mapping[Hashable, Function], index: Mapping[Hashable, int]) -> list[Edge]:
     """Every dependency once, and every collocation; those on functions that are missing are left out."""
-    edges = []
+    edges: list[Edge] = []
     for head, function in enumerate(functions.values()):
-        kinds: dict[Hashable, Kind] = {}
-        for arg in function.args:
-            if not isinstance(arg, Argument):
-                kinds.setdefault(arg, "plain")
-            elif arg.serialize is not None or arg.deserialize is not None:
-                kinds[arg.id] = "serialized"
-            else:
-                kinds.setdefault(arg.id, "plain")
-        edges += [_Edge(index[id], head, kind) for id, kind in kinds.items() if id in index]
+        if function.args:
+            edges += [(index[id], head, kind) for id, kind in _inputs(function).items() if id in index]
         if isinstance(function.node, Collocated) and function.node.id in index:
-            edges.append(_Edge(index[function.node.id], head, "collocated"))
+            edges.append((index[function.node.id], head, "collocated"))
     return edges
 
 
-def _layout(
-    structure: Structure, functions: Mapping[Hashable, Function], edges: Sequence[_Edge], folded: set[int]
-) -> Layout | None:
-    parts = _parts(structure, functions, folded)
-    if len(parts) > MOST_DRAWN:
+def _inputs(function: Function) -> dict[Hashable, Kind]:
+    """What a function takes, and how it comes."""
+    kinds: dict[Hashable, Kind] = {}
+    for arg in function.args:
+        if not isinstance(arg, Argument):
+            kinds.setdefault(arg, "plain")
+        elif arg.serialize is not None or arg.deserialize is not None:
+            kinds[arg.id] = "serialized"
+        else:
+            kinds.setdefault(arg.id, "plain")
+    return kinds
+
+
+def _layout(structure: Structure, ids: Sequence[Hashable], edges: Sequence[Edge], folded: set[int]) -> Layout | None:
+    members = _members(structure["group"], folded)
+    if len(members) > MOST_DRAWN:
         return None
-    joins = _joins(parts, edges)
-    if len(parts) > MOST_SHAPES or len(joins) > _MOST_CURVES:
-        parts = _fewer(structure, parts, joins)
-        joins = _joins(parts, edges)
+    if len(members) <= MOST_SHAPES and len(joins := _joins(members, edges)) <= _MOST_CURVES:
+        parts = [_part(structure, of_it, folded) for of_it in members]
+    else:
+        parts = _fewer(structure, ids, members, edges, folded)
+        joins = _joins([part.members for part in parts], edges)
     blocks = [part.block for part in parts]
     lines = [Line(tail, head, kind != "collocated") for tail, head, kind in joins]
     placed = place(blocks, lines, structure["groups"])
@@ -194,48 +195,72 @@ def _layout(
     )
 
 
-def _parts(structure: Structure, functions: Mapping[Hashable, Function], folded: set[int]) -> list[_Part]:
-    """A part for each function, but one for all of a folded group."""
-    parts: list[_Part] = []
-    of_group: dict[int, _Part] = {}
-    for number, (id, group) in enumerate(zip(functions, structure["group"], strict=True)):
-        if group not in folded:
-            parts.append(_Part("function", structure["ids"][number], [number], id, group))
-        elif group in of_group:
-            of_group[group].members.append(number)
-        else:
-            of_group[group] = _Part("group", structure["groups"][group], [number], object(), group)
-            parts.append(of_group[group])
-    return parts
+def _members(groups: Sequence[int], folded: set[int]) -> list[list[int]]:
+    """The functions of each part: one, but all of a folded group."""
+    if not folded:
+        return [[number] for number in range(len(groups))]
+    members: list[list[int]] = []
+    of_group: dict[int, list[int]] = {}
+    for number, group in enumerate(groups):
+        if group in of_group:
+            of_group[group].append(number)
+            continue
+        members.append([number])
+        if group in folded:
+            of_group[group] = members[-1]
+    return members
 
 
-def _joins(parts: Sequence[_Part], edges: Sequence[_Edge]) -> dict[tuple[int, int, Kind], int]:
+def _part(structure: Structure, members: list[int], folded: set[int]) -> _Part:
+    group = structure["group"][members[0]]
+    if group in folded:
+        return _Part("group", structure["groups"][group], members, group)
+    return _Part("function", structure["ids"][members[0]], members, group)
+
+
+def _homes(members: Sequence[Sequence[int]]) -> dict[int, int]:
+    """The number of each function's part."""
+    return {member: number for number, of_it in enumerate(members) for member in of_it}
+
+
+def _joins(members: Sequence[Sequence[int]], edges: Sequence[Edge]) -> dict[Edge, int]:
     """Each pair of parts that is joined, how, and by how many edges."""
-    home = {member: number for number, part in enumerate(parts) for member in part.members}
-    joins: dict[tuple[int, int, Kind], int] = {}
-    for edge in edges:
-        tail, head = home[edge.tail], home[edge.head]
-        if tail != head:
-            joins[tail, head, edge.kind] = joins.get((tail, head, edge.kind), 0) + 1
+    home = _homes(members)
+    joins: dict[Edge, int] = {}
+    for tail, head, kind in edges:
+        join = home[tail], home[head], kind
+        if join[0] != join[1]:
+            joins[join] = joins.get(join, 0) + 1
     for tail, head, kind in list(joins):  # one curve for both
         if kind == "plain" and (tail, head, "serialized") in joins:
             joins[tail, head, "serialized"] += joins.pop((tail, head, kind))
     return joins
 
 
-def _fewer(structure: Structure, parts: Sequence[_Part], joins: Collection[tuple[int, int, Kind]]) -> list[_Part]:
-    """The parts, with those that look alike as one."""
-    needs: dict[Hashable, list[Hashable]] = {part.key: [] for part in parts}
-    for tail, head, kind in joins:
-        if kind != "collocated":
-            needs[parts[head].key].append(parts[tail].key)
-    names = {part.key: structure["groups"][part.group] if part.group >= 0 else None for part in parts}
-    by_key = {part.key: part for part in parts}
+def _fewer(
+    structure: Structure,
+    ids: Sequence[Hashable],
+    members: Sequence[list[int]],
+    edges: Sequence[Edge],
+    folded: set[int],
+) -> list[_Part]:
+    """Parts for those that look alike."""
+    home = _homes(members)
+    by_id = {ids[of_it[0]]: of_it for of_it in members}  # each goes by its first function
+    keys = list(by_id)
+    needs: dict[Hashable, list[Hashable]] = {key: [] for key in keys}
+    for tail, head, kind in edges:
+        if kind != "collocated" and home[tail] != home[head]:
+            needs[keys[home[head]]].append(keys[home[tail]])
+    groups, group = structure["groups"], structure["group"]
+    names = {key: groups[group[of_it[0]]] for key, of_it in by_id.items() if group[of_it[0]] >= 0} if groups else {}
     fewer = []
     for found in fold(needs, names, MOST_FOLDS).folds:
-        first, *others = (by_key[key] for key in found.members)
-        members = [*first.members, *(member for part in others for member in part.members)]
-        fewer.append(_Part("fold", found.title, members, first.key) if others else replace(first, group=-1))
+        if len(found.members) == 1:
+            fewer.append(replace(_part(structure, by_id[found.members[0]], folded), group=-1))
+        else:
+            together = list(chain.from_iterable(map(by_id.__getitem__, found.members)))
+            fewer.append(_Part("fold", found.title, together))
     return fewer
 
 

@@ -78,7 +78,7 @@ class Viewer:
 
     @property
     def structure(self) -> Structure | None:
-        """How it is drawn."""
+        """How it is drawn; None too as long as it was not."""
         shown = self._shown
         return None if shown is None else shown.structure
 
@@ -101,7 +101,7 @@ class Viewer:
                 self.publish()
             if shown is not None and shown.goes_on:
                 assert shown.run is not None
-                self._feed = Feed(shown.run.news, shown)
+                self._feed = Feed(shown.run.news, shown, after=shown.patience_s)
                 self._feed.start()
                 return
         self._outlet.settled()
@@ -128,8 +128,11 @@ class Viewer:
     def publish(self) -> None:
         """Publish structure and state anew."""
         with self._outlet.lock:
-            self._outlet.publish("structure", self.structure)
-            self._outlet.publish("state", self.snapshot())
+            if self._shown is not None:
+                self._shown.publish()
+                return
+            self._outlet.publish("structure", None)
+            self._outlet.publish("state", None)
 
     def snapshot(self) -> State | None:
         """The whole state as far as it was told, for a page that comes later."""
@@ -138,6 +141,9 @@ class Viewer:
 
     def everything(self) -> dict[str, Any]:
         """Structure and state, for a file."""
+        shown = self._shown
+        if shown is not None:
+            shown.draw()
         with self._outlet.lock:
             return {"structure": self.structure, "state": self.snapshot()}
 

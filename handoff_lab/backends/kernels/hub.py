@@ -16,6 +16,7 @@ from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.loop import Loop, Timer
 from handoff_lab.transport.peers import Member, Peers
 from handoff_lab.transport.sockets import CONTROL_THREAD, Heartbeat, Watch, cut, serve
+from handoff_lab.transport.stream import Stream, is_numbered
 from handoff_lab.transport.wire import FROM_NODE, FROM_NODE_LIMIT, WireError, pack, unpack
 from handoff_lab.transport.zap import Admission
 
@@ -55,6 +56,7 @@ class _Guest:
     deadline: Timer
     identity: bytes = b""
     descriptor: int = -1
+    stream: Stream | None = None
 
 
 @dataclass(slots=True)
@@ -91,7 +93,7 @@ class Hub:
         """Send to a node; to one that is gone by now, nothing."""
         guest = self._guests.get(name)
         if guest is not None and guest.identity:
-            self._send(guest.identity, message)
+            self._tell(guest, message)
 
     def broadcast(self, message: bytes) -> None:
         """Send to every node."""
@@ -104,6 +106,8 @@ class Hub:
         if guest is None:
             return
         guest.deadline.cancel()
+        if guest.stream is not None:
+            guest.stream.close()
         self._admission.revoke(DOMAIN, guest.hello.public_key)
         self._taken.discard(guest.hello.public_key)
         self._peers.remove(name)
@@ -128,6 +132,9 @@ class Hub:
         """Send what is still to be sent, and listen no more."""
         self._watch.close()
         self._loop.remove_reader(self._socket)
+        for guest in self._guests.values():
+            if guest.stream is not None:
+                guest.stream.close()
         self._socket.linger = GOODBYE_MS
         self._socket.close()
 
@@ -144,19 +151,27 @@ class Hub:
             self._receive(_Letter(identity.bytes, str(last.get("User-Id")), int(last.get(zmq.SRCFD)), body))
 
     def _receive(self, letter: _Letter) -> None:
+        guest = self._guests.get(letter.user)
         try:
-            kind, fields = unpack(letter.body, FROM_NODE)
-            if self._invitations.is_newcomer(letter.user):
-                if kind == "hello":
-                    self._on_hello(letter, *fields)
-            elif kind == "ready":
-                self._on_ready(letter)
-            elif (guest := self._guests.get(letter.user)) and guest.identity == letter.identity:
-                self._listener.received(letter.user, kind, fields)
+            if guest and guest.stream and guest.identity == letter.identity and is_numbered(letter.body):
+                for body, *_ in guest.stream.take([letter.body]):
+                    self._hear(letter, body)
+            else:
+                self._hear(letter, letter.body)
         except WireError as error:
             log.warning("%r sent what is no message: %s", letter.user, error)
             self.dismiss(letter.user, f"it sent what is no message: {error}")
             cut(letter.descriptor)
+
+    def _hear(self, letter: _Letter, body: memoryview) -> None:
+        kind, fields = unpack(body, FROM_NODE)
+        if self._invitations.is_newcomer(letter.user):
+            if kind == "hello":
+                self._on_hello(letter, *fields)
+        elif kind in ("ready", "numbered"):
+            self._on_ready(letter, numbered=kind == "numbered")
+        elif (guest := self._guests.get(letter.user)) and guest.identity == letter.identity:
+            self._listener.received(letter.user, kind, fields)
 
     def _on_hello(self, letter: _Letter, protocol: int, fields: dict[str, Any]) -> None:
         name, versions = glance(fields)
@@ -167,6 +182,10 @@ class Hub:
             self._listener.refused(name, error)
             return
         hello = Hello.read(fields)
+        known = self._guests.get(hello.info.name)
+        if known is not None and (known.hello, known.invitation) == (hello, letter.user):
+            self._send(letter.identity, pack("welcome"))  # it may not have heard that it is
+            return
         reason = self._refusal(hello, letter.user)
         if reason is not None:
             log.warning("node %r may not join: %s", hello.info.name, reason)
@@ -188,14 +207,19 @@ class Hub:
             return "its key is another's"
         return self._listener.refusal(hello.info)
 
-    def _on_ready(self, letter: _Letter) -> None:
+    def _on_ready(self, letter: _Letter, *, numbered: bool) -> None:
         guest = self._guests.get(letter.user)
-        if guest is None or guest.identity:
+        if guest is None or guest.identity not in (b"", letter.identity):
+            return
+        if guest.identity:
+            self._send(letter.identity, pack("welcome"))  # it may not have heard that it is
             return
         self._watch.drain()  # so that a descriptor used anew is not taken for the old connection
         guest.deadline.cancel()
         guest.identity, guest.descriptor = letter.identity, letter.descriptor
         self._send(letter.identity, pack("welcome"))
+        if numbered:
+            guest.stream = Stream(self._loop, lambda frames: self._send(guest.identity, *frames))
         self._introduce(guest)
         self._listener.joined(guest.hello.info)
 
@@ -204,14 +228,20 @@ class Hub:
         others = [guest for guest in self._guests.values() if guest.identity and guest is not new]
         members = [self._here, *(guest.hello.member for guest in others)]
         self._peers.add(new.hello.member)
-        self._send(new.identity, pack("peers", members))
+        self._tell(new, pack("peers", members))
         for guest in others:
-            self._send(guest.identity, pack("peers", [new.hello.member]))
+            self._tell(guest, pack("peers", [new.hello.member]))
 
     def _disconnected(self, event: int, descriptor: int) -> None:
         for name, guest in list(self._guests.items()):
             if guest.descriptor == descriptor:
                 self.dismiss(name, "its connection ended")
+
+    def _tell(self, guest: _Guest, message: bytes) -> None:
+        if guest.stream is None:
+            self._send(guest.identity, message)
+        else:
+            guest.stream.send(message)
 
     def _send(self, identity: bytes, message: bytes) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,10 @@ from handoff_lab.messages import (
 from handoff_lab.transport.hello import check_capabilities
 from handoff_lab.transport.rows import read_events
 from handoff_lab.transport.wire import WireError
+
+log = logging.getLogger(__name__)
+
+_NOT_ITS_OWN = "node %r answered attempts that it was not given, or had answered already: %d were left out"
 
 
 class Reports:
@@ -79,6 +84,7 @@ class Reports:
         self.small.update([(keys[at], frames) for at in places if (frames := event.inline[at]) is not None])
         if len(places) == len(keys):
             return [event]
+        log.warning(_NOT_ITS_OWN, node, len(keys) - len(places))
         return [event.at(places)] if places else []
 
     def _accepts(self, node: str, event: BackendEvent) -> bool:
@@ -87,6 +93,7 @@ class Reports:
                 return self._nodes.get(id) == node
             case Finished(id=id) | Failed(id=id) | Cancelled(id=id):
                 if self._nodes.get(id) != node:
+                    log.warning(_NOT_ITS_OWN, node, 1)
                     return False
                 del self._nodes[id]
                 if isinstance(event, Finished) and event.inline is not None:

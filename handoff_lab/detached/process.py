@@ -1,0 +1,108 @@
+"""The processes of a detached coordinator: the coordinator itself, and a small one that starts it again when it dies.
+
+Neither belongs to the notebook: not to its session, nor among its children.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from handoff_lab._errors import BackendError
+from handoff_lab.detached.place import Place
+from handoff_lab.node.lifeline import adopt_orphans
+
+ENDED, TAKEN = 0, 3  # exit codes of a coordinator that is not to be started again
+START_S = 60.0
+_TAIL = 2000  # characters of its log that an error shows
+_LIVED_S = 5.0  # a coordinator that lived so long was not at fault from the start
+_TRIES = 3
+
+Serve = Callable[[Place, Callable[[], None]], int]
+
+
+def launch(place: Place) -> None:
+    """Start a coordinator and wait until it listens; where there is one, nothing happens.
+
+    Raises
+    ------
+    BackendError
+        It could not be started; the message says why.
+    """
+    path = os.pathsep.join(str(path) or str(Path.cwd()) for path in sys.path)
+    with open(place.log_file, "ab") as log:
+        done = subprocess.run(
+            [sys.executable, "-m", "handoff_lab.detached", str(place.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+            check=False,
+        )
+    if done.returncode:
+        written = place.log_file.read_text(errors="replace").strip()[-_TAIL:] if place.exists else ""
+        raise BackendError(f"the detached coordinator could not be started: {written or 'it wrote nothing'}")
+
+
+def main(place: Place, serve: Serve) -> int:
+    """Leave a supervisor behind, and return when the coordinator listens, or will not."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.close(read)
+        os._exit(supervise(place, serve, write))
+    os.close(write)
+    ready = select.select([read], [], [], START_S)[0] and os.read(read, 1)
+    return 0 if ready else 1
+
+
+def supervise(place: Place, serve: Serve, ready: int) -> int:
+    """Run a coordinator, and run it again when it is killed."""
+    adopt_orphans()  # nodes that a killed coordinator started are reaped here
+    os.setsid()
+    failures = 0
+    while True:
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            os._exit(_serve(place, serve, ready))
+        if ready >= 0:
+            os.close(ready)
+        status = _wait_for(child)
+        code = os.waitstatus_to_exitcode(status)
+        if code in (ENDED, TAKEN) or (ready >= 0 and code > 0) or not place.exists:
+            return code
+        ready = -1
+        failures = 0 if time.monotonic() - started > _LIVED_S else failures + 1
+        if failures == _TRIES:
+            return 1
+
+
+def _serve(place: Place, serve: Serve, ready: int) -> int:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def tell() -> None:
+        if ready >= 0:
+            os.write(ready, b"\0")
+            os.close(ready)
+
+    try:
+        return serve(place, tell)
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return 1
+
+
+def _wait_for(child: int) -> int:
+    """Reap whatever ends, until it is ``child``; a SIGTERM is for the child."""
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            return status
