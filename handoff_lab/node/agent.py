@@ -6,11 +6,12 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from handoff_lab._units import format_bytes
-from handoff_lab.messages import Attempt, BackendEvent, HowToEnd, NodeChanged, NodeLoad
+from handoff_lab.messages import Attempt, AttemptId, BackendEvent, HowToEnd, NodeChanged, NodeLoad
 from handoff_lab.node.control import Control
 from handoff_lab.node.joining import join, way_in
 from handoff_lab.node.kernel import KernelProcess
@@ -20,6 +21,7 @@ from handoff_lab.node.options import NodeOptions
 from handoff_lab.node.pool import SlotPool
 from handoff_lab.node.report import report, store_limit_of
 from handoff_lab.node.room import Room
+from handoff_lab.node.tether import Tether
 from handoff_lab.node.work import Work
 from handoff_lab.node.zygote import Zygote
 from handoff_lab.store.spilling import SpillingStore
@@ -28,7 +30,7 @@ from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.peers import Peers, read_members
 from handoff_lab.transport.rows import read_amounts, read_attempts, read_id, read_keys
-from handoff_lab.transport.sockets import own_address
+from handoff_lab.transport.sockets import Socket, own_address
 from handoff_lab.transport.wire import FROM_NODE_LIMIT, TEXT_LIMIT
 from handoff_lab.transport.zap import Admission
 
@@ -55,6 +57,8 @@ class Agent:
         self._store.on_room(self._room.tell)
         self._pool = SlotPool(loop, zygote, self._work, info.slots, self._on_zygote_lost, self._room, self._work)
         self._meter = Meter()
+        self._tether = Tether(loop, self._join_file, self._keys, self._hello, self._come_back)
+        self._doubtful: set[AttemptId] = set()  # what was here before the present coordinator came
         self._control: Control | None = None
         self._commands: dict[str, Callable[..., None]] = {
             "peers": self._on_peers,
@@ -63,10 +67,12 @@ class Agent:
             "submit": lambda rows: self._work.submit(read_attempts(rows, info.name)),
             "unload": self._on_unload,
             "cancel": self._on_cancel,
-            "free": lambda run, *columns: self._store.free(read_keys(run, *columns)),
+            "free": lambda run, *columns: self._free(read_keys(run, *columns)),
             "capabilities": self._on_capabilities,
             "cell": self._on_cell,
             "interrupt_cell": lambda number: self._kernel.interrupt(),
+            "lease": self._on_lease,
+            "keep": self._on_keep,
             "stop": loop.stop,
         }
 
@@ -74,14 +80,47 @@ class Agent:
         """Join, work until told to stop or left alone, and leave nothing behind."""
         try:
             self._watch_ends()
-            hello = Hello(self._info, self._keys.public, self._peers.endpoint)
-            socket = join(self._loop, self._join_file, self._keys, hello, self._lifeline)
-            self._control = Control(self._loop, socket, self._obey, self._work.is_urgent)
+            self._connect(join(self._loop, self._join_file, self._keys, self._hello(), self._lifeline))
             self._kernel.start(self._work, self._room)
             self._loop.call_later(LOAD_S, self._measure)
             self._loop.run()
         finally:
             self._close()
+
+    # -- its coordinator -------------------------------------------------------
+
+    def _hello(self) -> Hello:
+        return Hello(self._info, self._keys.public, self._peers.endpoint)
+
+    def _connect(self, socket: Socket) -> None:
+        self._control = Control(self._loop, socket, self._obey, self._work.is_urgent, self._on_lost)
+
+    def _on_lost(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+            self._tether.lost()
+
+    def _come_back(self, socket: Socket) -> None:
+        """Say what is here; what is not to be kept goes, however late the answer comes."""
+        self._connect(socket)
+        if (memory := self._tether.memory) is not None:
+            self._doubtful = {*self._work.attempts, *memory.finished}
+            for rows in memory.messages():
+                self._send("held", *rows)
+
+    def _on_lease(self, lease_s: float) -> None:
+        self._tether.extend(lease_s)
+        if self._lifeline is not None:
+            self._loop.remove_reader(self._lifeline)
+
+    def _on_keep(self, rows: list[Any]) -> None:
+        dropped = self._doubtful.difference(map(read_id, rows))
+        self._doubtful = set()
+        attempts = dropped.intersection(self._work.attempts)
+        for id in attempts:
+            self._work.cancel(id, "interrupt")
+        self._free(list(dropped - attempts))
 
     # -- how it ends -----------------------------------------------------------
 
@@ -139,7 +178,13 @@ class Agent:
         capabilities = read_amounts(amounts)
         self._room.resize(capabilities)
         self._pool.resize(slots)
+        self._info = replace(self._info, capabilities=capabilities, slots=slots)
         self._tell(NodeChanged(self._info.name, capabilities, slots))
+
+    def _free(self, keys: list[AttemptId]) -> None:
+        self._store.free(keys)
+        if self._tether.memory is not None:
+            self._tether.memory.free(keys)
 
     def _on_cell(self, number: int, source: str) -> None:
         self._kernel.run_cell(
@@ -154,6 +199,8 @@ class Agent:
         return self._kernel if attempt.runs_in == "kernel" else self._pool
 
     def _tell(self, event: BackendEvent) -> None:
+        if self._tether.memory is not None:
+            self._tether.memory.note(event)
         if self._control is not None:
             self._control.tell(event)
 

@@ -1,9 +1,9 @@
 """Messages between an agent and the processes that work for it, over a Unix stream socket.
 
 A message is a header (a mark, and three u32: bytes of the head, bytes of the body, number of descriptors), a head
-(msgpack: the sizes of the frames, then the fields), and a body of opaque frames. Descriptors travel beside the first bytes
-(SCM_RIGHTS): a pidfd, and one for each frame that is a segment; of such a frame the head has the list of its buffers'
-sizes, and the body nothing.
+(msgpack: the sizes of the frames, then the fields), and a body of opaque frames. Descriptors travel beside the first
+bytes (SCM_RIGHTS): a pidfd, and one for each frame that is a segment; of such a frame the head has the list of its
+buffers' sizes, and the body nothing.
 
 To a slot::
 
@@ -192,12 +192,14 @@ class Receiver:
 
 def _are_sizes(sizes: Any, n_body: int, n_fds: int) -> bool:
     """Whether frames of these sizes fill a body, and need no more descriptors than there are."""
-    if type(sizes) is not list:
+    if type(sizes) is not list or not {int, list}.issuperset(map(type, sizes)):
         return False
     plain = [size for size in sizes if type(size) is int]
-    segments = [size for size in sizes if type(size) is list and all(type(part) is int and part >= 0 for part in size)]
-    whole = len(plain) + len(segments) == len(sizes) and len(segments) <= n_fds
-    return whole and min(plain, default=0) >= 0 and sum(plain) == n_body
+    segments = [size for size in sizes if type(size) is list] if len(plain) < len(sizes) else []
+    counts = [part for segment in segments for part in segment]
+    if not {int}.issuperset(map(type, counts)) or min(min(plain, default=0), min(counts, default=0)) < 0:
+        return False
+    return sum(plain) == n_body and len(segments) <= n_fds
 
 
 def _garbled() -> OSError:

@@ -24,15 +24,18 @@ Obey: TypeAlias = Callable[[str, list[Any]], None]
 
 
 class Control:
-    """Hands each command to ``obey``; ends the loop when the connection is lost: the coordinator gives us up then."""
+    """Hands each command to ``obey``; calls ``lost`` when the connection is lost: the coordinator gives us up then."""
 
-    def __init__(self, loop: Loop, socket: Socket, obey: Obey, is_urgent: Callable[[], bool]) -> None:
+    def __init__(
+        self, loop: Loop, socket: Socket, obey: Obey, is_urgent: Callable[[], bool], lost: Callable[[], None]
+    ) -> None:
         self._loop = loop
         self._socket = socket
         self._obey = obey
+        self._lost = lost
         self._stream = Stream(loop, socket.send_multipart)
         self._outbox = Outbox(loop, self._stream.send, is_urgent)
-        self._watch = Watch(loop, socket, _LOST, lambda event, value: loop.stop())
+        self._watch = Watch(loop, socket, _LOST, lambda event, value: loop.call_soon(self._on_lost))
         loop.add_reader(socket, self._take_all)
         loop.call_soon(self._take_all)  # what came before the loop looked
 
@@ -57,6 +60,10 @@ class Control:
         self._stream.close()
         self._loop.remove_reader(self._socket)
         self._socket.close()
+
+    def _on_lost(self) -> None:
+        if not self._socket.closed:  # libzmq may say it in more than one way
+            self._lost()
 
     def _take_all(self) -> None:
         while not self._socket.closed:

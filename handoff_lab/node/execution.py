@@ -16,7 +16,7 @@ from handoff_lab.node.failures import ExceptionClasses, describe_arguments, fail
 Arguments: TypeAlias = tuple[Sequence[Any], dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What an attempt made."""
 

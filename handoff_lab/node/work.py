@@ -81,6 +81,11 @@ class Work:
         """Whether nothing runs, and nothing will before more is said or sent."""
         return not self._running and not self._waiting
 
+    @property
+    def attempts(self) -> list[AttemptId]:
+        """All that was taken in and has not ended."""
+        return [*self._waiting, *self._running]
+
     def is_urgent(self) -> bool:
         """Whether what was told should not wait for more.
 

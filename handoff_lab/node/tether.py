@@ -1,0 +1,123 @@
+"""What a node of a detached cluster does while it has no coordinator: it keeps its values, goes on, and calls again.
+
+It remembers what it began and finished, so that a coordinator that takes the place of one that was killed can go on
+from there. Without a lease, and when that is over, a node without a coordinator ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket as system_socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from handoff_lab._errors import HandoffError, VersionMismatchError
+from handoff_lab.messages import AttemptId, BackendEvent, Cancelled, Failed, Finished, FinishedMany, Started
+from handoff_lab.node.joining import join
+from handoff_lab.transport.hello import Hello
+from handoff_lab.transport.keys import JoinFile, KeyPair
+from handoff_lab.transport.loop import Loop
+from handoff_lab.transport.rows import event_row
+from handoff_lab.transport.sockets import Socket
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 0.2  # between two calls
+PROBE_S = 0.2  # for a host that does not answer at all; the node stands still meanwhile
+ROWS = 2048  # in one message
+
+
+class Memory:
+    """What this node began and did not end, and what it made and still has."""
+
+    def __init__(self) -> None:
+        self.started: dict[AttemptId, Started] = {}
+        self.finished: dict[AttemptId, Finished] = {}
+
+    def note(self, event: BackendEvent) -> None:
+        """Take in what the coordinator is told."""
+        match event:
+            case Started():
+                self.started[event.id] = event
+            case Finished():
+                self.started.pop(event.id, None)
+                self.finished[event.id] = replace(event, inline=None, log="")
+            case FinishedMany():
+                for finished in event.each():
+                    self.note(finished)
+            case Failed() | Cancelled():
+                self.started.pop(event.id, None)
+
+    def free(self, keys: Iterable[AttemptId]) -> None:
+        """These results are here no more."""
+        for key in keys:
+            self.finished.pop(key, None)
+
+    def messages(self) -> Iterator[tuple[list[Any], list[Any], int]]:
+        """Rows of what was finished and what runs, and whether that is all."""
+        finished = [event_row(event) for event in self.finished.values()]
+        started = [event_row(event) for event in self.started.values()]
+        for at in range(0, len(finished), ROWS):
+            yield finished[at : at + ROWS], [], 0
+        yield [], started, 1
+
+
+class Tether:
+    """Finds the coordinator again.
+
+    Parameters
+    ----------
+    hello
+        What the node says of itself now.
+    found
+        Takes the new connection.
+    """
+
+    def __init__(
+        self, loop: Loop, file: JoinFile, keys: KeyPair, hello: Callable[[], Hello], found: Callable[[Socket], None]
+    ) -> None:
+        self._loop = loop
+        self._file = file
+        self._keys = keys
+        self._hello = hello
+        self._found = found
+        self.memory: Memory | None = None  # with a lease only
+        self._lease_s = 0.0
+        self._end = 0.0
+
+    def extend(self, lease_s: float) -> None:
+        """Do not end with the coordinator, but wait so long for another."""
+        self._lease_s = lease_s
+        if self.memory is None:
+            self.memory = Memory()
+
+    def lost(self) -> None:
+        """The connection is lost."""
+        if self.memory is None:
+            self._loop.stop()
+        else:
+            self._end = time.monotonic() + self._lease_s
+            self._call()
+
+    def _call(self) -> None:
+        if time.monotonic() > self._end:
+            self._loop.stop()
+            return
+        try:
+            self._probe()
+            connection = join(self._loop, self._file, self._keys, self._hello())
+        except VersionMismatchError:
+            log.exception("the node ends")
+            self._loop.stop()
+        except (OSError, HandoffError) as error:
+            log.debug("no coordinator yet: %s", error)
+            self._loop.call_later(AGAIN_S, self._call)
+        else:
+            self._found(connection)
+
+    def _probe(self) -> None:
+        """Raise `OSError` at once where nobody listens: a join would wait, and the node with it."""
+        host, _, port = self._file.endpoint.removeprefix("tcp://").rpartition(":")
+        system_socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
