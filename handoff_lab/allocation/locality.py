@@ -131,11 +131,14 @@ class _EmptiestByDepth:
 class _Shares:
     """How many functions of one cost at one depth each node still takes, so that all are filled alike."""
 
-    def __init__(self, taken: Sequence[str], as_well: Sequence[str]) -> None:
-        self.to_come = len(taken)
-        self.left = Counter(taken)
-        self.left.update(as_well)
-        self._latest = taken[0]
+    def __init__(self, left: dict[str, int], to_come: int, first: str) -> None:
+        self.left = left
+        self.to_come = to_come
+        self._latest = first
+
+    def copy(self) -> _Shares:
+        """The same."""
+        return _Shares(self.left.copy(), self.to_come, self._latest)
 
     def take(self, node: str) -> None:
         """One function goes to ``node``."""
@@ -169,9 +172,11 @@ class _Unsized:
         self._loads = {node: NodeLoad(has) for node, has in capabilities.items()}
         self._emptiest = _EmptiestByDepth(self._loads)
         self._shares: dict[tuple[int, Resources], _Shares] = {}
+        self._alike: dict[tuple[Resources, int], _Shares] = {}  # at depths with one cost alone, by it and their size
         self._passing = [*map(or_, map(bool, self._edges.inputs), map(bool, self._edges.outputs))]
         kinds = zip(self._edges.depth, [function.cost for function in functions], strict=True)
         self._counts = Counter(compress(kinds, self._passing))
+        self._costs_at = Counter(depth for depth, _ in self._counts)
         self._lies = [0] * len(functions)  # one on each node on which the result will be, its own and its users'
         self._gathered = [0] * len(functions)  # inputs that are made on each node
 
@@ -209,12 +214,22 @@ class _Unsized:
         depth, cost = self._edges.depth[i], self._functions[i].cost
         shares = self._shares.get((depth, cost))
         if shares is None:
-            holding = self._holding(i)
-            taken = self._emptiest.at(depth, cost, holding).take(self._counts[depth, cost])
-            fullest = max(self._loads[node].after_one(depth, _NOTHING, 0) for node in {*taken})
-            as_well = [node for node in holding if self._loads[node].after_one(depth, cost, 1) <= fullest + SLACK]
-            shares = self._shares[depth, cost] = _Shares(taken, as_well)
+            count = self._counts[depth, cost]
+            if depth == 0 or self._costs_at[depth] > 1:
+                shares = self._new_shares(i, depth, cost, count)
+            else:
+                if (cost, count) not in self._alike:
+                    self._alike[cost, count] = self._new_shares(i, depth, cost, count)
+                shares = self._alike[cost, count].copy()
+            self._shares[depth, cost] = shares
         return shares
+
+    def _new_shares(self, i: int, depth: int, cost: Resources, count: int) -> _Shares:
+        holding = self._holding(i)
+        taken = self._emptiest.at(depth, cost, holding).take(count)
+        fullest = max(self._loads[node].after_one(depth, _NOTHING, 0) for node in {*taken})
+        as_well = [node for node in holding if self._loads[node].after_one(depth, cost, 1) <= fullest + SLACK]
+        return _Shares(dict(Counter((*taken, *as_well))), count, taken[0])
 
     def _choose(self, i: int, shares: _Shares) -> str:
         """Of the nodes that take more: where most inputs lie, then where most is made that its users need too."""
