@@ -105,6 +105,8 @@ def _tiles(record: RunRecord) -> str:
         "moved between nodes": format_bytes(record.transfers.nbytes),
         "strategy": text(str(record.strategy or "none")),
     }
+    if record.recomputed:
+        tiles["recomputed after losses"] = f"{record.recomputed}, in {format_seconds(record.recomputed_seconds)}"
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles.items())
     return f"<dl>{items}</dl>"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
+from functools import cached_property
 
 from handoff_lab._units import format_bytes, format_seconds
 from handoff_lab.graph import Function
@@ -63,10 +64,7 @@ def sketch_run(run: AnyRun) -> Sketch:
         tooltip = joined([function_tooltip(function), _story(found)], "\n")
         return replace(box, tooltip=tooltip, group=function.group)
 
-    def fold_of(folded: Fold, key: str) -> Box:
-        return _fold_box(folded, key, record, marks)
-
-    return sketch_graph(dag, box_of, fold_of, marks, caption)
+    return sketch_graph(dag, box_of, _FoldBoxes(record, marks), marks, caption)
 
 
 def run_line(record: RunRecord) -> str:
@@ -81,13 +79,14 @@ def run_line(record: RunRecord) -> str:
 
 
 def _without_edges(record: RunRecord, marks: NodeMarks, caption: str) -> Sketch:
-    functions = list(record.functions.values())
-    needs = {function.id: () for function in functions}
+    needs = dict.fromkeys(record.functions, ())
     boxes: Iterable[Box]
     if is_big(needs):
         folds = fold(needs, {}).folds
-        boxes = (_fold_box(part, f"n{number}", record, marks) for number, part in enumerate(folds))
+        fold_of = _FoldBoxes(record, marks)
+        boxes = (fold_of(part, f"n{number}") for number, part in enumerate(folds))
     else:
+        functions = record.functions.values()
         boxes = (_function_box(f, f"n{number}", _mark(f, marks)) for number, f in enumerate(functions))
     return Sketch(record.dag_id, tuple(boxes), nodes=tuple(marks.values()), caption=caption)
 
@@ -111,17 +110,34 @@ def _function_box(function: FunctionRecord, key: str, mark: NodeMark | None) -> 
     )
 
 
-def _fold_box(folded: Fold, key: str, record: RunRecord, marks: NodeMarks) -> Box:
-    members = [record.functions[id] for id in folded.members if id in record.functions]
-    counts = Counter(function.status for function in members)
-    note = joined(f"{STATUS[status].sign} {counts[status]} {status}" for status in _URGENCY if counts[status])
-    box = fold_box(folded, key, only([_mark(function, marks) for function in members]) if members else None, note)
-    status = next((status for status in _URGENCY if counts[status]), None)
-    if status is None:
-        return box
-    sign = STATUS[status]
-    line = ALARM if status is FunctionStatus.FAILED else box.line
-    return replace(box, shape=sign.shape, style=sign.style, double=sign.double, line=line)
+class _FoldBoxes:
+    """Boxes of folds, made of what is told of all functions at once: a big run's records are not made for them."""
+
+    def __init__(self, record: RunRecord, marks: NodeMarks) -> None:
+        self._record = record
+        self._marks = marks
+
+    def __call__(self, folded: Fold, key: str) -> Box:
+        members = [id for id in folded.members if id in self._statuses]
+        counts = Counter(map(self._statuses.__getitem__, members))
+        nodes = set(map(self._nodes.get, members))
+        note = joined(f"{STATUS[status].sign} {counts[status]} {status}" for status in _URGENCY if counts[status])
+        mark = only([None if node is None else self._marks.get(node) for node in nodes]) if nodes else None
+        box = fold_box(folded, key, mark, note)
+        status = next((status for status in _URGENCY if counts[status]), None)
+        if status is None:
+            return box
+        sign = STATUS[status]
+        line = ALARM if status is FunctionStatus.FAILED else box.line
+        return replace(box, shape=sign.shape, style=sign.style, double=sign.double, line=line)
+
+    @cached_property
+    def _statuses(self) -> dict[Hashable, FunctionStatus]:
+        return dict(self._record.functions.statuses())
+
+    @cached_property
+    def _nodes(self) -> dict[Hashable, str]:
+        return self._record.functions.nodes()
 
 
 def _mark(function: FunctionRecord, marks: NodeMarks) -> NodeMark | None:

@@ -50,8 +50,7 @@ def allocations_of(placement: Placement) -> dict[Hashable, str]:
         return dict(placement)
     if isinstance(placement, Plan):
         return dict(placement.allocations)
-    functions = list(record_of(placement).functions.values())
-    return {function.id: function.node for function in functions if function.node is not None}
+    return record_of(placement).functions.nodes()
 
 
 def nodes_of(placement: Placement) -> set[str]:

@@ -37,13 +37,13 @@ class NodeLike(Protocol):
 
 def functions_table(record: RunRecord, marks: NodeMarks, most: int) -> str:
     """What became of each function; beyond ``most`` rows they are only counted."""
-    functions = list(record.functions.values())
-    shown = functions
-    if len(functions) > most:
-        urgent = [function for function in functions if function.status in _FIRST]
-        shown = [*urgent, *(function for function in functions if function.status not in _FIRST)][:most]
-    rows = (_function_row(function, record, marks) for function in shown)
-    rest = f"<p>and {len(functions) - len(shown)} more functions</p>" if len(functions) > len(shown) else ""
+    statuses = record.functions.statuses()
+    shown = [id for id, _ in statuses]
+    if len(statuses) > most:
+        urgent = [id for id, status in statuses if status in _FIRST]
+        shown = [*urgent, *(id for id, status in statuses if status not in _FIRST)][:most]
+    rows = (_function_row(record.functions[id], record, marks) for id in shown)
+    rest = f"<p>and {len(statuses) - len(shown)} more functions</p>" if len(statuses) > len(shown) else ""
     return table(_COLUMNS, rows) + rest
 
 

@@ -29,7 +29,8 @@ _PATIENCE_S: Final = 10.0  # that a cell waits for the last picture of a run tha
 class DAGWidget(AnyWidget):
     """A live view of a DAG or a run: graph, nodes, timeline, table and details of each function.
 
-    It can be used from any thread. Without a kernel (plain Python, a test) it is a model that nobody sees.
+    It can be used from any thread. Without a kernel (plain Python, a test) it is a model that nobody sees. A run of
+    many functions that goes on is drawn a moment later or when it is over; `structure` and `state` are None until then.
 
     Parameters
     ----------

@@ -47,6 +47,12 @@ class FunctionRows:
             return None
         return floor((moment - self._begin) * 1000 + 0.5) / 1000  # several times as fast as to round to digits
 
+    def _all_since(self, moments: Sequence[float]) -> Sequence[float | None]:
+        begin = self._begin
+        if begin is None:
+            return [None] * len(moments)
+        return [floor((moment - begin) * 1000 + 0.5) / 1000 for moment in moments]
+
     # -- what happened ----------------------------------------------------------
 
     def begin(self, moment: float, nodes: Mapping[Hashable, str]) -> None:
@@ -86,24 +92,33 @@ class FunctionRows:
             self._take_finished(batch)
 
     def _take_queued(self, batch: QueuedBatch) -> None:
-        queued, waited = self.since(batch.time), self._transfers.waited
-        numbers, nodes = map(self._numbers.__getitem__, batch.functions), map(self._nodes.index, batch.nodes)
-        for i, node in zip(numbers, nodes, strict=True):
-            if self._is_simple(i):
-                self._rows[i] = (_QUEUED, node, -1, 0, queued, None, None, None, waited(i, node))
-                self._changed.add(i)
+        queued, alike = self.since(batch.time), self._transfers.none
+        row_on: dict[str, Row] = {}  # one for all that wait on a node, as long as nothing has moved
+        for i, name in zip(map(self._numbers.__getitem__, batch.functions), batch.nodes, strict=True):
+            if not self._is_simple(i):
+                continue
+            row = row_on.get(name)
+            if row is None:
+                node = self._nodes.index(name)
+                row = (_QUEUED, node, -1, 0, queued, None, None, None, self._transfers.waited(i, node))
+                if alike:
+                    row_on[name] = row
+            self._rows[i] = row
+            self._changed.add(i)
 
     def _take_finished(self, batch: FinishedBatch) -> None:
-        rows, node, waited = self._rows, self._nodes.index(batch.node), self._transfers.waited
+        rows, node = self._rows, self._nodes.index(batch.node)
+        waited = None if self._transfers.none else self._transfers.waited
         numbers = map(self._numbers.__getitem__, batch.functions)
-        started, ended = map(self.since, batch.started), map(self.since, batch.ended)
+        started, ended = self._all_since(batch.started), self._all_since(batch.ended)
         columns = numbers, batch.slots, batch.attempts, started, ended, batch.peak_memory
         for i, slot, attempt, begin, end, peak in zip(*columns, strict=True):
             if self._is_simple(i):
                 queued = rows[i][4]
                 if queued is not None and begin is not None and begin < queued:
                     queued = begin  # as the record has it
-                rows[i] = (_DONE, node, slot, attempt, queued, begin, end, peak, waited(i, node))
+                moved = None if waited is None else waited(i, node)
+                rows[i] = (_DONE, node, slot, attempt, queued, begin, end, peak, moved)
                 self._changed.add(i)
 
     def _is_simple(self, i: int) -> bool:

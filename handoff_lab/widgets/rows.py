@@ -75,6 +75,11 @@ class Transfers:
         self._takers: list[list[int]] = []
         self._read = 0  # batches of transfers
 
+    @property
+    def none(self) -> bool:
+        """Whether nothing moved yet."""
+        return not self._seconds
+
     def read(self, record: RunRecord, node: NodeIndex, since: Since) -> tuple[list[TransferRow], set[int]]:
         """The rows that are new, and the functions whose inputs have moved since."""
         new: list[TransferRow] = []

@@ -206,6 +206,7 @@ _READERS: Final[dict[EventName, Callable[[LiveState, Event], None]]] = {
     names.FUNCTION_CACHED: LiveState._touched,
     names.FUNCTION_CANCEL: LiveState._touched,
     names.FUNCTION_SKIP: LiveState._touched,
+    names.FUNCTION_WAIT: LiveState._touched,
     names.FUNCTION_MOVE: LiveState._went_elsewhere,
     names.RESOURCE_ALLOCATION: LiveState._claimed,
     names.RESOURCE_RELEASE: LiveState._claimed,

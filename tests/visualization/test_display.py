@@ -6,7 +6,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
+from handoff_lab import DAG, Function
 from handoff_lab.resources import Resources
+from handoff_lab.telemetry import Event, RunRecord
+from handoff_lab.telemetry.table import FunctionTable
 from handoff_lab.visualization import dag as draw
 from handoff_lab.visualization import gantt
 from handoff_lab.visualization.display import cluster_mimebundle, dag_mimebundle, plan_mimebundle, run_mimebundle
@@ -39,6 +42,25 @@ def test_a_run_shows_its_graph_and_a_table(run):
     assert "<td>✗ failed</td>" in bundle["text/html"]
     assert "image/svg+xml;base64" in bundle["text/html"]
     assert "<img src=x" not in bundle["text/html"]
+
+
+class BriefRun(SimpleNamespace):
+    def __repr__(self):
+        return "<Run>"
+
+
+def test_a_big_run_shows_itself_without_records_of_all_its_functions(monkeypatch):
+    made = []
+    look = FunctionTable.__getitem__
+    monkeypatch.setattr(FunctionTable, "__getitem__", lambda table, key: made.append(key) or look(table, key))
+    monkeypatch.setattr(FunctionTable, "records", lambda table: pytest.fail("all records were made"))
+    dag = DAG("many").add(*(Function(f"f{i}", max) for i in range(400)))
+    facts = {"dag": "many", "allocations": dict.fromkeys(dag.functions, "alpha"), "costs": {}}
+    record = RunRecord.from_events([Event(("handoff", "run", "start"), 1.0, {}, {"run": "r", **facts})])
+    bundle = run_mimebundle(BriefRun(dag=dag, record=record, plan=None))
+    assert "400 waiting" in bundle["image/svg+xml"]
+    assert "and 370 more functions" in bundle["text/html"]
+    assert len(made) == 30
 
 
 def test_a_plan_shows_its_chart_on_a_light_ground(plan):

@@ -65,9 +65,9 @@ class World:
     def settle(self):
         self.ended.append(round(self.now, 3))
 
-    def follow(self):
+    def follow(self, **options):
         audience = Audience(self)
-        Feed(self.run, audience, clock=self.clock, wait=self.wait).follow()
+        Feed(self.run, audience, clock=self.clock, wait=self.wait, **options).follow()
         return self
 
 
@@ -127,6 +127,14 @@ def test_at_the_end_all_is_told_and_nobody_listens_any_more():
     assert world.refreshed == [1.01]
     assert world.ended == [1.01]
     assert world.run.listeners == world.run.ends == []
+
+
+@pytest.mark.parametrize(("over", "told"), [(3.0, [(0.4, True), (3.0, True)]), (0.2, [(0.2, True)])])
+def test_the_first_news_can_wait_but_not_beyond_the_end(over, told):
+    world = World(news(0.1, 0.15) + end(over)).follow(after=0.4)
+    assert world.told == told
+    assert world.refreshed == world.ended == [over]
+    assert world.waits < 5
 
 
 def test_close_ends_the_thread_of_a_run_that_goes_on():
