@@ -2,7 +2,9 @@
 # make test      lint, types, tests, doctests, notebooks, a real browser
 # make lab       JupyterLab with the example notebooks and the panel
 # make frontend  what notebooks and JupyterLab show live, built from labextension/ when that has changed
+# make soak      ten minutes of random runs over twenty nodes that are killed at random
 # make bench     handoff_lab and its peers on the same work
+# make fuzz      a million hostile inputs for all that reads what others wrote
 # make clean     everything that was made here, the environment too
 #
 # Each makes .venv when it is not there. PYTHON=python3.12 chooses the Python.
@@ -11,7 +13,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: demo test lab frontend bench clean
+.PHONY: demo test lab frontend soak bench fuzz clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := test
 
@@ -40,8 +42,14 @@ test: $(BIN)/.setup-test $(BIN)/.frontend
 lab: $(BIN)/.setup-notebooks $(BIN)/.frontend
 	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
+soak: $(BIN)/.setup-test
+	$(BIN)/python -m handoff_lab.testing.soak
+
 bench: $(BIN)/.setup-bench
 	$(BIN)/python benchmarks/run.py
+
+fuzz: $(BIN)/.setup-test,fuzz
+	$(BIN)/python -m tests.safety.fuzz
 
 clean:
 	rm -rf labextension/node_modules labextension/build handoff_lab/widgets/static

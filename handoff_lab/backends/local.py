@@ -196,7 +196,9 @@ class LocalBackend:
         return key in self._store
 
     def put(self, key: AttemptId, value: Payload) -> None:
-        """Hold a value; attempts that wait for it may start."""
+        """Hold a value, whatever becomes of the node that made it; attempts that wait for it may start."""
+        for node in self._nodes.values():
+            node.made.discard(key)
         self._store.put(key, value)
         self._flush()
 

@@ -75,6 +75,10 @@ class Simulation:
         """Have a node take nothing new from now on."""
         self._obey((), self.scheduler.drain(node, self.backend.now))
 
+    def undrain(self, node: str) -> None:
+        """Have a node that was drained take functions again, from now on."""
+        self._obey((), self.scheduler.undrain(node, self.backend.now))
+
     def forget(self, run: str) -> None:
         """Drop a run that is over."""
         self._obey((), self.scheduler.forget(run))

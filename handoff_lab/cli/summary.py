@@ -38,10 +38,9 @@ def nodes_table(run: Run) -> str:
 
 def closing_line(run: Run) -> str:
     """The run in one sentence."""
-    counts = ", ".join(f"{count} {status}" for status, count in run.record.counts().items())
     took = format_seconds(run.record.duration or 0.0)
     moved = format_bytes(run.bytes_moved)
-    return f"run {run.id} of {run.dag_id!r}: {run.status} in {took}; {counts}; {moved} moved between nodes"
+    return f"run {run.id} of {run.dag_id!r}: {run.status} in {took}; {run.record.summary()}; {moved} moved between nodes"
 
 
 def results(run: Run) -> str:

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from handoff_lab._units import format_bytes
-from handoff_lab.messages import Attempt, AttemptId, BackendEvent, HowToEnd, NodeChanged, NodeLoad
+from handoff_lab.messages import (
+    Attempt,
+    AttemptId,
+    BackendEvent,
+    Cancelled,
+    Failed,
+    Finished,
+    HowToEnd,
+    NodeChanged,
+    NodeLoad,
+    Started,
+)
 from handoff_lab.node.control import Control
 from handoff_lab.node.joining import join, way_in
 from handoff_lab.node.kernel import KernelProcess
@@ -55,10 +66,13 @@ class Agent:
         self._work = Work(info.name, self._store, self._peers, self._runner, self._tell)
         self._room = Room(info.capabilities, lambda: self._store.is_full)
         self._store.on_room(self._room.tell)
+        self._store.on_room(self._work.fetch_more)
         self._pool = SlotPool(loop, zygote, self._work, info.slots, self._on_zygote_lost, self._room, self._work)
         self._meter = Meter()
-        self._tether = Tether(loop, self._join_file, self._keys, self._hello, self._come_back)
+        self._tether = Tether(loop, self._join_file, self._keys, self._hello, self._come_back, options.lifeline)
+        self._codes: set[str] = set()  # keys of what was loaded
         self._doubtful: set[AttemptId] = set()  # what was here before the present coordinator came
+        self._fenced: set[AttemptId] = set()  # those of them that are being ended: nobody wants to hear of them
         self._control: Control | None = None
         self._commands: dict[str, Callable[..., None]] = {
             "peers": self._on_peers,
@@ -93,13 +107,26 @@ class Agent:
         return Hello(self._info, self._keys.public, self._peers.endpoint)
 
     def _connect(self, socket: Socket) -> None:
-        self._control = Control(self._loop, socket, self._obey, self._work.is_urgent, self._on_lost)
+        self._control = Control(self._loop, socket, self._obey, self._work.is_urgent, self._on_lost, self._endures)
+
+    def _endures(self) -> bool:
+        """Whether a coordinator that is not there has not ended: the lifeline would tell."""
+        return self._lifeline is not None and self._tether.memory is None
 
     def _on_lost(self) -> None:
         if self._control is not None:
             self._control.close()
             self._control = None
+            if self._tether.memory is None:
+                self._forsake()
             self._tether.lost()
+
+    def _forsake(self) -> None:
+        """Nobody wants what is here any more: this node has been given up."""
+        self._end(set(self._work.attempts))
+        self._free(self._store.keys())
+        self._peers.remove_all()
+        self._on_unload(list(self._codes))
 
     def _come_back(self, socket: Socket) -> None:
         """Say what is here; what is not to be kept goes, however late the answer comes."""
@@ -118,9 +145,14 @@ class Agent:
         dropped = self._doubtful.difference(map(read_id, rows))
         self._doubtful = set()
         attempts = dropped.intersection(self._work.attempts)
+        self._end(attempts)
+        self._free(list(dropped - attempts))
+
+    def _end(self, attempts: set[AttemptId]) -> None:
+        """End attempts that are nobody's."""
+        self._fenced |= attempts
         for id in attempts:
             self._work.cancel(id, "interrupt")
-        self._free(list(dropped - attempts))
 
     # -- how it ends -----------------------------------------------------------
 
@@ -163,10 +195,12 @@ class Agent:
             self._peers.add(member)
 
     def _on_load(self, codes: dict[str, bytes]) -> None:
+        self._codes.update(codes)
         self._pool.load(codes)
         self._kernel.load(codes)
 
     def _on_unload(self, keys: list[str]) -> None:
+        self._codes.difference_update(keys)
         self._pool.unload(keys)
         self._kernel.unload(keys)
 
@@ -201,6 +235,11 @@ class Agent:
     def _tell(self, event: BackendEvent) -> None:
         if self._tether.memory is not None:
             self._tether.memory.note(event)
+        if self._fenced and isinstance(event, Started | Finished | Failed | Cancelled) and event.id in self._fenced:
+            if not isinstance(event, Started):
+                self._fenced.discard(event.id)
+                self._free([event.id])
+            return
         if self._control is not None:
             self._control.tell(event)
 

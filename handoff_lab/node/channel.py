@@ -39,6 +39,7 @@ _HEADER = struct.Struct("<4sIII")
 _MARK = b"\xffmsg"  # what a function writes by mistake into its slot's socket begins otherwise
 _FD = struct.Struct("i")
 _CHUNK = 256 * 1024  # bytes received at a time; longer messages get a buffer of their own, which their frames share
+_BELIEVED = 2**26  # bytes that a header gets memory for; longer messages get more as they come
 _SEND_BUFFER = 256 * 1024
 _SMALL = 32 * 1024  # bytes of a frame that is copied together with its neighbours
 _FDS_AT_ONCE = 16
@@ -110,6 +111,7 @@ class Receiver:
         self._buffer = memoryview(bytearray(_CHUNK))
         self._have = 0
         self._fds: deque[int] = deque()
+        self._garbled = False
 
     def receive(self) -> list[Message]:
         """Receive once; the messages that are complete now.
@@ -123,6 +125,8 @@ class Receiver:
         OSError
             When this process may not have as many descriptors as came, or what came is no message.
         """
+        if self._garbled:
+            raise _garbled()
         space = socket.CMSG_SPACE(_FDS_AT_ONCE * _FD.size)
         try:
             count, ancillary, flags, _ = self._sock.recvmsg_into(
@@ -137,7 +141,10 @@ class Receiver:
         if flags & socket.MSG_CTRUNC:
             raise OSError(errno.EMFILE, "too many open files to receive another")
         self._have += count
-        return self._complete()
+        messages = self._complete()
+        if self._garbled and not messages:  # else what came before counts
+            raise _garbled()
+        return messages
 
     def _complete(self) -> list[Message]:
         messages: list[Message] = []
@@ -145,7 +152,8 @@ class Receiver:
         while self._have - start >= _HEADER.size:
             mark, n_head, n_body, n_fds = _HEADER.unpack_from(self._buffer, start)
             if mark != _MARK:
-                raise _garbled()
+                self._garbled = True
+                break
             size = _HEADER.size + n_head + n_body
             if self._have - start < size:
                 break
@@ -154,31 +162,36 @@ class Receiver:
                 self._buffer = memoryview(bytearray(_CHUNK))
             else:
                 data = memoryview(bytes(self._buffer[start : start + size]))
-            messages.append(self._message(data, n_head, n_fds))
+            message = self._message(data, n_head, n_fds)
+            if message is None:
+                self._garbled = True
+                break
+            messages.append(message)
             start, size = start + size, _HEADER.size
         self._keep(start, size)
         return messages
 
     def _keep(self, start: int, size: int) -> None:
         """Make room for the rest of a message of ``size`` bytes that begins at ``start``."""
-        old = self._buffer
-        if size > _CHUNK and size != len(old):
-            self._buffer = memoryview(bytearray(size))
+        old, have = self._buffer, self._have - start
+        if size > len(old) and (len(old) <= _CHUNK or have == len(old)):
+            self._buffer = memoryview(bytearray(min(size, max(_BELIEVED, 2 * have))))
         elif not start:
             return
-        self._have -= start
-        self._buffer[: self._have] = bytes(old[start : start + self._have])
+        self._have = have
+        self._buffer[:have] = bytes(old[start : start + have])
 
-    def _message(self, data: memoryview, n_head: int, n_fds: int) -> Message:
+    def _message(self, data: memoryview, n_head: int, n_fds: int) -> Message | None:
+        """The message, if it is one."""
         at = _HEADER.size + n_head
         try:
             sizes, *fields = msgpack.unpackb(
                 data[_HEADER.size : at], unicode_errors="surrogatepass", strict_map_key=False
             )
         except (ValueError, TypeError, msgpack.UnpackException, RecursionError):
-            raise _garbled() from None
+            return None
         if n_fds > len(self._fds) or not _are_sizes(sizes, len(data) - at, n_fds):
-            raise _garbled()
+            return None
         fds = [self._fds.popleft() for _ in range(n_fds)]
         frames: list[Any] = []
         for size in sizes:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from handoff_lab.node.channel import Channel, Message, close_fds, pair
 from handoff_lab.node.fence import Fence, Mark
+from handoff_lab.node.memory import Footprint, claimed_by
 from handoff_lab.node.output import LogFile
 from handoff_lab.node.task import Claim, Task
 from handoff_lab.store.segments import Buffer, Part, Segment
@@ -50,6 +51,7 @@ class Worker:
         self.tasks: dict[int, Task] = {}  # on their way, by number, in order
         self.claim: Claim = None  # held for all of them
         self.brief = False  # whether all of them are expected to be
+        self.claims_memory = False  # whether any of them does
         self.fence = Fence()
         self.log = LogFile()
         self.pid: int | None = None
@@ -63,6 +65,7 @@ class Worker:
         self._numbers = itertools.count(1)
         self._known: set[str] = set()  # keys of code that it has
         self._handle: int | None = None
+        self._footprint: Footprint | None = None
         self._loop = loop
         self._on_up = on_up
         self._on_rows = on_rows
@@ -91,6 +94,7 @@ class Worker:
 
     def send(self, tasks: Sequence[Task], codes: Mapping[str, Buffer]) -> None:
         """Send tasks, after the code that they need."""
+        self._see_claims(tasks)
         calls: dict[tuple[Any, ...], int] = {}
         rows = []
         frames: list[Part] = []
@@ -114,6 +118,10 @@ class Worker:
             self._known -= gone
             self._channel.send(["unload", list(gone)])
 
+    def used(self) -> int:
+        """Bytes of memory that what runs uses."""
+        return 0 if self._footprint is None else self._footprint.used_by(self.fence.current)
+
     def interrupt(self, task: Task) -> None:
         """Raise ``KeyboardInterrupt`` in this task, now or as soon as it begins; in no other."""
         self.fence.mark(task.number, Mark.INTERRUPT)
@@ -126,11 +134,12 @@ class Worker:
     def blamed(self) -> Task | None:
         """The task that answers for the death: what ran, unless it was another that we killed the slot for.
 
-        For a slot that never came up it is the first, so that nothing waits for ever for one that can't.
+        For a slot that never came up it is the first, so that nothing waits for ever for one that can't; so it is for
+        one whose word was lost, in which nothing runs any more.
         """
-        if self.pid is None:
-            return self.first
         task = self.tasks.get(self.fence.current)
+        if self.pid is None or (self.hung_up and task is None):
+            return self.first
         return None if task is None or (self.killed and task.stop is None) else task
 
     def take_back(self) -> None:
@@ -164,6 +173,23 @@ class Worker:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+        if self._footprint is not None:
+            self._footprint.close()
+            self._footprint = None
+
+    def _see_claims(self, tasks: Iterable[Task]) -> None:
+        claims = any(claimed_by(task.attempt) for task in tasks)
+        idle = not self.tasks
+        self.claims_memory = claims or (self.claims_memory and not idle)
+        if claims and (idle or self._footprint is None):
+            self._weigh()
+
+    def _weigh(self) -> None:
+        """See how much memory the process has before its tasks begin, if it is up."""
+        if self.pid is not None:
+            if self._footprint is None:
+                self._footprint = Footprint(self.pid)
+            self._footprint.begin()
 
     def _send_codes(self, keys: Sequence[str | None], codes: Mapping[str, Buffer]) -> None:
         for key in keys:
@@ -186,6 +212,8 @@ class Worker:
             self.pid = rest[0]
             close_fds(message.fds[1:])
             self._handle = message.fds[0]
+            if self.claims_memory:
+                self._weigh()
             self._on_up(self)
         else:
             self._on_rows(self, rest[0], message.frames)

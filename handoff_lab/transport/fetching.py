@@ -53,10 +53,10 @@ class Fetcher:
         self._waiting.append(fetch)
         self._ask()
 
-    def close(self) -> list[Arrived]:
-        """Fetch no more; those who still wait."""
+    def close(self) -> list[tuple[AttemptId, Arrived]]:
+        """Fetch no more; what was not fetched, and who waits for it."""
         self._connection.close()
-        return [fetch.arrived for fetch in self._fetches.values()]
+        return [(fetch.key, fetch.arrived) for fetch in self._fetches.values()]
 
     def _ask(self) -> None:
         while self._waiting and len(self._turns) < TOGETHER:
@@ -105,20 +105,26 @@ class Fetcher:
 
 
 class _Fetch:
-    """A value that comes in chunks: the pickle, and the buffers in a segment where that is worth it and possible."""
+    """A value that comes in chunks: the pickle, and the buffers in a segment where that is worth it and possible.
+
+    A large pickle goes there, too.
+    """
 
     def __init__(self, number: int, key: AttemptId, sizes: Sequence[int], arrived: Arrived) -> None:
         self.number = number
+        self.key = key
         self.arrived = arrived
         self.chunks = _chunks(number, key, sizes)
         self._left = sum(sizes)
-        self._draft = _draft(sizes[1:])
-        self._parts: list[bytearray] = [bytearray(size) for size in (sizes if self._draft is None else sizes[:1])]
+        apart = 0 if sizes[0] >= SHARED_FROM else 1
+        self._draft = _draft(sizes[apart:])
+        self._parts = [bytearray(size) for size in (sizes if self._draft is None else sizes[:apart])]
 
     def put(self, chunk: Chunk, data: Buffer) -> Frames | None:
         """Take a chunk in; the value, if this was the last."""
-        if self._draft is not None and chunk.part > 0:
-            self._draft.write(chunk.part - 1, chunk.offset, data)
+        apart = len(self._parts)
+        if self._draft is not None and chunk.part >= apart:
+            self._draft.write(chunk.part - apart, chunk.offset, data)
         else:
             self._parts[chunk.part][chunk.offset : chunk.offset + chunk.size] = data
         self._left -= chunk.size

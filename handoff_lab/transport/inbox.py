@@ -30,13 +30,13 @@ class Inbox:
         self.mailbox: Mailbox | None = None  # where answers may come too, with ``take_letter``
         self._asked: dict[int, Question] = {}
 
-    def request(self, questions: Sequence[Question]) -> bytes:
-        """The message that asks these questions, all to one member."""
+    def request(self, questions: Sequence[Question], holder: str = "") -> bytes:
+        """The message that asks these questions, all to one member; ``holder``: which has to ask that one."""
         first = new_number()
         numbers = range(first, first + len(questions))
         self._asked.update(zip(numbers, questions, strict=True))
         address = self.mailbox.expect(*numbers) if self.mailbox is not None else []
-        return Request(first, address, [key for _, key, _ in questions]).pack()
+        return Request(first, address, [key for _, key, _ in questions], holder).pack()
 
     def withdraw(self, holder: str) -> list[Question]:
         """What this member was asked and did not answer."""
@@ -87,11 +87,9 @@ class Inbox:
         arrived(value or f"node {holder!r} does not have it any more")
 
     def _large(self, answer: LargeAnswer, parts: Sequence[zmq.Frame]) -> Frames | None:
-        if not parts:
-            return None
         buffers = [part.buffer if len(part) > _VIEWED else part.bytes for part in parts]
         if answer.sizes is None:
-            return Frames(tuple(buffers))
+            return Frames(tuple(buffers)) if buffers else None
         segment = self.mailbox.take(answer.number, answer.sizes) if self.mailbox is not None else None
         return None if segment is None else Frames((*buffers, segment))
 

@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,17 +48,19 @@ class JoinFile:
 
     def write(self, path: Path) -> None:
         """Write a new file with mode 0600; one that is there already is never written to."""
-        content = {
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            os.fchmod(descriptor, 0o600)  # whatever the umask says
+            json.dump(self._content(), file, indent=1)
+
+    def _content(self) -> dict[str, str]:  # in no frame of ``write``: some tracebacks show variables
+        return {
             "kind": _KIND,
             "endpoint": self.endpoint,
             "server_key": self.server_key,
             "public_key": self.keys.public,
             "secret_key": self.keys.secret,
         }
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            os.fchmod(descriptor, 0o600)  # whatever the umask says
-            json.dump(content, file, indent=1)
 
     @classmethod
     def read(cls, path: Path) -> JoinFile:
@@ -70,14 +71,29 @@ class JoinFile:
         AuthenticationError
             When others may read the file, it is not there, or it is no join file.
         """
-        content = _parse(path, _read_private(path))
+        found = cls.parse(_read_private(path))
+        if isinstance(found, str):  # raised here, where no variable of any frame holds a key
+            raise AuthenticationError(f"{path} {found}")
+        return found
+
+    @classmethod
+    def parse(cls, text: str) -> JoinFile | str:
+        """What the text of a join file says, or why it is none."""
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            return "is no join file"
         if content.get("kind") != _KIND:
-            raise AuthenticationError(f"{path} is no join file of this version of handoff_lab")
-        keys = KeyPair(_key(path, content, "public_key"), _key(path, content, "secret_key"))
-        endpoint = content.get("endpoint")
+            return "is no join file of this version of handoff_lab"
+        fields: list[Any] = [content.get(name) for name in ("endpoint", "server_key", "public_key", "secret_key")]
+        endpoint, *keys = fields
         if not isinstance(endpoint, str) or not endpoint.startswith("tcp://"):
-            raise AuthenticationError(f"join file {path} names no endpoint")
-        return cls(endpoint, _key(path, content, "server_key"), keys)
+            return "is a join file that names no endpoint"
+        if not all(isinstance(key, str) and is_key(key) for key in keys):
+            return "is a join file that lacks a key"
+        return cls(endpoint, keys[0], KeyPair(*keys[1:]))
 
 
 def _read_private(path: Path) -> str:
@@ -96,23 +112,6 @@ def _read_private(path: Path) -> str:
         raise AuthenticationError(f"{path} is no join file") from None
     except OSError as error:
         raise AuthenticationError(f"join file {path} cannot be read: {error.strerror}") from None
-
-
-def _parse(path: Path, text: str) -> Mapping[str, Any]:
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = None  # the parser's own error could quote a key
-    if not isinstance(content, dict):
-        raise AuthenticationError(f"{path} is no join file")
-    return content
-
-
-def _key(path: Path, content: Mapping[str, Any], name: str) -> str:
-    key = content.get(name)
-    if not isinstance(key, str) or not is_key(key):
-        raise AuthenticationError(f"join file {path} has no {name}")
-    return key
 
 
 def is_key(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import zmq
 
@@ -15,14 +16,20 @@ from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.sockets import DATA_THREAD
 
+Broken: TypeAlias = Callable[[str, list[Question]], None]
+
 
 class Link:
-    """Asks one member, until a connection to it breaks; ``broken`` is called then.
+    """Asks one member, until a connection to it breaks; ``broken`` gets the reason then, and what was not answered.
 
-    What is asked in one turn of the loop goes in one message.
+    What is asked in one turn of the loop goes in one message. With ``through`` it is that member who is asked, to ask
+    in its turn.
     """
 
-    def __init__(self, loop: Loop, keys: KeyPair, member: Member, inbox: Inbox, broken: Callable[[], object]) -> None:
+    def __init__(
+        self, loop: Loop, keys: KeyPair, member: Member, inbox: Inbox, broken: Broken, through: Member | None = None
+    ) -> None:
+        self.is_direct = through is None
         self._loop = loop
         self._keys = keys
         self._member = member
@@ -30,7 +37,9 @@ class Link:
         self._broken = broken
         self._unsent: list[Question] = []
         self._fetcher: Fetcher | None = None
-        self._connection = Connection(loop, keys, member, DATA_THREAD, self._ask_again, self._received, self._break)
+        self._connection = Connection(
+            loop, keys, through or member, DATA_THREAD, self._ask_again, self._received, self._break
+        )
 
     def ask(self, question: Question) -> None:
         """Ask, at the end of this turn of the loop."""
@@ -40,14 +49,18 @@ class Link:
 
     def close(self, reason: str) -> None:
         """Ask no more; what was not answered fails for this reason."""
-        self._connection.close()
-        questions = [*self._inbox.withdraw(self._member.name), *self._unsent]
-        self._unsent.clear()
-        waiting = [arrived for _, _, arrived in questions]
-        if self._fetcher is not None:
-            waiting += self._fetcher.close()
-        for arrived in waiting:
+        for _, _, arrived in self.end():
             arrived(reason)
+
+    def end(self) -> list[Question]:
+        """Ask no more; what was not answered."""
+        self._connection.close()
+        name = self._member.name
+        questions = [*self._inbox.withdraw(name), *self._unsent]
+        self._unsent.clear()
+        if self._fetcher is not None:
+            questions += [(name, key, arrived) for key, arrived in self._fetcher.close()]
+        return questions
 
     def _fetch(self, endpoint: str, key: AttemptId, sizes: Sequence[int], arrived: Arrived) -> None:
         if self._fetcher is None:
@@ -56,8 +69,7 @@ class Link:
         self._fetcher.fetch(key, sizes, arrived)
 
     def _break(self, reason: str) -> None:
-        self._broken()
-        self.close(reason)
+        self._broken(reason, self.end())
 
     def _ask_again(self) -> None:
         self._unsent = [*self._inbox.withdraw(self._member.name), *self._unsent]
@@ -66,7 +78,7 @@ class Link:
     def _send(self) -> None:
         if self._unsent and self._connection.is_open:  # else ``_ask_again`` comes when it is
             questions, self._unsent = self._unsent, []
-            self._connection.send(self._inbox.request(questions))
+            self._connection.send(self._inbox.request(questions, "" if self.is_direct else self._member.name))
 
     def _received(self, head: memoryview, parts: Sequence[zmq.Frame]) -> None:
         self._inbox.take(self._member.name, head, parts, self._fetch)

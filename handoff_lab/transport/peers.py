@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from handoff_lab.messages import AttemptId
+from handoff_lab.messages import HERE, AttemptId
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import Buffer, Segment
 from handoff_lab.transport.chunks import Chunks
 from handoff_lab.transport.connection import Member
 from handoff_lab.transport.desk import DOMAIN, HERE_ID, Desk
-from handoff_lab.transport.inbox import Arrived, Inbox
+from handoff_lab.transport.inbox import Arrived, Inbox, Question
 from handoff_lab.transport.keys import KeyPair, is_key
 from handoff_lab.transport.link import Link
 from handoff_lab.transport.loop import Loop
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 POST_AGAIN_S = 0.001  # for a mailbox that was full: a few descriptors fit into one
 SMALL = 16 * 1024  # bytes: larger values travel alone
+AROUND_S = 60.0  # that a member who could not be reached is asked through the coordinator, until it is tried again
 CHUNKED = 2**20  # bytes: larger values go in chunks, if they cannot be handed over
 BATCH_BYTES = 64 * 1024  # of small values in one message
 
@@ -85,6 +86,11 @@ class Peers:
         if link is not None:
             link.close(f"node {name!r} is gone")
 
+    def remove_all(self) -> None:
+        """Forget all members."""
+        for name in list(self._members):
+            self.remove(name)
+
     def read(self, holder: str, key: AttemptId, arrived: Arrived) -> None:
         """Fetch a value from the member that holds it, or will."""
         link = self._links.get(holder)
@@ -93,14 +99,33 @@ class Peers:
             if member is None:
                 arrived(f"node {holder!r} is gone")
                 return
-            broken = partial(self._links.pop, holder)
+            broken = partial(self._broken, member)
             link = self._links[holder] = Link(self._loop, self._keys, member, self._inbox, broken)
         link.ask((holder, key, arrived))
 
+    def _broken(self, member: Member, reason: str, questions: list[Question]) -> None:
+        """A connection broke: it may be the way there that is bad, and the coordinator may know a better one."""
+        direct = self._links.pop(member.name).is_direct
+        here = self._members.get(HERE)
+        if not questions or not direct or here is None or here is member:
+            for _, _, arrived in questions:
+                arrived(reason)
+            return
+        broken = partial(self._broken, member)
+        link = self._links[member.name] = Link(self._loop, self._keys, member, self._inbox, broken, here)
+        self._loop.call_later(AROUND_S, lambda: self._try_directly(member.name, link))
+        for question in questions:
+            link.ask(question)
+
+    def _try_directly(self, name: str, link: Link) -> None:
+        if self._links.get(name) is link:
+            del self._links[name]
+            for question in link.end():
+                self.read(*question)
+
     def close(self) -> None:
         """Serve and read no more; what is being read fails."""
-        for name in list(self._members):
-            self.remove(name)
+        self.remove_all()
         if self._mailbox is not None:
             self._mailbox.close()
             self._mailbox = self._inbox.mailbox = None
@@ -112,11 +137,17 @@ class Peers:
 
     def _asked(self, name: str, identity: bytes, body: memoryview) -> None:
         request = read_request(body)
-        reader = _Reader(name, identity, request.address)
+        reader = _Reader(name, identity, request.address, is_far=bool(request.holder))
         for number, key in enumerate(request.keys, request.first):
-            self._store.want(key, partial(self._answer, reader, number))
+            if request.holder:
+                self.read(request.holder, key, partial(self._pass_on, reader, number))
+            else:
+                self._store.want(key, partial(self._answer, reader, number))
 
     # -- answers ---------------------------------------------------------------
+
+    def _pass_on(self, reader: _Reader, number: int, value: Frames | str) -> None:
+        self._answer(reader, number, None if isinstance(value, str) else value)
 
     def _answer(self, reader: _Reader, number: int, value: Frames | None) -> None:
         nbytes = 0 if value is None else value.nbytes
@@ -154,7 +185,7 @@ class Peers:
         try:
             if isinstance(last, Segment) and self._mailbox and self._mailbox.post(reader.address, number, last):
                 self._desk.send(reader.identity, LargeAnswer(number, last.sizes).pack(), *rest)
-            elif value.nbytes > CHUNKED:
+            elif value.nbytes > CHUNKED and not reader.is_far:
                 answer = LargeAnswer(number, value.sizes, self._chunk_endpoint())
                 self._desk.send(reader.identity, answer.pack())
             else:
@@ -191,6 +222,7 @@ class _Reader:
     name: str
     identity: bytes
     address: Sequence[str]
+    is_far: bool  # from the holder: what it asks for is only passed on here, and cannot be asked for in parts
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """What crosses between a reader of values and their holder; every head is msgpack.
 
-A request is one frame ``[first, address, keys]``: the numbers from ``first`` on are those of the keys, in order, and
-``address`` is where the reader's mailbox is, or empty. ``first`` is random.
+A request is one frame ``[first, address, keys, holder]``: the numbers from ``first`` on are those of the keys, in
+order, and ``address`` is where the reader's mailbox is, or empty. ``first`` is random. ``holder`` is empty, or the node
+from which the one who is asked is to fetch the values first: the reader cannot reach it.
 
 Each key gets one answer, when its holder knows: among others in one frame ``[numbers, values]``, where a value is its
 one part, the list of its parts, or nil if it will not come; or alone as ``[number, nil]`` followed by a frame for each
@@ -33,15 +34,16 @@ _NUMBER_BITS = 63  # a bit less than a number on the wire has, so that those aft
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Keys of values, the number of the first, and where their reader's mailbox is."""
+    """Keys of values, the number of the first, where their reader's mailbox is, and from whom they are to be had."""
 
     first: int
     address: Sequence[str]
     keys: Sequence[AttemptId]
+    holder: str = ""
 
     def pack(self) -> bytes:
         """The frame."""
-        packed: bytes = msgpack.packb((self.first, self.address, self.keys))
+        packed: bytes = msgpack.packb((self.first, self.address, self.keys, self.holder))
         return packed
 
 
@@ -112,11 +114,11 @@ def read_request(data: bytes | memoryview) -> Request:
     WireError
         When it is none.
     """
-    first, address, keys = _read_list(data, 3)
+    first, address, keys, holder = _read_list(data, 4)
     address, keys = list(map(read_text, _as_list(address))), list(map(read_id, _as_list(keys)))
     if read_count(first) + len(keys) > 2**64:
         raise WireError("numbers too large to answer")
-    return Request(first, address, keys)
+    return Request(first, address, keys, read_text(holder))
 
 
 def read_chunk(data: bytes | memoryview) -> Chunk:

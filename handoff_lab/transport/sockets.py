@@ -38,9 +38,18 @@ class Heartbeat:
 
 
 def serve(
-    loop: Loop, keys: KeyPair, domain: str, host: str, heartbeat: Heartbeat, thread: int, limit_bytes: int = 2**20
+    loop: Loop,
+    keys: KeyPair,
+    domain: str,
+    host: str,
+    heartbeat: Heartbeat,
+    thread: int,
+    limit_bytes: int = 2**20,
+    port: int | None = None,
 ) -> tuple[Socket, str]:
-    """A ROUTER on a free port of ``host``, and its endpoint. Only keys admitted to ``domain`` get in.
+    """A ROUTER on ``host``, on a free port unless one is given, and its endpoint.
+
+    Only keys admitted to ``domain`` get in.
 
     Raises
     ------
@@ -49,7 +58,7 @@ def serve(
     """
     if host in _WILDCARDS:
         raise BackendError(f"host={host!r} names no one address; give the one by which other machines reach this one")
-    address = f"tcp://[{host}]:*" if ":" in host else f"tcp://{host}:*"
+    address = f"tcp://{f'[{host}]' if ':' in host else host}:{port or '*'}"
     socket = _socket(loop, zmq.ROUTER, keys, address, heartbeat, thread)
     socket.curve_server = True
     socket.zap_domain = domain.encode()

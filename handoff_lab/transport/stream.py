@@ -19,8 +19,8 @@ from handoff_lab.transport.loop import Timer
 from handoff_lab.transport.wire import WireError
 
 ACK_S = 0.05  # until it is said that messages came, if nothing is sent meanwhile
-AGAIN_S = 0.25  # of silence about what was sent until it is sent again; each time twice as long
-LONGEST_S = 5.0
+AGAIN_S = 1.0  # of silence about what was sent until it is sent again; each time twice as long
+LONGEST_S = 30.0
 AHEAD = 256  # messages kept that came before others
 AT_ONCE = 64  # missing numbers in one message, messages sent again in one go
 _AT_ONCE_BYTES = 2**18
@@ -58,9 +58,9 @@ class Stream:
         """Send a message."""
         self._sent += 1
         self._open[self._sent] = frames
-        self._put_numbered(self._sent, frames)
         if self._again is None:
-            self._watch_silence()
+            self._watch_silence()  # first: sending may fail
+        self._put_numbered(self._sent, frames)
 
     def take(self, frames: Frames) -> Iterable[Frames]:
         """The messages whose turn it is, now that this has come; the first frame of each is a buffer.
@@ -84,6 +84,10 @@ class Stream:
         if self._ack is None:
             self._ack = self._clock.call_later(ACK_S, self._acknowledge)
         return self._due()
+
+    def announce(self) -> None:
+        """Say what came, over a connection that stands again."""
+        self._put_numbered(0, (b"",))
 
     def close(self) -> None:
         """Send nothing more."""

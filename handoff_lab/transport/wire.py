@@ -39,6 +39,8 @@ TO_NODE: Schema = {
     "capabilities": (dict, int),  # and the number of slots
     "cell": (int, str),  # number, source: to be run in the kernel
     "interrupt_cell": (int,),
+    "lease": (float,),  # seconds for which a node without its coordinator waits for another
+    "keep": (list,),  # ids of what a node that came back was told to keep; everything else of "held" goes
     "stop": (),
 }
 FROM_NODE: Schema = {
@@ -48,6 +50,7 @@ FROM_NODE: Schema = {
     "events": (list,),  # see ``rows``
     "cell_output": (int, bytes),  # number of the cell, one Jupyter message as JSON
     "cell_done": (int, bytes),  # number of the cell, its reply's content as JSON
+    "held": (list, list, int),  # from a node that came back: its results, what runs there, whether that is all
     "leaving": (str,),  # a node that ends by itself: why
 }
 

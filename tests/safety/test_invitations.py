@@ -6,14 +6,15 @@ import base64
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import zmq
 
 import handoff_lab as hl
 from handoff_lab import AuthenticationError, BackendError
-from handoff_lab.backends.kernels import hub
 from handoff_lab.messages import NodeJoined
 from handoff_lab.node.options import NodeOptions, parse_options
 from handoff_lab.transport.invitation import read_invitation, write_invitation
@@ -23,57 +24,63 @@ from handoff_lab.transport.wire import TO_NODE, pack, unpack
 from tests.backends.conftest import FakeNode, Rig
 
 JOIN = JoinFile("tcp://[::1]:1234", KeyPair.generate().public, KeyPair.generate(), once=True)
-LOST_OR_REFUSED = {zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_FAILED_AUTH}
 
 
-class Guest(FakeNode):
-    """A node's voice that came with an invitation, or with the join file it was made with."""
+class Gate:
+    """A backend without nodes, and all who come to it."""
 
-    def __init__(self, rig: Rig, name: str, ttl_s: float = 60.0, invitation: str | None = None) -> None:
-        super().__init__(rig, name)
-        self.file = read_invitation(rig.backend.invite(ttl_s) if invitation is None else invitation)
+    def __init__(self, rig: Rig, stack: ExitStack) -> None:
+        self.rig = rig
+        self._stack = stack
 
-    def join(self) -> Socket:
-        assert self.knock() == ("welcome", [])
-        assert self.ask(self.keys, pack("ready")) == ("welcome", [])
-        return self.sockets[-1]
+    def guest(self, name: str, invitation: str | None = None) -> FakeNode:
+        """A node's voice, that came with an invitation."""
+        node = self.node(name)
+        node.file = read_invitation(self.rig.backend.invite(60.0) if invitation is None else invitation)
+        return node
+
+    def node(self, name: str) -> FakeNode:
+        """One that came with the join file."""
+        node = FakeNode(self.rig, name)
+        self._stack.callback(node.close)
+        return node
+
+    def watch(self, socket: Socket) -> set[int]:
+        """What happens to a connection."""
+        happened: set[int] = set()
+        watch = Watch(self.rig.loop, socket, zmq.EVENT_ALL, lambda event, value: happened.add(event))
+        self._stack.callback(watch.close)
+        return happened
+
+    def connect(self, file: JoinFile, keys: KeyPair | None = None) -> tuple[Socket, bool]:
+        """A connection with these keys, or with those of the file, and whether it was admitted."""
+        socket = dial(self.rig.loop, keys or file.keys, file.server_key, file.endpoint, Heartbeat(), CONTROL_THREAD)
+        self._stack.callback(socket.close)
+        happened = self.watch(socket)
+        socket.connect(file.endpoint)
+        self.rig.until(lambda: happened & {zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_HANDSHAKE_FAILED_AUTH})
+        return socket, zmq.EVENT_HANDSHAKE_SUCCEEDED in happened
+
+    def admits(self, file: JoinFile, keys: KeyPair | None = None) -> bool:
+        return self.connect(file, keys)[1]
+
+    def ask(self, socket: Socket, message: bytes) -> tuple[str, list[Any]]:
+        socket.send(message)
+        self.rig.until(lambda: socket.poll(0))
+        return unpack(socket.recv(), TO_NODE)
 
 
-def refused(rig: Rig, guest: FakeNode, keys: KeyPair | None = None) -> bool:
-    """Whether a connection with these keys, or the invitation's, is refused."""
-    socket = dial(rig.loop, keys or guest.file.keys, guest.file.server_key, guest.file.endpoint, Heartbeat(), 1)
-    happened = watched(rig, guest, socket)
-    socket.connect(guest.file.endpoint)
-    decided = {zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_HANDSHAKE_FAILED_AUTH}
-    rig.until(lambda: not decided.isdisjoint(happened))
-    return zmq.EVENT_HANDSHAKE_FAILED_AUTH in happened
-
-
-def watched(rig: Rig, guest: FakeNode, socket: Socket) -> list[int]:
-    happened: list[int] = []
-    watch = Watch(rig.loop, socket, zmq.EVENT_ALL, lambda event, value: happened.append(event))
-    guest.watches.append(watch)
-    guest.sockets.append(socket)
-    return happened
+def join(node: FakeNode) -> Socket:
+    """The connection of a node that has joined."""
+    assert node.knock() == ("welcome", [])
+    assert node.ask(node.keys, pack("ready")) == ("welcome", [])
+    return node.sockets[-1]
 
 
 @pytest.fixture
-def rig(make_rig: Callable[..., Rig]) -> Rig:
-    """A backend without nodes."""
-    return make_rig()
-
-
-@pytest.fixture
-def invite(rig: Rig) -> Iterator[Callable[..., Guest]]:
-    guests: list[Guest] = []
-
-    def make(name: str, **options: object) -> Guest:
-        guests.append(Guest(rig, name, **options))
-        return guests[-1]
-
-    yield make
-    for guest in guests:
-        guest.close()
+def gate(make_rig: Callable[..., Rig]) -> Iterator[Gate]:
+    with ExitStack() as stack:
+        yield Gate(make_rig(), stack)
 
 
 # -- the text ------------------------------------------------------------------------
@@ -125,44 +132,38 @@ def test_an_invitation_stands_on_a_command_line_instead_of_a_file() -> None:
 
 
 @pytest.mark.real
-def test_an_invitation_lets_one_node_in_and_no_other(rig: Rig, invite: Callable[..., Guest]) -> None:
-    guest = invite("guest")
-    second = invite("second", invitation=write_invitation(guest.file))
-    early = dial(rig.loop, guest.file.keys, guest.file.server_key, guest.file.endpoint, Heartbeat(), CONTROL_THREAD)
-    happened = watched(rig, second, early)
-    early.connect(guest.file.endpoint)
-    rig.until(lambda: zmq.EVENT_HANDSHAKE_SUCCEEDED in happened)  # it is connected before the invitation is used
-    guest.join()
-    early.send(second.hello.pack())
-    rig.until(lambda: early.poll(0))
-    kind, (reason, *_) = unpack(early.recv(), TO_NODE)
+def test_an_invitation_lets_one_node_in_and_no_other(gate: Gate) -> None:
+    guest = gate.guest("guest")
+    early, admitted = gate.connect(guest.file)
+    assert admitted  # but says hello only when the invitation was used
+    join(guest)
+    kind, (reason, *_) = gate.ask(early, gate.node("second").hello.pack())
     assert kind == "refused"
     assert "used already" in reason
-    assert refused(rig, second)
-    assert set(rig.backend.nodes()) == {"guest"}
+    assert not gate.admits(guest.file)
+    assert set(gate.rig.backend.nodes()) == {"guest"}
 
 
 @pytest.mark.real
-def test_an_invitation_that_is_past_its_time_is_refused(rig: Rig, invite: Callable[..., Guest]) -> None:
-    guest = invite("guest", ttl_s=0.05)
-    rig.until(lambda: refused(rig, guest))
-    assert not rig.backend.nodes()
+def test_an_invitation_that_is_past_its_time_is_refused(gate: Gate) -> None:
+    file = read_invitation(gate.rig.backend.invite(0.05))
+    gate.rig.until(lambda: not gate.admits(file))
 
 
 @pytest.mark.real
-def test_a_refused_hello_does_not_use_an_invitation_up(rig: Rig, invite: Callable[..., Guest]) -> None:
-    invite("guest").join()
-    again = invite("guest")
+def test_a_refused_hello_does_not_use_an_invitation_up(gate: Gate) -> None:
+    join(gate.guest("guest"))
+    again = gate.guest("guest")
     kind, (reason, *_) = again.knock()
     assert kind == "refused"
     assert "of this name" in reason
-    again.called("another").join()
-    assert set(rig.backend.nodes()) == {"guest", "another"}
+    join(again.called("another"))
+    assert set(gate.rig.backend.nodes()) == {"guest", "another"}
 
 
 @pytest.mark.real
-def test_an_invitations_key_is_no_nodes_key(rig: Rig, invite: Callable[..., Guest]) -> None:
-    guest = invite("guest")
+def test_an_invitations_key_is_no_nodes_key(gate: Gate) -> None:
+    guest = gate.guest("guest")
     guest.hello = replace(guest.hello, public_key=guest.file.keys.public)
     assert guest.knock() == ("refused", ["its key is another's", "", "", ""])
 
@@ -171,39 +172,35 @@ def test_an_invitations_key_is_no_nodes_key(rig: Rig, invite: Callable[..., Gues
 
 
 @pytest.mark.real
-def test_a_node_whose_key_is_revoked_is_cut_off_at_once_and_stays_out(rig: Rig, invite: Callable[..., Guest]) -> None:
-    guest, other = invite("guest"), invite("other")
-    socket, bystander = guest.join(), other.join()
-    happened = watched(rig, guest, socket)
+def test_a_node_whose_key_is_revoked_is_cut_off_at_once_and_stays_out(gate: Gate) -> None:
+    rig, guest = gate.rig, gate.guest("guest")
+    bystander = join(gate.guest("other"))
+    happened = gate.watch(join(guest))
     rig.backend.revoke("guest")
     assert (rig.lost["guest"].reason, rig.lost["guest"].expected) == ("its key was revoked", True)
-    rig.until(lambda: set(happened) >= LOST_OR_REFUSED)  # libzmq tries again, and is refused
-    assert refused(rig, guest, guest.keys)
-    assert refused(rig, guest)
-    rig.until(lambda: any(unpack(bystander.recv(), TO_NODE) == ("gone", ["guest"]) for _ in iter(bystander.poll, 0)))
+    rig.until(lambda: happened >= {zmq.EVENT_DISCONNECTED, zmq.EVENT_HANDSHAKE_FAILED_AUTH})  # it tried again
+    assert not gate.admits(guest.file, guest.keys)
+    assert not gate.admits(guest.file)
+    messages: list[tuple[str, list[Any]]] = []
+    while not messages or messages[-1] != ("gone", ["guest"]):
+        rig.until(lambda: bystander.poll(0))
+        messages.append(unpack(bystander.recv(), TO_NODE))
     assert set(rig.backend.nodes()) == {"other"}
 
 
 @pytest.mark.real
-def test_the_join_file_of_a_revoked_node_is_worthless_and_a_new_one_is_there(rig: Rig) -> None:
-    guest, early = FakeNode(rig, "guest"), FakeNode(rig, "early")
-    guest.knock()
-    guest.ask(guest.keys, pack("ready"))
-    socket = dial(rig.loop, early.file.keys, early.file.server_key, early.file.endpoint, Heartbeat(), CONTROL_THREAD)
-    happened = watched(rig, early, socket)
-    socket.connect(early.file.endpoint)
-    rig.until(lambda: zmq.EVENT_HANDSHAKE_SUCCEEDED in happened)
-    rig.backend.revoke("guest")
-    socket.send(early.hello.pack())
-    rig.until(lambda: socket.poll(0))
-    assert unpack(socket.recv(), TO_NODE)[0] == "refused"
-    assert refused(rig, guest)
-    assert rig.backend.join_file.stat().st_mode & 0o777 == 0o600
-    new = FakeNode(rig, "guest")
-    assert new.file.keys != guest.file.keys
-    assert new.knock() == ("welcome", [])
-    for node in (guest, early, new):
-        node.close()
+def test_the_join_file_of_a_revoked_node_is_worthless_and_a_new_one_is_there(gate: Gate) -> None:
+    guest = gate.node("guest")
+    join(guest)
+    early, admitted = gate.connect(guest.file)
+    assert admitted
+    gate.rig.backend.revoke("guest")
+    assert gate.ask(early, gate.node("early").hello.pack())[0] == "refused"
+    assert not gate.admits(guest.file)
+    assert gate.rig.backend.join_file.stat().st_mode & 0o777 == 0o600
+    again = gate.node("guest")
+    assert again.file.keys != guest.file.keys
+    join(again)
 
 
 @pytest.mark.real
@@ -230,7 +227,8 @@ def agent(invitation: str, name: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.real
-def test_a_real_agent_joins_by_invitation_and_is_revoked(rig: Rig) -> None:
+def test_a_real_agent_joins_by_invitation_and_is_revoked(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig()
     invitation = rig.backend.invite(60.0)
     with agent(invitation, "gamma") as process:
         rig.until(lambda: rig.of(NodeJoined) or process.poll() is not None)
@@ -266,8 +264,3 @@ def test_threads_of_this_process_cannot_be_joined() -> None:
             cluster.invite()
         with pytest.raises(BackendError, match="have no keys"):
             cluster.revoke("alpha")
-
-
-def test_hellos_of_newcomers_bear_no_nodes_name() -> None:
-    assert hub.Invitations.is_newcomer(" newcomer 1")
-    assert not hub.is_name(" newcomer 1") if hasattr(hub, "is_name") else True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from handoff_lab.backends.kernels.cells import Cells, Content
 from handoff_lab.backends.kernels.hub import Hub
 from handoff_lab.backends.kernels.local import END_S, SILENCE_S, LocalAgents
 from handoff_lab.backends.kernels.reports import Reports
+from handoff_lab.backends.kernels.returning import Returning
+from handoff_lab.backends.kernels.site import Site
 from handoff_lab.messages import (
     HERE,
     Attempt,
@@ -61,6 +64,8 @@ class KernelBackend:
         The address on which nodes of other machines find this one.
     store_limit : int, optional
         Bytes of values that each node started here holds in memory.
+    site : Site, optional
+        Where to listen so that another process can go on in this one's place.
     """
 
     features = frozenset({Feature.INTERRUPT, Feature.TIMEOUT, Feature.KERNEL, Feature.PROCESSES, Feature.ADD_NODES})
@@ -73,11 +78,13 @@ class KernelBackend:
         name: str,
         host: str = "127.0.0.1",
         store_limit: int | None = None,
+        site: Site | None = None,
     ) -> None:
         self._wanted = dict(nodes)
         self._name = name
         self._host = host
         self._store_limit = store_limit
+        self._site = site
         self._store: MemoryStore[Frames] = MemoryStore()  # values that this process holds
         self._nodes: dict[str, NodeInfo] = {}
         self._codes: dict[str, Code] = {}
@@ -93,11 +100,20 @@ class KernelBackend:
         self._agents: LocalAgents
         self._reports: Reports
         self._cells: Cells
+        self.returning: Returning  # nodes that come back from a coordinator that is gone
 
     @property
     def join_file(self) -> Path:
         """The file with which nodes on any machine join; only its owner can read it."""
         return self._agents.join_file
+
+    @property
+    def site(self) -> Site:
+        """Where it listens, and with which keys."""
+        assert self._site is not None
+        join = self._hub.join_file
+        port = int(join.endpoint.rpartition(":")[2])
+        return replace(self._site, joiner=join.keys, port=port, directory=self._agents.path)
 
     # -- life ------------------------------------------------------------------
 
@@ -108,10 +124,12 @@ class KernelBackend:
         self._admission = Admission(loop)
         self._peers = Peers(loop, keys, self._admission, self._store, self._host)
         here = Member(HERE, keys.public, self._peers.endpoint)
-        self._hub = Hub(loop, self._admission, self._peers, here, self._host, self)
+        self._hub = Hub(loop, self._admission, self._peers, here, self._host, self, self._site)
+        directory = None if self._site is None else self._site.directory
         self._agents = LocalAgents(
-            loop, self._hub.join_file, self._name, self._host, self._agent_ended, self._store_limit
+            loop, self._hub.join_file, self._name, self._host, self._agent_ended, self._store_limit, directory
         )
+        self.returning = Returning(self._hub.send)
         self._cells = Cells(self._hub.send)
         self._reports = Reports()
         self._open = True
@@ -148,7 +166,7 @@ class KernelBackend:
         if name in self._nodes or name in self._agents:
             raise BackendError(f"there is a node {name!r} already; choose another name")
         self._agents.start(name, capabilities, labels)
-        self._peers.open_mailbox(self._agents.path / "mailbox")
+        self._peers.open_mailbox(self._agents.path / f"mailbox-{os.getpid()}")
 
     def remove_node(self, name: str) -> None:
         """Let a node end."""
@@ -282,7 +300,8 @@ class KernelBackend:
 
     def put(self, key: AttemptId, value: Payload) -> None:
         """Hold a value in this process."""
-        self._store.put(key, value if isinstance(value, Frames) else Frames.dump(value.load()))
+        frames = value if isinstance(value, Frames) else Frames.dump(value.load())
+        self._store.put(key, frames.settled())
 
     def get(self, key: AttemptId, node: str, reply: Reply) -> None:
         """Fetch a value from its node, or from here if it is here."""
@@ -341,7 +360,9 @@ class KernelBackend:
 
     def received(self, name: str, kind: str, fields: list[Any]) -> None:
         """Take what a node says."""
-        if kind == "events":
+        if kind == "events" and self.returning.gathers:
+            self.returning.note(name, *fields)
+        elif kind == "events":
             events = self._reports.take(name, *fields)
             for event in events:
                 if isinstance(event, NodeChanged):
@@ -350,28 +371,40 @@ class KernelBackend:
             if not self.columns:
                 events = [one for event in events for one in one_by_one(event)]
             self._emit(events)
+        elif kind == "held":
+            self.returning.received(name, *fields)
         elif kind == "leaving":
             self._farewells[name] = fields[0]
             self._hub.dismiss(name, fields[0])
         else:
             self._cells.received(name, kind, *fields)
 
+    def endures(self, name: str) -> bool:
+        """A node of this machine that runs calls again, unless it waits for the coordinator after this one."""
+        goes = name in self._farewells or name in self._leaving
+        return self._site is None and not goes and self._agents.is_running(name)
+
     def disconnected(self, name: str, reason: str) -> None:
-        """A node fell silent; an agent of this machine gets time to end, and is ended if it does not."""
-        if name in self._agents:
-            patience_s = END_S if name in self._farewells else SILENCE_S
-            self._agents.end(name, patience_s, f"{reason} while its agent was still there")
+        """A node is gone; one of this machine that did not say that it goes, and is still there, is replaced."""
+        verdict = f"{reason} while its agent was still there"
+        if name in self._agents and name in self._farewells:
+            self._agents.end(name, END_S, verdict)
+        elif name in self._agents:
+            self._agents.replace(name, self._nodes[name].capabilities, SILENCE_S, verdict)
         else:
             self._lose(name, reason)
 
     def _agent_ended(self, name: str, story: str) -> None:
+        joined = name in self._nodes
         self._hub.dismiss(name, story)
-        self._lose(name, story)
+        if name in self._nodes or not joined:  # else that was its loss
+            self._lose(name, story)
 
     def _lose(self, name: str, reason: str) -> None:
         self._nodes.pop(name, None)
         self._sent.pop(name, None)
         self._reports.forget_node(name)
+        self.returning.lost(name)
         reason = self._farewells.pop(name, reason)
         self._cells.lost(name, reason)
         expected = name in self._leaving

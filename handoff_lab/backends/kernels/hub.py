@@ -10,6 +10,7 @@ import zmq
 
 from handoff_lab._errors import HandoffError
 from handoff_lab.backends.kernels.invitations import Invitations
+from handoff_lab.backends.kernels.site import Site
 from handoff_lab.messages import NodeInfo
 from handoff_lab.transport.hello import Hello, glance, mismatch
 from handoff_lab.transport.keys import JoinFile, KeyPair
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 DOMAIN = "control"
 GOODBYE_MS = 200  # for the last commands
 READY_S = 10.0  # from the welcome until the node is back with its own key
+RETURN_S = 3.0  # for a node of which the connection alone broke
 _WORTHLESS = "this invitation was used already, or is past its time; make a new one with cluster.invite()"
 
 
@@ -43,6 +45,9 @@ class HubListener(Protocol):
     def received(self, name: str, kind: str, fields: list[Any]) -> None:
         """A node said something other than about its joining."""
 
+    def endures(self, name: str) -> bool:
+        """Whether a node of which the connection broke lives, and calls again."""
+
     def disconnected(self, name: str, reason: str) -> None:
         """A node is gone."""
 
@@ -53,10 +58,12 @@ class _Guest:
 
     hello: Hello
     invitation: str  # the User-Id with which it said hello
+    came_by: bytes  # and the identity of that connection
     deadline: Timer
     identity: bytes = b""
     descriptor: int = -1
     stream: Stream | None = None
+    away: bool = False  # its connection broke, and it has not called again
 
 
 @dataclass(slots=True)
@@ -70,10 +77,20 @@ class _Letter:
 
 
 class Hub:
-    """Listens for nodes on ``host``. A node is known by the key that it proved, not by what it says."""
+    """Listens for nodes on ``host``. A node is known by the key that it proved, not by what it says.
+
+    With a ``site`` it listens there, and nodes are told to wait when it is gone.
+    """
 
     def __init__(
-        self, loop: Loop, admission: Admission, peers: Peers, here: Member, host: str, listener: HubListener
+        self,
+        loop: Loop,
+        admission: Admission,
+        peers: Peers,
+        here: Member,
+        host: str,
+        listener: HubListener,
+        site: Site | None = None,
     ) -> None:
         self._loop = loop
         self._admission = admission
@@ -81,13 +98,15 @@ class Hub:
         self._here = here
         self._listener = listener
         self._guests: dict[str, _Guest] = {}
-        server = KeyPair.generate()
+        self._site = site
+        server = KeyPair.generate() if site is None else site.server
+        joiner, port = (None, None) if site is None else (site.joiner, site.port)
         self._taken = {server.public, here.public_key}
         self._invitations = Invitations(loop, admission, DOMAIN)
-        self._socket, endpoint = serve(loop, server, DOMAIN, host, Heartbeat(), CONTROL_THREAD, FROM_NODE_LIMIT)
+        self._socket, endpoint = serve(loop, server, DOMAIN, host, Heartbeat(), CONTROL_THREAD, FROM_NODE_LIMIT, port)
         self._watch = Watch(loop, self._socket, zmq.EVENT_DISCONNECTED, self._disconnected)
         loop.add_reader(self._socket, self._receive_all)
-        self.join_file = JoinFile(endpoint, server.public, self._invitations.make())
+        self.join_file = JoinFile(endpoint, server.public, self._invitations.make(keys=joiner))
 
     def send(self, name: str, message: bytes) -> None:
         """Send to a node; to one that is gone by now, nothing."""
@@ -153,11 +172,12 @@ class Hub:
     def _receive(self, letter: _Letter) -> None:
         guest = self._guests.get(letter.user)
         try:
-            if guest and guest.stream and guest.identity == letter.identity and is_numbered(letter.body):
+            if not is_numbered(letter.body):
+                self._hear(letter, letter.body)
+            elif guest and guest.stream and (guest.identity == letter.identity or self._is_back(guest, letter)):
                 for body, *_ in guest.stream.take([letter.body]):
                     self._hear(letter, body)
-            else:
-                self._hear(letter, letter.body)
+            # else it was under way when that connection was given up
         except WireError as error:
             log.warning("%r sent what is no message: %s", letter.user, error)
             self.dismiss(letter.user, f"it sent what is no message: {error}")
@@ -182,8 +202,9 @@ class Hub:
             self._listener.refused(name, error)
             return
         hello = Hello.read(fields)
+        self._watch.drain()  # it may come again, and the end of its first connection not have been noticed
         known = self._guests.get(hello.info.name)
-        if known is not None and (known.hello, known.invitation) == (hello, letter.user):
+        if known is not None and known.came_by == letter.identity:
             self._send(letter.identity, pack("welcome"))  # it may not have heard that it is
             return
         reason = self._refusal(hello, letter.user)
@@ -192,7 +213,7 @@ class Hub:
             self._send(letter.identity, pack("refused", reason, "", "", ""))
             return
         deadline = self._loop.call_later(READY_S, lambda: self.dismiss(name, "it did not come back"))
-        self._guests[name] = _Guest(hello, letter.user, deadline)
+        self._guests[name] = _Guest(hello, letter.user, letter.identity, deadline)
         self._invitations.used(letter.user)
         self._taken.add(hello.public_key)
         self._admission.admit(DOMAIN, hello.public_key, name)
@@ -221,6 +242,8 @@ class Hub:
         if numbered:
             guest.stream = Stream(self._loop, lambda frames: self._send(guest.identity, *frames))
         self._introduce(guest)
+        if self._site is not None:
+            self._tell(guest, pack("lease", self._site.lease_s))
         self._listener.joined(guest.hello.info)
 
     def _introduce(self, new: _Guest) -> None:
@@ -235,7 +258,24 @@ class Hub:
     def _disconnected(self, event: int, descriptor: int) -> None:
         for name, guest in list(self._guests.items()):
             if guest.descriptor == descriptor:
-                self.dismiss(name, "its connection ended")
+                self._lose(name, guest)
+
+    def _lose(self, name: str, guest: _Guest) -> None:
+        reason = "its connection ended"
+        if guest.stream is not None and self._listener.endures(name):
+            guest.away, guest.descriptor = True, -1
+            guest.deadline = self._loop.call_later(RETURN_S, lambda: self.dismiss(name, reason))
+        else:
+            self.dismiss(name, reason)
+
+    def _is_back(self, guest: _Guest, letter: _Letter) -> bool:
+        """Whether this comes over a new connection of one that was away."""
+        self._watch.drain()
+        if not guest.away or letter.user not in self._guests:
+            return False
+        guest.deadline.cancel()
+        guest.away, guest.identity, guest.descriptor = False, letter.identity, letter.descriptor
+        return True
 
     def _tell(self, guest: _Guest, message: bytes) -> None:
         if guest.stream is None:

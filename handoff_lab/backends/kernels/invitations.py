@@ -28,9 +28,9 @@ class Invitations:
         self._numbers = itertools.count(1)
         self._open: dict[str, _Invitation] = {}  # by User-Id
 
-    def make(self, ttl_s: float | None = None) -> KeyPair:
-        """A pair of keys to join with: once and within ``ttl_s``, or as often as wanted."""
-        keys, user = KeyPair.generate(), f"{_NEWCOMER}{next(self._numbers)}"
+    def make(self, ttl_s: float | None = None, keys: KeyPair | None = None) -> KeyPair:
+        """A pair of keys to join with, fresh unless given: once and within ``ttl_s``, or as often as wanted."""
+        keys, user = keys or KeyPair.generate(), f"{_NEWCOMER}{next(self._numbers)}"
         expiry = None if ttl_s is None else self._loop.call_later(ttl_s, lambda: self.withdraw(user))
         self._open[user] = _Invitation(keys.public, expiry)
         self._admission.admit(self._domain, keys.public, user)

@@ -53,6 +53,14 @@ class LocalAgent:
         loop.add_reader(self.sentinel, self._ended)
 
     @property
+    def is_running(self) -> bool:
+        """Whether it is neither stopped nor at its end."""
+        with contextlib.suppress(OSError):
+            state = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            return state not in "TtZX"
+        return False
+
+    @property
     def story(self) -> str:
         """How it ended, and the last that it wrote."""
         code = self._process.poll()

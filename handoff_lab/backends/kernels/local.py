@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from handoff_lab._errors import BackendError
@@ -23,9 +23,11 @@ SILENCE_S = 0.05  # from an unexplained end of an agent's connection to its own
 
 @dataclass(slots=True)
 class _Entry:
+    options: NodeOptions
     agent: LocalAgent
     deadline: Timer
     verdict: str = ""  # why it was killed
+    again: bool = False  # whether another takes its place
 
 
 class LocalAgents:
@@ -39,6 +41,7 @@ class LocalAgents:
         host: str,
         ended: Callable[[str, str], None],
         store_limit: int | None = None,
+        directory: Path | None = None,
     ) -> None:
         self._loop = loop
         self._cluster = cluster
@@ -48,6 +51,7 @@ class LocalAgents:
         self._entries: dict[str, _Entry] = {}
         self._numbers = itertools.count()
         self._join = join
+        self._known = directory  # of the coordinator before this one, if there was one
         self._directory: SharedDirectory | None = None
         self._reaper: Reaper | None = None
         self._lock = threading.Lock()  # around making and leaving the directory
@@ -88,15 +92,24 @@ class LocalAgents:
             cluster=self._cluster,
             store_limit=self._store_limit,
         )
-        log_file = place / f"agent-{next(self._numbers)}.log"
+        self._launch(options)
+
+    def _launch(self, options: NodeOptions) -> None:
+        name = options.name
+        log_file = self._place() / f"agent-{next(self._numbers)}.log"
         agent = LocalAgent(self._loop, options, log_file, lambda: self._has_ended(name))
         deadline = self._loop.call_later(JOIN_S, lambda: self.kill(name, f"it did not join within {JOIN_S:g} s"))
-        self._entries[name] = _Entry(agent, deadline)
+        self._entries[name] = _Entry(options, agent, deadline)
 
     def pid(self, name: str) -> int | None:
         """The process of a node's agent, if it was started here."""
         entry = self._entries.get(name)
         return None if entry is None else entry.agent.pid
+
+    def is_running(self, name: str) -> bool:
+        """Whether a node's agent was started here, and is neither stopped nor at its end."""
+        entry = self._entries.get(name)
+        return entry is not None and not entry.verdict and entry.agent.is_running
 
     def log(self, name: str) -> str:
         """The end of what an agent wrote."""
@@ -112,6 +125,18 @@ class LocalAgents:
         entry = self._entries[name]
         entry.deadline.cancel()
         entry.deadline = self._loop.call_later(patience_s, lambda: self.kill(name, verdict))
+
+    def replace(self, name: str, capabilities: Mapping[str, float], patience_s: float, verdict: str) -> None:
+        """Kill an agent, unless it ends by itself in time, and start another in its place."""
+
+        def kill() -> None:
+            entry.again = True
+            self.kill(name, verdict)
+
+        entry = self._entries[name]
+        entry.options = replace(entry.options, capabilities=Resources(capabilities))
+        entry.deadline.cancel()
+        entry.deadline = self._loop.call_later(patience_s, kill)
 
     def kill(self, name: str, verdict: str) -> None:
         """Kill an agent; ``verdict`` says why."""
@@ -138,10 +163,20 @@ class LocalAgents:
             if self._closed:
                 raise BackendError("the cluster is closed; make a new one")
             if self._directory is None:
-                self._directory = SharedDirectory.create()
+                self._directory = self._enter_known() or SharedDirectory.create()
                 self._reaper = Reaper(self._directory.path)
-                self._join.write(self._directory.path / "join.json")
+                if not (self._directory.path / "join.json").exists():
+                    self._join.write(self._directory.path / "join.json")
             return self._directory.path
+
+    def _enter_known(self) -> SharedDirectory | None:
+        """The directory in which other nodes wait, if it is still there."""
+        if self._known is None:
+            return None
+        try:
+            return SharedDirectory.enter(self._known)
+        except FileNotFoundError:
+            return None
 
     def _has_ended(self, name: str) -> None:
         entry = self._entries.pop(name)
@@ -149,3 +184,5 @@ class LocalAgents:
         entry.agent.close()
         story = entry.agent.story
         self._ended(name, f"{entry.verdict}; {story}" if entry.verdict else story)
+        if entry.again:
+            self._launch(entry.options)
