@@ -27,12 +27,12 @@ from handoff_lab.messages import AttemptId
 from handoff_lab.store import Frames
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.segments import SegmentMaker
+from handoff_lab.testing.hosts import Host
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.peers import Member, Peers
 from handoff_lab.transport.zap import Admission
 
-NAMES = ("hl-bench-a", "hl-bench-b")
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
 PORT = 5599
 PIECE = 2**20  # bytes of a message of the bare pair
@@ -42,29 +42,24 @@ TIMEOUT_S = 600.0
 
 
 @contextlib.contextmanager
-def two_hosts() -> Iterator[None]:
+def two_hosts() -> Iterator[tuple[Host, Host]]:
     """Two network namespaces with a wire between them."""
-    one, other = NAMES
-    commands = [f"netns add {one}", f"netns add {other}"]
-    commands += [f"link add hlb0 netns {one} type veth peer name hlb1 netns {other}"]
-    for name, link, address in zip(NAMES, ("hlb0", "hlb1"), ADDRESSES, strict=True):
-        commands += [f"-n {name} addr add {address}/24 dev {link}", f"-n {name} link set {link} up"]
-    try:
-        for command in commands:
-            subprocess.run(["ip", *command.split()], check=True)
-        yield
-    finally:
-        for name in NAMES:
-            subprocess.run(["ip", "netns", "del", name], check=False)
+    with Host() as one, Host() as other:
+        wire = f"link add hlb0 netns {one.pid} type veth peer name hlb1 netns {other.pid}"
+        subprocess.run(["ip", *wire.split()], check=True)
+        for host, link, address in zip((one, other), ("hlb0", "hlb1"), ADDRESSES, strict=True):
+            host.ip(f"addr add {address}/24 dev {link}")
+            host.ip(f"link set {link} up")
+        yield one, other
 
 
-def measure(engine: str, nbytes: int) -> dict[str, Any]:
+def measure(engine: str, nbytes: int, hosts: tuple[Host, Host]) -> dict[str, Any]:
     """One sample."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--engine", engine, "--bytes", str(nbytes), "--folder", folder, "--host"]
-        sender = subprocess.Popen(["ip", "netns", "exec", NAMES[0], *command, "0"])
+        sender = subprocess.Popen(hosts[0].command([*command, "0"]))
         try:
-            reader = ["ip", "netns", "exec", NAMES[1], *command, "1"]
+            reader = hosts[1].command([*command, "1"])
             found = subprocess.run(reader, check=True, stdout=subprocess.PIPE, timeout=TIMEOUT_S)
         finally:
             sender.kill()
@@ -191,8 +186,8 @@ def main() -> None:
     if options.engine:
         print(json.dumps(ENGINES[options.engine](options.host, options.folder, options.bytes)))
         return
-    with two_hosts():
-        rounds = [{engine: measure(engine, options.bytes) for engine in ENGINES} for _ in range(options.repeat)]
+    with two_hosts() as hosts:
+        rounds = [{engine: measure(engine, options.bytes, hosts) for engine in ENGINES} for _ in range(options.repeat)]
     speeds = {e: statistics.median(options.bytes / found[e]["seconds"] / 1e9 for found in rounds) for e in ENGINES}
     waits = sorted(wait for found in rounds for wait in found["handoff_lab"]["waits"])
     for engine, speed in speeds.items():

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         store_value,
         update_node_resources,
     )
+    from handoff_lab.attaching import attach
     from handoff_lab.cluster import Cluster
     from handoff_lab.graph import DAG, Argument, Collocated, Function, collocated, from_wfformat, function
     from handoff_lab.nodes import Node
@@ -107,6 +108,7 @@ __all__ = [
     "TimeOptimized",
     "UnknownStrategyError",
     "VersionMismatchError",
+    "attach",
     "collocated",
     "discover_nodes",
     "execute",
@@ -139,6 +141,7 @@ _HOMES = {
         "discover_nodes execute execute_distributed execute_local get_result register_local_node register_node"
         " resources_available start stop store_value update_node_resources"
     ),
+    "handoff_lab.attaching": "attach",
     "handoff_lab.cluster": "Cluster",
     "handoff_lab.graph": "DAG Argument Collocated Function collocated from_wfformat function",
     "handoff_lab.nodes": "Node",

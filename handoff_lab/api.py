@@ -123,9 +123,12 @@ def execute(
     wanted = {id for id, function in dag.functions.items() if function.type == "input"}
     inputs = {id: value for id, value in stored.items() if id in wanted}
     keywords: RunKeywords = {**options, "inputs": {**inputs, **(options.get("inputs") or {})}}
-    run = cluster.submit(dag, targets, **keywords)
-    _default.runs[dag.name] = run
-    return run.join(raise_on_error)
+    run = _default.runs[dag.name] = cluster.submit(dag, targets, **keywords)
+    try:
+        return run.join(raise_on_error)
+    except KeyboardInterrupt:  # it may have come before ``join`` was ready for it
+        run.abandon()
+        raise
 
 
 execute_distributed = execute  # the name that Handoff's guides use

@@ -6,7 +6,8 @@ import math
 import secrets
 import sys
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -28,8 +29,11 @@ from handoff_lab.run import Run
 
 if TYPE_CHECKING:
     from handoff_lab.backends.base import Backend
+    from handoff_lab.coordinator.verbs import Verbs
+    from handoff_lab.detached.client import Client
     from handoff_lab.store import ResultStore
 
+DAY_S = 24 * 3600.0
 PATIENCE_S = 1.0  # for the news that a run began, which slow telemetry handlers of the user may hold up
 
 
@@ -59,6 +63,12 @@ class Cluster:
     store_limit : int or str, optional
         Bytes (or ``"2GB"``) of results that each node started here holds in memory; over it, those least recently used
         go to disk, where ``TMPDIR`` says. Default: 60 % of its memory.
+    detached : bool
+        Coordinate the runs in a process of its own, which outlives this one: ``hl.attach(name)`` gives the cluster
+        back. Its runs and their results stay until it is closed. ``close`` and leaving a ``with`` block end it;
+        ``detach`` lets it go on.
+    lease : float
+        Seconds that a detached cluster goes on when no process is attached to it; then it ends, with all its nodes.
     """
 
     def __init__(
@@ -74,6 +84,8 @@ class Cluster:
         by_value: Sequence[ModuleType] = (),
         host: str = "127.0.0.1",
         store_limit: int | str | None = None,
+        detached: bool = False,
+        lease: float = DAY_S,
     ) -> None:
         if is_loading():
             raise BackendError(
@@ -82,22 +94,69 @@ class Cluster:
         _require_methods("resource_tracker", resource_tracker, "register", "available", "request", "release")
         _require_methods("result_store", result_store, "put", "get", "delete", "__contains__")
         wanted = name_nodes(nodes)
-        self.name = name or f"cluster-{secrets.token_hex(3)}"
-        self.default_strategy: AllocatorLike = allocator or "first_available"
-        resolve_allocator(self.default_strategy)
-        self.result_store = result_store
+        name = name or f"cluster-{secrets.token_hex(3)}"
+        allocator = allocator or "first_available"
+        resolve_allocator(allocator)
         self._log_directory = log_directory
-        self._by_value = tuple(by_value)
-        self._backend = _make_backend(backend, wanted, self.name, host, store_limit)
-        self._coordinator = Coordinator(self._backend, self.name, resource_tracker)
-        self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
-        weakref.finalize(self, self._coordinator.close, wait=False).atexit = False  # garbage is closed too
+        if detached:
+            if backend != "kernels":
+                raise ValueError("detached=True is for backend='kernels'; leave one of them out")
+            from handoff_lab import attaching
+
+            client = attaching.start(
+                name,
+                wanted,
+                lease_s=lease,
+                allocator=allocator,
+                resource_tracker=resource_tracker,
+                result_store=result_store,
+                log_directory=log_directory,
+                by_value=by_value,
+                host=host,
+                store_limit=store_limit,
+            )
+            self._hold(client, name, allocator, by_value)
+            self._offer()
+            return
+        self._backend = _make_backend(backend, wanted, name, host, store_limit)
+        coordinator = Coordinator(self._backend, name, resource_tracker)
+        self._hold(coordinator, name, allocator, by_value, result_store)
         try:
-            self._coordinator.open(wanted)
-            self._coordinator.wait_for_nodes(wanted)
+            coordinator.open(wanted)
+            coordinator.wait_for_nodes(wanted)
         except BaseException:
             self.close()
             raise
+        self._offer()
+
+    @classmethod
+    def _over(cls, client: Client, name: str, allocator: AllocatorLike, by_value: Sequence[ModuleType]) -> Self:
+        """The cluster of a detached coordinator that is there already."""
+        cluster = cls.__new__(cls)
+        cluster._log_directory = None
+        cluster._hold(client, name, allocator, by_value)
+        cluster._offer()
+        return cluster
+
+    def _hold(
+        self,
+        coordinator: Coordinator | Client,
+        name: str,
+        allocator: AllocatorLike,
+        by_value: Sequence[ModuleType],
+        result_store: ResultStore | None = None,
+    ) -> None:
+        self.name = name
+        self.default_strategy: AllocatorLike = allocator
+        self.result_store = result_store
+        self._by_value = tuple(by_value)
+        self._coordinator: Verbs = coordinator
+        self._client = None if isinstance(coordinator, Coordinator) else coordinator
+        self._runs: MutableMapping[str, Run] = weakref.WeakValueDictionary() if self._client is None else {}
+        let_go = coordinator.close if isinstance(coordinator, Coordinator) else coordinator.detach
+        weakref.finalize(self, let_go, wait=False).atexit = False  # garbage is closed too
+
+    def _offer(self) -> None:
         if "ipykernel" in sys.modules:
             from handoff_lab.widgets import panel
 
@@ -125,6 +184,18 @@ class Cluster:
         """Cancel what runs, end all nodes and leave nothing behind. Closing twice does no harm."""
         self._coordinator.close()
 
+    def detach(self) -> None:
+        """Let a detached cluster go on without this process; ``hl.attach(name)`` gives it back.
+
+        Raises
+        ------
+        BackendError
+            The cluster is not detached.
+        """
+        if self._client is None:
+            raise BackendError("the cluster ends with this process; start it with detached=True")
+        self._client.detach()
+
     # -- nodes ---------------------------------------------------------------
 
     @property
@@ -134,7 +205,14 @@ class Cluster:
 
     @property
     def runs(self) -> list[Run]:
-        """The runs that someone still holds, oldest first."""
+        """The runs that someone still holds, oldest first; of a detached cluster all, whoever began them."""
+        if self._client is not None and not self.closed:
+            from handoff_lab.attaching import take_over
+
+            for id in self._client.runs():
+                if id not in self._runs:
+                    state, request = take_over(self._client, id)
+                    self._runs[id] = Run(state, self._coordinator, partial(self._begin, request))
         return list(self._runs.values())
 
     @property
@@ -194,7 +272,7 @@ class Cluster:
         Parameters
         ----------
         drain : bool
-            Let the functions that run there finish first.
+            Let the functions that run there finish first, and bring results that lie nowhere else to the coordinator.
         """
         self._require(name)
         self._coordinator.remove_node(name, drain)
@@ -242,6 +320,8 @@ class Cluster:
         max_concurrency: int | None = None,
         timeout: float | None = None,
         on_error: Literal["stop", "continue"] = "stop",
+        wait_for_node: float | bool = False,
+        wait_for_capacity: float | bool = False,
         setup: Sequence[str] = (),
         nodes: Sequence[str] | None = None,
         resume: Run | None = None,
@@ -269,6 +349,12 @@ class Cluster:
             Seconds after which the run is cancelled.
         on_error : {"stop", "continue"}
             Cancel the rest when a function fails for good, or go on with what doesn't depend on it.
+        wait_for_node : float or bool
+            Seconds for which a function that is pinned to a node that is not there, or is lost, waits for a node of
+            that name; True: for as long as it takes. Otherwise it fails at once.
+        wait_for_capacity : float or bool
+            The same for a function that costs more than any node has: it waits for a node that can hold it, or for
+            `update_node_resources`.
         setup : sequence of str
             Python source that each slot executes once before the run's functions.
         nodes : sequence of str, optional
@@ -283,7 +369,7 @@ class Cluster:
         InvalidDAGError
             The graph, a target or an input is wrong.
         AllocationError
-            No node could ever hold a function.
+            No node can hold a function, and it may not wait for one.
         """
         strategy = self.default_strategy if allocation_strategy is None else allocation_strategy
         request = Request.make(
@@ -295,6 +381,8 @@ class Cluster:
             max_concurrency=max_concurrency,
             timeout=timeout,
             on_error=on_error,
+            wait_for_node=wait_for_node,
+            wait_for_capacity=wait_for_capacity,
             setup=setup,
             nodes=nodes,
         )
@@ -317,7 +405,12 @@ class Cluster:
         raise_on_error : bool
             Raise what made the run fail; else return the run, with ``run.status`` and ``run.errors``.
         """
-        return self.submit(dag, targets, **options).join(raise_on_error)
+        run = self.submit(dag, targets, **options)
+        try:
+            return run.join(raise_on_error)
+        except KeyboardInterrupt:  # it may have come before ``join`` was ready for it
+            run.abandon()
+            raise
 
     def run_cell(self, node: str, source: str, on_message: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Run code in a node's kernel, as ``%%on`` does, and wait for it.
@@ -355,9 +448,15 @@ class Cluster:
         )
         prepared.state.log_directory = self._log_directory
         run = Run(prepared.state, self._coordinator, partial(self._begin, request), self.result_store, before)
-        self._coordinator.begin(prepared)
-        self._runs[run.id] = run
-        prepared.state.wait_for(lambda: run.record.started is not None, PATIENCE_S)  # so that run.allocations is there
+        try:
+            self._coordinator.begin(prepared)
+            self._runs[run.id] = run
+            # So that run.allocations is there.
+            prepared.state.wait_for(lambda: run.record.started is not None, PATIENCE_S)
+        except KeyboardInterrupt:  # nobody will hold the run
+            with suppress(Exception):  # it has not begun
+                run.abandon()
+            raise
         return run
 
     def _results_of(self, run: Run) -> dict[Hashable, tuple[AttemptId, str]]:

@@ -102,11 +102,13 @@ class FailureKind(StrEnum):
     EXCEPTION = "exception"  # the function raised
     DIED = "died"  # its slot ended under it: a signal, os._exit, out of memory
     TIMEOUT = "timeout"
+    MEMORY = "memory"  # it used far more than it claimed
     CODE = "code"  # its code could not be pickled, unpickled or imported
     RESULT = "result"  # what it returned cannot be pickled
     INPUT = "input"  # an input could not be fetched or unpickled
     NODE = "node"  # its node was lost
     UNSUPPORTED = "unsupported"  # its node cannot do what the function asks for
+    CAPACITY = "capacity"  # no node that could hold it came in time
 
 
 @dataclass(frozen=True, slots=True)

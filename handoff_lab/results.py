@@ -14,7 +14,7 @@ from handoff_lab.messages import Failure
 from handoff_lab.telemetry.record import HAS_RESULT
 
 if TYPE_CHECKING:
-    from handoff_lab.coordinator import Coordinator
+    from handoff_lab.coordinator.verbs import Verbs
     from handoff_lab.store import ResultStore
     from handoff_lab.store.payload import Payload
 
@@ -26,7 +26,7 @@ class Results(Mapping[Hashable, Any]):
     """
 
     def __init__(
-        self, state: RunState, coordinator: Coordinator, store: ResultStore | None, before: Results | None
+        self, state: RunState, coordinator: Verbs, store: ResultStore | None, before: Results | None
     ) -> None:
         self._state = state
         self._coordinator = coordinator
@@ -107,11 +107,11 @@ class Results(Mapping[Hashable, Any]):
         raise ResultUnavailableError(id, "no target of this run needed it")
 
 
-def _fetch(coordinator: Coordinator, run: str, id: Hashable, index: int) -> Any:
+def _fetch(coordinator: Verbs, run: str, id: Hashable, index: int) -> Any:
     return _payload(coordinator, run, id, index).load()
 
 
-def _payload(coordinator: Coordinator, run: str, id: Hashable, index: int, timeout: float | None = None) -> Payload:
+def _payload(coordinator: Verbs, run: str, id: Hashable, index: int, timeout: float | None = None) -> Payload:
     if coordinator.closed:
         raise ResultUnavailableError(id, "it stayed on its node, and the cluster is closed; read results before that")
     try:
@@ -123,7 +123,7 @@ def _payload(coordinator: Coordinator, run: str, id: Hashable, index: int, timeo
     return payload
 
 
-def _publish(state: RunState, coordinator: Coordinator, store: ResultStore, id: Hashable) -> None:
+def _publish(state: RunState, coordinator: Verbs, store: ResultStore, id: Hashable) -> None:
     store.put((state.id, id), _fetch(coordinator, state.id, id, state.program.index[id]))
 
 

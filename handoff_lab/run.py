@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from handoff_lab._errors import (
+    AllocationError,
     FunctionFailedError,
     FunctionTimeoutError,
     HandoffError,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from handoff_lab.allocation import Plan
-    from handoff_lab.coordinator import Coordinator
+    from handoff_lab.coordinator.verbs import Verbs
     from handoff_lab.store import ResultStore
     from handoff_lab.telemetry.events import Event
     from handoff_lab.telemetry.record import RunRecord
@@ -54,7 +55,7 @@ class Run:
     def __init__(
         self,
         state: RunState,
-        coordinator: Coordinator,
+        coordinator: Verbs,
         begin: Callable[[Run, Collection[Hashable]], Run],
         store: ResultStore | None = None,
         before: Run | None = None,
@@ -68,8 +69,7 @@ class Run:
         self.results: Results = Results(state, coordinator, store, None if before is None else before.results)
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{n} {status}" for status, n in self.record.counts().items())
-        return f"<Run {self.id} of {self.dag_id!r}: {self.status}; {counts}>"
+        return f"<Run {self.id} of {self.dag_id!r}: {self.status}; {self.record.summary()}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         from handoff_lab.visualization.display import run_mimebundle
@@ -123,13 +123,13 @@ class Run:
     @property
     def errors(self) -> dict[Hashable, HandoffError]:
         """What made functions fail for good, by function id."""
-        functions = self._state.program.functions
-        return {functions[i].id: _error(functions[i].id, failure) for i, failure in dict(self._state.failures).items()}
+        ids = [(self._state.program.functions[i].id, failure) for i, failure in dict(self._state.failures).items()]
+        return {id: _error(self.dag[id], failure) for id, failure in ids}
 
     def error(self, function: Hashable) -> HandoffError | None:
         """What made one function fail for good, or None."""
         failure = self._state.failures.get(self._state.program.index.get(function, -1))
-        return None if failure is None else _error(function, failure)
+        return None if failure is None else _error(self.dag[function], failure)
 
     @property
     def logs(self) -> dict[Hashable, str]:
@@ -157,14 +157,21 @@ class Run:
         return self.record.recomputed
 
     @property
+    def recomputed_seconds(self) -> float:
+        """Seconds that functions ran again because their result was lost."""
+        return self.record.recomputed_seconds
+
+    @property
     def plan(self) -> Plan | None:
-        """The run as it was predicted from the functions' durations; None if none of them says any."""
+        """The run as predicted from the functions' durations; None if none says any, or while some have no node."""
         from handoff_lab.planning import plan
 
         part = self.part
         if not self.record.capabilities or all(f.duration is None for f in part.functions.values()):
             return None
         allocations = self.allocations
+        if any(id not in allocations for id, function in part.functions.items() if function.type == "regular"):
+            return None
         alone = [f.replace(node=None) for f in part.functions.values() if _is_apart(f, part)]
         return plan(
             part.copy().replace(*alone),
@@ -210,7 +217,7 @@ class Run:
         ------
         RunTimeoutError
             The run was not over in time; it goes on.
-        FunctionFailedError, NodeLostError, RunCancelledError
+        FunctionFailedError, NodeLostError, AllocationError, RunCancelledError
             What made the run fail.
         """
         if not self._state.over.wait(timeout):
@@ -225,13 +232,20 @@ class Run:
         """Wait until the run is over, as ``cluster.execute`` does: an interrupt meanwhile cancels it."""
         try:
             return self.wait()
-        except RunError:
+        except (RunError, AllocationError):
             if raise_on_error:
                 raise
             return self
         except BaseException:
-            self.cancel()
+            self.abandon()
             raise
+
+    def abandon(self) -> None:
+        """Cancel it for one who was interrupted while it waited, and may be interrupted again meanwhile."""
+        try:
+            self.cancel()
+        except KeyboardInterrupt:
+            self.cancel()
 
     def __await__(self) -> Generator[Any, None, Run]:
         loop = asyncio.get_running_loop()
@@ -256,7 +270,7 @@ class Run:
             return RunCancelledError(self.id)
         if end.function is None:
             return RunError(f"run {self.id} failed: {end.failure.message}")
-        function = self._state.program.functions[end.function].id
+        function = self.dag[self._state.program.functions[end.function].id]
         return _error(function, FinalFailure(end.attempts, end.deaths, end.node, end.failure))
 
     def cancel(self, function: Hashable | None = None) -> None:
@@ -309,12 +323,14 @@ def _is_apart(function: Function, dag: DAG) -> bool:
     return isinstance(function.node, Collocated) and function.node.id not in dag
 
 
-def _error(function: Hashable, final: FinalFailure) -> HandoffError:
+def _error(function: Function, final: FinalFailure) -> HandoffError:
     attempts, deaths, node, failure = final
+    if failure.kind is FailureKind.CAPACITY:
+        return AllocationError(function.id, function.cost, reason=failure.message)
     if failure.kind is FailureKind.NODE:
-        return NodeLostError(node or "?", function, deaths, failure.message)
+        return NodeLostError(node or "?", function.id, deaths, failure.message)
     kind = FunctionTimeoutError if failure.kind is FailureKind.TIMEOUT else FunctionFailedError
-    error = kind(function, node, attempts, failure.traceback, failure.message, failure.inputs)
+    error = kind(function.id, node, attempts, failure.traceback, failure.message, failure.inputs)
     if failure.exception is not None:
         try:
             error.__cause__ = pickle.loads(failure.exception)

@@ -6,8 +6,10 @@ import logging
 import queue
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +42,17 @@ from handoff_lab.messages import (
     ReportFinished,
     ReportQueued,
     ReportTransferred,
+    ResultLost,
     Start,
+    Started,
     Stop,
+    Transferred,
+    TransferredMany,
     Wake,
+    Wrote,
 )
 from handoff_lab.resources import Resources, ResourceTracker
-from handoff_lab.scheduler import RunOptions, Scheduler
+from handoff_lab.scheduler import Past, RunOptions, Scheduler
 from handoff_lab.store.payload import Payload
 from handoff_lab.telemetry.batches import FunctionBatch, finished_batch, queued_batch, transferred_batch
 from handoff_lab.telemetry.events import Event
@@ -53,6 +60,17 @@ from handoff_lab.telemetry.events import Event
 log = logging.getLogger(__name__)
 
 _SLICE = 256  # attempts that are made and handed to the backend together
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierRun:
+    """A run that another coordinator began, and how far it came."""
+
+    state: RunState
+    options: RunOptions
+    codes: Mapping[str, Code]
+    values: Mapping[AttemptId, Payload]
+    past: Past
 
 
 class Coordinator:
@@ -164,6 +182,7 @@ class Coordinator:
         """Let a node go, after what runs there if ``drain``, and wait until it is gone."""
         if drain:
             self._drain(name)
+            self._bring_results(name)
 
         def remove() -> None:
             if name in self.backend.nodes():
@@ -191,6 +210,17 @@ class Coordinator:
         except BaseException:
             self.call(lambda: self._carry_out(self.scheduler.undrain(name, time.monotonic())))
             raise
+
+    def _bring_results(self, name: str) -> None:
+        """Take the results here that lie on a node alone; one that does not come is lost with it."""
+        for key in self.call(lambda: self.scheduler.results_on(name)):
+            fetched: Future[Payload | Failure] = self._thread.promise()
+            self.call(partial(self.backend.get, key, name, fetched.set_result))
+            self.call(partial(self._keep, key, fetched.result()))
+
+    def _keep(self, key: AttemptId, value: Payload | Failure) -> None:
+        if not isinstance(value, Failure) and self.scheduler.keep(key):
+            self.backend.put(key, value)
 
     def set_capabilities(self, name: str, capabilities: Mapping[str, float]) -> None:
         """Change what a node has, and wait until it says so."""
@@ -260,13 +290,7 @@ class Coordinator:
             except BaseException:
                 del self._runs[state.id]
                 raise
-            self._ids[state.id] = [function.id for function in state.program.functions]
-            state.failures = self.scheduler.progress(state.id).failures
-            self._codes[state.id] = tuple(codes)
-            self._code_uses.update(codes.keys())
-            self.backend.load(codes)
-            for key, value in inputs.items():
-                self.backend.put(key, value)
+            self._take_over(state, codes, inputs)
             self._carry_out(commands)
 
         def submit_undisturbed() -> None:
@@ -274,6 +298,48 @@ class Coordinator:
                 submit()
 
         self.call(submit_undisturbed)
+
+    def _take_over(self, state: RunState, codes: Mapping[str, Code], inputs: Mapping[AttemptId, Payload]) -> None:
+        self._ids[state.id] = [function.id for function in state.program.functions]
+        state.failures = self.scheduler.progress(state.id).failures
+        self._codes[state.id] = tuple(codes)
+        self._code_uses.update(codes.keys())
+        self.backend.load(codes)
+        for key, value in inputs.items():
+            self.backend.put(key, value)
+
+    def resume(self, runs: Sequence[EarlierRun], keep: Callable[[set[AttemptId]], None]) -> None:
+        """Take up runs of a coordinator that was killed.
+
+        Parameters
+        ----------
+        keep
+            Called, before anything starts, with the attempts that go on where they are.
+        """
+
+        def resume() -> None:
+            commands: list[Command] = []
+            running: dict[AttemptId, Started] = {}
+            for run in runs:
+                self._runs[run.state.id] = run.state
+                commands += self.scheduler.resume(run.state.program, run.options, run.past, time.monotonic())
+                self._take_over(run.state, run.codes, run.values)
+                running |= {event.id: event for _, event in run.past.running.values()}
+            adopted = running.keys() & {command.id for command in commands if isinstance(command, Start)}
+            keep(adopted)
+            self._carry_out(commands)
+            self._take([running[id] for id in adopted])
+
+        self.call(resume)
+
+    @property
+    def runs(self) -> list[RunState]:
+        """The runs that were not forgotten, oldest first."""
+        return self.call(lambda: list(self._runs.values()))
+
+    def hear(self, listener: Callable[[], None]) -> None:
+        """Call on the thread that delivers events, after those so far."""
+        self._delivery.call(listener)
 
     def cancel(self, run: str, function: int | None = None) -> None:
         """Cancel a run, or one function of it."""
@@ -375,12 +441,20 @@ class Coordinator:
         try:
             return self.scheduler.handle(events, time.monotonic())
         except Exception as error:
-            log.exception("the scheduler failed; this is a bug of handoff_lab")
-            for run in _runs_of(events):
-                if run in self._runs and not self.scheduler.is_over(run):
-                    failure = Failure(FailureKind.NODE, f"the scheduler failed: {error!r}", retryable=False)
-                    self._delivery.end(self._runs[run], Ended(run, "failed", failure=failure))
-            return ()
+            commands = self._abandon(_runs_of(events), error)
+        lost = [event for event in events if isinstance(event, NodeLost) and event.name in self.scheduler.nodes]
+        return [*commands, *self._decide(lost)] if commands or len(lost) < len(events) else commands
+
+    def _abandon(self, runs: Collection[str] | None, error: Exception) -> list[Command]:
+        """End these runs, or all."""
+        log.error("the scheduler failed; this is a bug of handoff_lab", exc_info=error)
+        failure = Failure(FailureKind.NODE, f"the scheduler failed: {error!r}", retryable=False)
+        commands: list[Command] = []
+        for run, state in self._runs.items():
+            if (runs is None or run in runs) and not self.scheduler.is_over(run):
+                self._delivery.end(state, Ended(run, "failed", failure=failure))
+                commands += self.scheduler.abandon(run)
+        return commands
 
     def _note(self, event: BackendEvent) -> None:
         """Keep what the scheduler has no use for."""
@@ -472,10 +546,24 @@ class Coordinator:
         self.backend.submit(attempts)
 
     def _wake(self) -> None:
-        self._carry_out(self.scheduler.wake(time.monotonic()))
+        try:
+            commands = self.scheduler.wake(time.monotonic())
+        except Exception as error:
+            commands = self._abandon(None, error)
+        self._carry_out(commands)
 
 
-def _runs_of(events: Iterable[BackendEvent]) -> set[str]:
-    """The runs of which something ended."""
-    ones = {event.id.run for event in events if isinstance(event, Finished | Failed | Cancelled)}
-    return ones | {event.run for event in events if isinstance(event, FinishedMany)}
+def _runs_of(events: Iterable[BackendEvent]) -> set[str] | None:
+    """The runs of which something was told; None: maybe all."""
+    runs = set()
+    for event in events:
+        match event:
+            case NodeJoined() | NodeChanged() | NodeLost() | ResultLost():
+                return None
+            case Started() | Finished() | Failed() | Cancelled() | Wrote():
+                runs.add(event.id.run)
+            case FinishedMany() | TransferredMany():
+                runs.add(event.run)
+            case Transferred():
+                runs.add(event.key.run)
+    return runs

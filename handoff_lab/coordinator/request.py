@@ -22,9 +22,11 @@ from handoff_lab.coordinator.state import RunState
 from handoff_lab.graph import DAG, Collocated
 from handoff_lab.graph.closest import closest
 from handoff_lab.messages import AttemptId
-from handoff_lab.scheduler import RunOptions, compile_program, sinks
+from handoff_lab.scheduler import Backoff, Program, RunOptions, compile_program, sinks
 from handoff_lab.store.payload import Frames, Live, Payload
 from handoff_lab.telemetry.record import RunRecord
+
+_BACKOFF = Backoff(growth=2.0, most_s=60.0, jitter=0.25)  # as the docstring of Function says
 
 _registry_lock = threading.RLock()
 Given: TypeAlias = Mapping[Hashable, tuple[AttemptId, str]]
@@ -39,6 +41,8 @@ class RunKeywords(TypedDict, total=False):
     max_concurrency: int | None
     timeout: float | None
     on_error: Literal["stop", "continue"]
+    wait_for_node: float | bool
+    wait_for_capacity: float | bool
     setup: Sequence[str]
     nodes: Sequence[str] | None
     resume: Any  # a Run, which this layer does not know
@@ -68,6 +72,8 @@ class Request:
         max_concurrency: int | None = None,
         timeout: float | None = None,
         on_error: Literal["stop", "continue"] = "stop",
+        wait_for_node: float | bool = False,
+        wait_for_capacity: float | bool = False,
         setup: Sequence[str] = (),
         nodes: Sequence[str] | None = None,
     ) -> Request:
@@ -92,6 +98,9 @@ class Request:
             on_error=on_error,
             nodes=None if nodes is None else tuple(nodes),
             rebalances=getattr(allocator, "rebalances", False) is True,
+            backoff=_BACKOFF,
+            wait_for_node_s=_patience("wait_for_node", wait_for_node),
+            wait_for_capacity_s=_patience("wait_for_capacity", wait_for_capacity),
         )
         frozen = dag.copy()
         chosen = None if targets is None else _as_ids(targets, frozen)
@@ -154,6 +163,13 @@ def prepare(
     return Prepared(request, given, state, codes, values)
 
 
+def take_up(request: Request, run: str, given: Given) -> RunState:
+    """The state of a run that was begun elsewhere, to be filled with what happened: nothing is called from here."""
+    program = compile_program(request.dag, request.targets, run=run, given=given)
+    calls = Calls(Program(run, request.dag.name, ()), {}, CodeBook(run, pickle=False), ())
+    return RunState(run, request.dag, program, calls, RunRecord(), request.setup)
+
+
 def _pack(id: Hashable, value: Any, pickle: bool) -> Payload:
     if not pickle:
         return Live(value)
@@ -199,6 +215,14 @@ def _by_value(modules: Sequence[ModuleType]) -> Iterator[None]:
 def _require_whole(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+
+
+def _patience(name: str, value: float | bool) -> float:
+    """Seconds of a wait that may be for ever, or not at all."""
+    if isinstance(value, bool):
+        return math.inf if value else 0.0
+    _require_seconds(name, value)
+    return value
 
 
 def _require_seconds(name: str, value: object) -> None:

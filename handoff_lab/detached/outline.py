@@ -17,7 +17,7 @@ from handoff_lab.graph import DAG, Argument, Function
 from handoff_lab.telemetry.encoding import Encoder, decode, dump
 from handoff_lab.telemetry.record import RunRecord
 
-_CODELESS = {
+_CODELESS: dict[str, Any] = {
     "code": None,
     "inferred": None,
     "extra_args": (),
@@ -37,9 +37,7 @@ def outline(state: RunState) -> bytes:
         For an id that its log could not tell from another.
     """
     _check_ids(state.dag)
-    program = replace(
-        state.program, serializers=dict.fromkeys(state.program.serializers, _nowhere), _crossings={}
-    )
+    program = replace(state.program, serializers=dict.fromkeys(state.program.serializers, _nowhere), _crossings={})
     buffer = io.BytesIO()
     _Outliner(buffer, protocol=5).dump((state.id, state.dag, program, state.calls.without_code(program)))
     return buffer.getvalue()

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ class Settings:
     """What a detached cluster was started with."""
 
     name: str
+    machine: str  # whose process its coordinator is: a home folder may be that of many machines
     nodes: dict[str, dict[str, float]]
     host: str
     store_limit: int | None
@@ -38,7 +40,6 @@ class Address:
 
     pid: int
     socket: str
-    lease_s: float
 
 
 class Place:
@@ -70,7 +71,7 @@ class Place:
 
     @classmethod
     def find(cls, name_or_path: str | os.PathLike[str] | None) -> Place:
-        """The one of this name, or the only one.
+        """The one of this name, or the only one of this machine.
 
         Raises
         ------
@@ -83,9 +84,13 @@ class Place:
             if len(places) == 1:
                 return places[0]
             names = ", ".join(repr(place.name) for place in places)
-            raise BackendError(f"which detached cluster? there are {names}" if places else "there is no detached cluster")
+            raise BackendError(
+                f"which one? there are detached clusters {names}" if names else "there is no detached cluster"
+            )
         for place in (cls(_home() / quote(os.fspath(name_or_path), safe=" ")), cls(Path(name_or_path))):
-            if (place.path / "settings").is_file():
+            if place.exists:
+                if (machine := place.settings.machine) != socket.gethostname():
+                    raise BackendError(f"the detached cluster {place.name!r} is on {machine}; attach to it there")
                 return place
         names = ", ".join(repr(place.name) for place in places) or "none"
         raise BackendError(f"there is no detached cluster {os.fspath(name_or_path)!r}; there are: {names}")
@@ -130,8 +135,11 @@ class Place:
         return None if data is None else Address(**json.loads(data))
 
     @address.setter
-    def address(self, address: Address) -> None:
-        self.write("address", json.dumps(asdict(address)).encode())
+    def address(self, address: Address | None) -> None:
+        if address is None:
+            (self.path / "address").unlink(missing_ok=True)
+        else:
+            self.write("address", json.dumps(asdict(address)).encode())
 
     # -- life --------------------------------------------------------------------
 
@@ -163,32 +171,35 @@ class Place:
     @property
     def exists(self) -> bool:
         """Whether it was not removed yet."""
-        return self.path.is_dir()
+        return (self.path / "settings").is_file()
 
     def touch(self) -> None:
         """Say that its coordinator lives."""
         with contextlib.suppress(FileNotFoundError):
-            os.utime(self.path / "address")
+            os.utime(self.path / "lock")
 
     def remove(self) -> None:
         """Remove it: nothing of its cluster is left."""
+        (self.path / "settings").unlink(missing_ok=True)  # first: without it nobody takes it up
         shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def is_left_over(self) -> bool:
         """Whether its coordinator was killed so long ago that its nodes have ended, too."""
         try:
-            address = self.address
-            seen = (self.path if address is None else self.path / "address").stat().st_mtime
-        except FileNotFoundError:
-            return False
-        lease_s = 0.0 if address is None else address.lease_s
+            if self.exists and self.settings.machine != socket.gethostname():
+                return False
+            lease_s = self.settings.lease_s if self.exists else 0.0
+            seen = max(path.stat().st_mtime for path in (self.path, self.path / "lock") if path.exists())
+        except (FileNotFoundError, ValueError):
+            return False  # it changes just now
         return not self.is_served and time.time() - seen > FRESH_S + 2 * lease_s
 
 
 def found() -> list[Place]:
-    """The detached clusters of this user."""
-    return sorted(_places(), key=lambda place: place.path)
+    """The detached clusters of this user on this machine."""
+    here = (place for place in _places() if place.exists and place.settings.machine == socket.gethostname())
+    return sorted(here, key=lambda place: place.path)
 
 
 def reap() -> None:
@@ -201,7 +212,7 @@ def reap() -> None:
 def _places() -> Iterator[Place]:
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(_home()):
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_dir(follow_symlinks=False):  # also one that is still being made, or removed
                 yield Place(Path(entry.path))
 
 

@@ -5,6 +5,7 @@ Neither belongs to the notebook: not to its session, nor among its children.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -94,8 +95,9 @@ def _serve(place: Place, serve: Serve, ready: int) -> int:
 
     try:
         return serve(place, tell)
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    except BaseException as error:  # its class and what it says are enough for the user, who sees it
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        logging.getLogger(__name__).debug("it could not serve", exc_info=True)
         return 1
 
 

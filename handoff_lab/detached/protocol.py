@@ -32,7 +32,7 @@ FROM_CLIENT: Schema = {
 TO_CLIENT: Schema = {
     "welcome": (),
     "refused": (str,),
-    "reply": (int, object),  # number of the call, what it returned
+    "reply": (int, list),  # number of the call, and what it returned, alone in a list
     "value": (int,),  # number of the call; the value's frames follow
     "error": (int,),  # number of the call; the pickled error follows
     "output": (int, bytes),  # number of the call, a message of a kernel as JSON
@@ -95,9 +95,7 @@ def read_seen(row: Sequence[Any]) -> SeenNode:
     """A node from its row."""
     facts, used, draining, last_seen, load = row
     info = NodeInfo(*facts)
-    return SeenNode(
-        info, Resources(used), draining, last_seen, None if load is None else NodeLoad(info.name, *load)
-    )
+    return SeenNode(info, Resources(used), draining, last_seen, None if load is None else NodeLoad(info.name, *load))
 
 
 def pack_parts(codes: Mapping[str, bytes], values: Mapping[AttemptId, Frames]) -> bytes:

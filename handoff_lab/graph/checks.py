@@ -68,9 +68,12 @@ def optional_whole(function: Hashable, name: str, value: int | None, least: int)
     return None if value is None else whole(function, name, value, least)
 
 
-def flag(function: Hashable, name: str, value: bool) -> bool:
+def cache(function: Hashable, value: bool) -> bool:
     if not isinstance(value, bool):
-        raise InvalidFunctionError(function, f"{name} is {value!r}; it is True or False")
+        raise InvalidFunctionError(function, f"cache is {value!r}; it is True or False")
+    if value:
+        reason = "cache=True does not work yet; leave it out, and take results of an earlier run over with resume=run"
+        raise InvalidFunctionError(function, reason)
     return value
 
 

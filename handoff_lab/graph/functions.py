@@ -38,7 +38,8 @@ class Function:
     extra_args, kwargs
         Constants that follow the results, and constants by name.
     cost
-        What it holds while it runs: ``{"cpu": 2, "memory": "500MB"}``.
+        What it holds while it runs: ``{"cpu": 2, "memory": "500MB"}``. A node ends what uses more memory than it
+        claims, in its own process: 1.5 times as much, and at least 64 MB more.
     node
         None (the allocator decides), a node's name, or ``collocated(id)``.
     type
@@ -47,13 +48,14 @@ class Function:
     argument_inclusion
         ``"as_list"`` hands all results over as one list.
     max_retries, retry_on, retry_delay
-        Tries after the first (None: as the run says), for which exceptions, after how many seconds.
+        Tries after the first (None: as the run says), for which exceptions, after how many seconds: each time twice as
+        many, up to a minute, and up to a quarter more at random.
     timeout
         Seconds one attempt may take.
     runs_in
         ``"process"``, a slot of the node, or ``"kernel"``, the node's own namespace.
     cache
-        Keep the result for later runs of the same code on the same inputs.
+        For keeping results from run to run, which does not work yet: it must be False.
     duration, output_size
         For planning: seconds (or a mapping of node to seconds), and bytes of the result.
     group
@@ -142,7 +144,7 @@ class Function:
         put(self, "retry_delay", checks.amount(id, "retry_delay", retry_delay))
         put(self, "timeout", checks.optional_amount(id, "timeout", timeout))
         put(self, "runs_in", checks.choice(id, "runs_in", runs_in, checks.PLACES))
-        put(self, "cache", checks.flag(id, "cache", cache))
+        put(self, "cache", checks.cache(id, cache))
         put(self, "duration", checks.duration(id, duration))
         put(self, "output_size", checks.optional_amount(id, "output_size", output_size))
         put(self, "group", checks.optional_name(id, "group", group))

@@ -18,24 +18,35 @@ from handoff_lab.transport.wire import TO_NODE, WireError, pack, unpack
 log = logging.getLogger(__name__)
 
 GOODBYE_MS = 200  # for the last message of a node that ends by itself
-_LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+_BROKEN = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
+_EVENTS = _BROKEN | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED
 
 Obey: TypeAlias = Callable[[str, list[Any]], None]
 
 
 class Control:
-    """Hands each command to ``obey``; calls ``lost`` when the connection is lost: the coordinator gives us up then."""
+    """Hands each command to ``obey``; calls ``lost`` when the coordinator has given us up.
+
+    That it did when the connection broke, unless ``endures`` says that it waits for us to call again, as libzmq does.
+    """
 
     def __init__(
-        self, loop: Loop, socket: Socket, obey: Obey, is_urgent: Callable[[], bool], lost: Callable[[], None]
+        self,
+        loop: Loop,
+        socket: Socket,
+        obey: Obey,
+        is_urgent: Callable[[], bool],
+        lost: Callable[[], None],
+        endures: Callable[[], bool],
     ) -> None:
         self._loop = loop
         self._socket = socket
         self._obey = obey
         self._lost = lost
+        self._endures = endures
         self._stream = Stream(loop, socket.send_multipart)
         self._outbox = Outbox(loop, self._stream.send, is_urgent)
-        self._watch = Watch(loop, socket, _LOST, lambda event, value: loop.call_soon(self._on_lost))
+        self._watch = Watch(loop, socket, _EVENTS, lambda event, value: loop.call_soon(lambda: self._happened(event)))
         loop.add_reader(socket, self._take_all)
         loop.call_soon(self._take_all)  # what came before the loop looked
 
@@ -61,8 +72,12 @@ class Control:
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
-    def _on_lost(self) -> None:
-        if not self._socket.closed:  # libzmq may say it in more than one way
+    def _happened(self, event: int) -> None:
+        if self._socket.closed:  # libzmq may say it in more than one way
+            return
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._stream.resume()
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH or not self._endures():
             self._lost()
 
     def _take_all(self) -> None:

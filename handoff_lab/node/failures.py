@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from handoff_lab._units import format_bytes
 from handoff_lab.messages import Failure, FailureKind
 
 ExceptionClasses: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
@@ -60,6 +61,12 @@ def result_failure(value: Any, error: BaseException) -> Failure:
     name = type(value).__qualname__
     message = f"it returned {_a(name)} that cannot be pickled: {_sentence(error)}; return plain data instead"
     return Failure(FailureKind.RESULT, message, type(error).__name__, _traceback(error), retryable=False)
+
+
+def shortage_failure(nbytes: int, error: OSError) -> Failure:
+    """The failure of a result for which there is no memory; later, or elsewhere, there may be."""
+    message = f"there is no shared memory for its result of {format_bytes(nbytes)}: {error}"
+    return Failure(FailureKind.RESULT, message, type(error).__name__)
 
 
 def describe_arguments(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:

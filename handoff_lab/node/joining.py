@@ -22,9 +22,14 @@ PATIENCE_S = 10.0
 AGAIN_S = 0.5  # without an answer, until a question is put again
 # A coordinator that was stopped for a moment (Ctrl-Z) should find its nodes again.
 HEARTBEAT = Heartbeat(every_s=1.0, timeout_s=5.0)
+NO_HEARTBEAT = Heartbeat(every_s=0, timeout_s=0)
 
 _CHANGED = "it may be another cluster by now, or have a new join file: use its present one"
 _USED_UP = "the invitation was used already, is past its time, or is of another cluster: ask for a new one"
+
+
+class KeyRefusedError(AuthenticationError):
+    """The coordinator answers, and does not admit this key."""
 
 
 def way_in(options: NodeOptions) -> JoinFile:
@@ -43,7 +48,8 @@ def way_in(options: NodeOptions) -> JoinFile:
 def join(loop: Loop, file: JoinFile, keys: KeyPair, hello: Hello, lifeline: int | None = None) -> Socket:
     """Join the coordinator that ``file`` names; a connection on which ``keys`` prove who this is.
 
-    A ``lifeline`` that can be read says that there is no coordinator any more.
+    A ``lifeline`` that can be read says that there is no coordinator any more; with one, a coordinator that is silent
+    is waited for, however long it was stopped.
 
     Raises
     ------
@@ -83,7 +89,8 @@ class _Call:
     def __init__(self, loop: Loop, file: JoinFile, keys: KeyPair, lifeline: int | None) -> None:
         self._file = file
         self._failure: Exception | None = None
-        self._socket = dial(loop, keys, file.server_key, file.endpoint, HEARTBEAT, CONTROL_THREAD)
+        heartbeat = HEARTBEAT if lifeline is None else NO_HEARTBEAT
+        self._socket = dial(loop, keys, file.server_key, file.endpoint, heartbeat, CONTROL_THREAD)
         failures = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         self._watch = Watch(loop, self._socket, failures | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, self._failed)
         self._socket.connect(file.endpoint)
@@ -127,8 +134,9 @@ class _Call:
 
     def _failed(self, event: int, value: int) -> None:
         file = self._file
+        hint = _USED_UP if file.once else _CHANGED
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            reason = f"the coordinator at {file.endpoint} does not admit this key"
+            self._failure = KeyRefusedError(f"the coordinator at {file.endpoint} does not admit this key; {hint}")
         else:
             reason = f"what listens at {file.endpoint} does not hold the coordinator's key"
-        self._failure = AuthenticationError(f"{reason}; {_USED_UP if file.once else _CHANGED}")
+            self._failure = AuthenticationError(f"{reason}; {hint}")

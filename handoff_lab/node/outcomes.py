@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from handoff_lab._units import format_bytes
 from handoff_lab.messages import AttemptId, Cancelled, Failed, Failure, FailureKind, Finished, FinishedMany
 from handoff_lab.node.deaths import timeout_of
+from handoff_lab.node.memory import excess_of
 from handoff_lab.node.slot import NOTHING_MORE
 from handoff_lab.node.task import Task
 from handoff_lab.store.payload import Frames
@@ -75,6 +77,13 @@ def finished(task: Task, outcome: Outcome, parts: Sequence[memoryview | Segment]
     return Finished(task.attempt.id, started, ended, nbytes, inline, slot, peak, log), value
 
 
+def homeless(event: Finished, reason: str) -> Failed:
+    """The end of an attempt whose result has no place on its node; later, or elsewhere, it may have one."""
+    message = f"there is no place for its result of {format_bytes(event.nbytes)}: {reason}"
+    failure = Failure(FailureKind.RESULT, message)
+    return Failed(event.id, failure, event.started, event.ended, event.slot, event.peak_memory, event.log)
+
+
 def _kept(parts: Sequence[memoryview | Segment]) -> tuple[int, tuple[bytes, ...] | None, Frames]:
     """Bytes of a result, its frames if it is small, and the result as it is kept."""
     nbytes = sum([part.nbytes for part in parts])
@@ -92,5 +101,7 @@ def ended(task: Task, outcome: Outcome) -> Failed | Cancelled:
         return Cancelled(id, started, ended, log)
     if task.stop == "timeout":
         failure = timeout_of(task.attempt, failure)
+    elif task.stop == "memory":
+        failure = excess_of(task.attempt, task.used, failure)
     assert failure is not None
     return Failed(id, failure, started, ended, slot, peak, log)

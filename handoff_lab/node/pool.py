@@ -87,7 +87,9 @@ class SlotPool:
         self._fill_due = False
         self._closed = False
         workers = self._workers
-        self._rounds = Rounds(loop, lambda: list(workers.values()), self._tell_text, self._tell_late, self._give_back)
+        self._rounds = Rounds(
+            loop, lambda: list(workers.values()), self._tell_text, self._tell_late, self._give_back, self._end_excess
+        )
         launcher.watch(loop, self._died, on_lost)
         self.resize(slots)
 
@@ -153,7 +155,7 @@ class SlotPool:
     # -- handing out ---------------------------------------------------------
 
     def _enqueue(self, task: Task) -> None:
-        task.worker = None
+        task.worker = task.stop = None
         self._queue.push(task)
         self._wake()
 
@@ -296,7 +298,14 @@ class SlotPool:
 
     # -- stopping ------------------------------------------------------------
 
-    def _stop(self, task: Task, why: Literal["cancel", "timeout"]) -> None:
+    def _end_excess(self, task: Task, used: int) -> None:
+        """End what uses too much memory, at once; in the kernel, whose namespace is worth a try, by an interrupt."""
+        task.used = used
+        self._stop(task, "memory")
+        if task.attempt.runs_in == "process":
+            self._kill(task)
+
+    def _stop(self, task: Task, why: Literal["cancel", "timeout", "memory"]) -> None:
         if task.worker is not None and task.stop != "cancel":
             task.disarm()
             task.stop = why

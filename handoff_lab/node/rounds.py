@@ -1,10 +1,14 @@
-"""Looks at what runs in the slots, for as long as something does: what it writes, and whether it holds others up."""
+"""Looks at what runs in the slots, for as long as something does.
+
+What it writes, whether it holds others up, and whether it uses more memory than it may.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from handoff_lab.node.memory import claimed_by, limit_of
 from handoff_lab.node.task import Task
 from handoff_lab.node.worker import Worker
 
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop
 
 LOG_S = 0.2  # between looks at logs
+MEMORY_S = 0.05  # between looks at what functions use that claim memory; a gigabyte takes longer to fill
 BATCH_S = 0.01  # between looks at batches; a function that runs longer is no company for one
 SETTLE_S = 0.001  # until marks in shared memory are surely seen by the slot
 
@@ -29,6 +34,8 @@ class Rounds:
         Gets a task that was expected to be brief and still runs.
     on_taken_back
         Gets a task that was sent in a batch and will not run there, because one before it runs long.
+    on_excess
+        Gets a running task that uses more memory than it may, and the bytes that it uses.
     """
 
     def __init__(
@@ -38,12 +45,14 @@ class Rounds:
         on_text: Callable[[Task, str], None],
         on_long: Callable[[Task], None],
         on_taken_back: Callable[[Task], None],
+        on_excess: Callable[[Task, int], None],
     ) -> None:
         self._loop = loop
         self._workers = workers
         self._on_text = on_text
         self._on_long = on_long
         self._on_taken_back = on_taken_back
+        self._on_excess = on_excess
         self._going: set[float] = set()  # periods, in seconds, of the rounds that go on
 
     def keep_going(self) -> None:
@@ -51,6 +60,8 @@ class Rounds:
         self._go(LOG_S, self._look_at_logs)
         if any(worker.brief and worker.tasks for worker in self._workers()):
             self._go(BATCH_S, self._look_at_batches)
+        if any(worker.claims_memory and worker.tasks for worker in self._workers()):
+            self._go(MEMORY_S, self._look_at_memory)
 
     def _go(self, period_s: float, look: Callable[[], bool]) -> None:
         """Look every ``period_s`` for as long as ``look`` finds it worth while."""
@@ -73,6 +84,16 @@ class Rounds:
                 self._on_text(task, text)
         return bool(busy)
 
+    def _look_at_memory(self) -> bool:
+        busy = [worker for worker in self._workers() if worker.claims_memory and worker.tasks]
+        for worker in busy:
+            task = worker.tasks.get(worker.fence.current)
+            if task is not None and task.stop is None and (claimed := claimed_by(task.attempt)):
+                used = worker.used()
+                if used > limit_of(claimed):
+                    self._on_excess(task, used)
+        return bool(busy)
+
     def _look_at_batches(self) -> bool:
         busy = [worker for worker in self._workers() if worker.brief and worker.tasks]
         for worker in busy:
@@ -80,6 +101,8 @@ class Rounds:
             if current and current == worker.seen_running:
                 self._runs_long(worker, current)
             worker.seen_running = current
+            if worker.claims_memory:
+                worker.used()  # so that what those before it left does not count as its own
         return bool(busy)
 
     def _runs_long(self, worker: Worker, current: int) -> None:

@@ -38,11 +38,11 @@ from handoff_lab.messages import Attempt, AttemptId, Failure, Source
 from handoff_lab.node.channel import Message, Receiver, send
 from handoff_lab.node.codes import Codes
 from handoff_lab.node.execution import execute
-from handoff_lab.node.failures import code_failure, failure_of, input_failure, result_failure
+from handoff_lab.node.failures import code_failure, failure_of, input_failure, result_failure, shortage_failure
 from handoff_lab.node.fence import Fenced
 from handoff_lab.node.output import Capture
 from handoff_lab.store.payload import Frames
-from handoff_lab.store.segments import Part, Segment, SegmentMaker
+from handoff_lab.store.segments import SHARED_FROM, Part, Segment, SegmentMaker
 
 FLUSH_S = 0.001  # outcomes of brief functions wait this long for company
 IDLE_S = 5.0  # memory for the next large values is kept this long
@@ -164,10 +164,11 @@ class Slot:
         # Nothing can interrupt it here.
         failure = None
         parts: tuple[Part, ...] = ()
+        if not isinstance(outcome, Failure):
+            outcome = self._settled(outcome)
         if isinstance(outcome, Failure):
             failure = [getattr(outcome, name) for name in _FAILURE_FIELDS]
         else:
-            outcome = self._settled(outcome)
             parts = outcome.parts
             self._made[number] = outcome
         row: list[Any] = [number, started, ended, len(parts)]
@@ -179,11 +180,15 @@ class Slot:
         self._rows.append(row)
         self._frames += parts
 
-    def _settled(self, value: Frames) -> Frames:
-        """The value in memory that no function changes: its large buffers in a segment, small ones copied."""
-        if len(value.parts) == 1:
+    def _settled(self, value: Frames) -> Frames | Failure:
+        """The value in memory that no function changes: what is large in a segment, small buffers copied."""
+        head = value.parts[0]
+        if len(value.parts) == 1 and isinstance(head, bytes) and len(head) < SHARED_FROM:
             return value
-        parts = self._segments.share(value.buffers)
+        try:
+            parts = self._segments.share(value.buffers)
+        except OSError as error:
+            return shortage_failure(value.nbytes, error)
         return Frames(tuple([part if isinstance(part, Segment) else bytes(part) for part in parts]))
 
     def _work(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from handoff_lab.node.worker import Worker
     from handoff_lab.transport.loop import Timer
 
-Stop: TypeAlias = Literal["cancel", "timeout", "recall"]
+Stop: TypeAlias = Literal["cancel", "timeout", "memory", "recall"]
 Input: TypeAlias = Frames | int  # an int: the number of the task before it, in the same slot, that makes the value
 Claim: TypeAlias = tuple[tuple[str, float], ...] | None  # None: it costs nothing, or whoever sent it has claimed that
 
@@ -35,6 +35,7 @@ class Task:
     proven: bool = False  # whether it is known from earlier runs that it is brief
     started: float | None = None  # when it was said to have started
     stop: Stop | None = None
+    used: int = 0  # bytes of memory when it was stopped for them
     timer: Timer | None = None
     worker: Worker | None = None  # None: queued
 

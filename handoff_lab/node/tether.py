@@ -1,7 +1,8 @@
-"""What a node of a detached cluster does while it has no coordinator: it keeps its values, goes on, and calls again.
+"""What a node does while it has no coordinator: it calls again.
 
-It remembers what it began and finished, so that a coordinator that takes the place of one that was killed can go on
-from there. Without a lease, and when that is over, a node without a coordinator ends.
+A node of a detached cluster keeps its values, goes on, and remembers what it began and finished, so that a coordinator
+that takes the place of one that was killed can go on from there. Any other has been given up and comes back as it was
+at first, unless its coordinator has ended. When nobody answers in time, a node ends.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from handoff_lab._errors import HandoffError, VersionMismatchError
 from handoff_lab.messages import AttemptId, BackendEvent, Cancelled, Failed, Finished, FinishedMany, Started
-from handoff_lab.node.joining import join
+from handoff_lab.node.joining import KeyRefusedError, join
 from handoff_lab.transport.hello import Hello
 from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.loop import Loop
@@ -25,7 +26,8 @@ from handoff_lab.transport.sockets import Socket
 log = logging.getLogger(__name__)
 
 AGAIN_S = 0.2  # between two calls
-PROBE_S = 0.2  # for a host that does not answer at all; the node stands still meanwhile
+PATIENCE_S = 30.0  # without a lease: for a coordinator that is stopped, or out of reach
+PROBE_S = 1.0  # for a host that does not answer at all; the node stands still meanwhile
 ROWS = 2048  # in one message
 
 
@@ -73,33 +75,40 @@ class Tether:
         What the node says of itself now.
     found
         Takes the new connection.
+    lifeline
+        See ``join``; a lease makes it void.
     """
 
     def __init__(
-        self, loop: Loop, file: JoinFile, keys: KeyPair, hello: Callable[[], Hello], found: Callable[[Socket], None]
+        self,
+        loop: Loop,
+        file: JoinFile,
+        keys: KeyPair,
+        hello: Callable[[], Hello],
+        found: Callable[[Socket], None],
+        lifeline: int | None,
     ) -> None:
         self._loop = loop
         self._file = file
         self._keys = keys
         self._hello = hello
         self._found = found
+        self._lifeline = lifeline
         self.memory: Memory | None = None  # with a lease only
-        self._lease_s = 0.0
+        self._patience_s = PATIENCE_S
         self._end = 0.0
 
     def extend(self, lease_s: float) -> None:
         """Do not end with the coordinator, but wait so long for another."""
-        self._lease_s = lease_s
+        self._patience_s = lease_s
+        self._lifeline = None
         if self.memory is None:
             self.memory = Memory()
 
     def lost(self) -> None:
         """The connection is lost."""
-        if self.memory is None:
-            self._loop.stop()
-        else:
-            self._end = time.monotonic() + self._lease_s
-            self._call()
+        self._end = time.monotonic() + self._patience_s
+        self._call()
 
     def _call(self) -> None:
         if time.monotonic() > self._end:
@@ -107,15 +116,21 @@ class Tether:
             return
         try:
             self._probe()
-            connection = join(self._loop, self._file, self._keys, self._hello())
-        except VersionMismatchError:
-            log.exception("the node ends")
-            self._loop.stop()
+            connection = join(self._loop, self._file, self._keys, self._hello(), self._lifeline)
         except (OSError, HandoffError) as error:
-            log.debug("no coordinator yet: %s", error)
-            self._loop.call_later(AGAIN_S, self._call)
+            if self._is_final(error):
+                log.warning("the node ends: %s", error)
+                self._loop.stop()
+            else:
+                log.debug("no coordinator yet: %s", error)
+                self._loop.call_later(AGAIN_S, self._call)
         else:
             self._found(connection)
+
+    def _is_final(self, error: Exception) -> bool:
+        """Whether to call again would be in vain."""
+        has_ended = self.memory is None and isinstance(error, ConnectionRefusedError)  # it will not be started again
+        return has_ended or isinstance(error, (KeyRefusedError, VersionMismatchError))
 
     def _probe(self) -> None:
         """Raise `OSError` at once where nobody listens: a join would wait, and the node with it."""

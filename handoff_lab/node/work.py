@@ -29,10 +29,11 @@ from handoff_lab.messages import (
     Transferred,
     Wrote,
 )
+from handoff_lab.node.outcomes import homeless
 from handoff_lab.node.task import Input
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames
-from handoff_lab.transport.wire import TEXT_LIMIT
+from handoff_lab.transport.wire import INLINE_LIMIT, TEXT_LIMIT
 
 if TYPE_CHECKING:
     from handoff_lab.transport.peers import Peers
@@ -72,6 +73,7 @@ class Work:
         self._running: dict[AttemptId, Runner] = {}  # given to a runner, lent ones too
         self._awaited: dict[AttemptId, list[_Waiting]] = {}  # by the value that is missing
         self._fetching: set[AttemptId] = set()
+        self._held: list[Source] = []  # not fetched yet, for the store is full
         self._begun: set[AttemptId] = set()  # attempts that began and did not end since `is_urgent` was asked
         self._reasons: dict[AttemptId, str] = {}  # why a value could not be fetched
         self._failing: deque[Failed] = deque()  # that lack an input; the first is being told
@@ -134,8 +136,17 @@ class Work:
         if not waiting.missing:
             self._start(waiting)
 
+    def fetch_more(self) -> None:
+        """There is room again for what was not fetched because the store was full."""
+        held, self._held = self._held, []
+        for source in held:
+            self._fetch(source)
+
     def _fetch(self, source: Source) -> None:
         key, node = source.key, source.node
+        if self._store.is_full:
+            self._held.append(source)
+            return
         if node != self._name and key in self._awaited and key not in self._fetching:
             self._fetching.add(key)
             started = time.time()
@@ -145,12 +156,18 @@ class Work:
         self._fetching.discard(key)
         if isinstance(value, str):
             self._tell(ResultLost(key, node))
-            self._reasons[key] = value
-            self._store.give_up(key)
-            del self._reasons[key]
+            self._give_up(key, value)
+            return
+        if value.nbytes > INLINE_LIMIT and (reason := self._store.refusal(value)):
+            self._give_up(key, reason)
             return
         self._store.put(key, value)
         self._tell(Transferred(key, node, self._name, value.nbytes, started, time.time()))
+
+    def _give_up(self, key: AttemptId, reason: str) -> None:
+        self._reasons[key] = reason
+        self._store.give_up(key)
+        del self._reasons[key]
 
     def _came(self, key: AttemptId, value: Frames | None) -> None:
         for waiting in self._awaited.pop(key, ()):
@@ -235,12 +252,19 @@ class Work:
 
     def finished(self, event: Finished, value: Frames) -> None:
         """An attempt made its result."""
+        if self._store.is_stuck and event.inline is None and (reason := self._store.refusal(value)):
+            self.failed(homeless(event, reason))
+            return
         self._forget(event.id)
         self._store.put(event.id, value)
         self._tell(event)
 
     def finished_many(self, event: FinishedMany, ids: Sequence[AttemptId], values: Sequence[Frames]) -> None:
         """Brief attempts of one run made their results."""
+        if self._store.is_stuck:
+            for one, value in zip(event.each(), values, strict=True):
+                self.finished(one, value)
+            return
         running, lent = self._running, self._lent
         for id in ids:
             del running[id]

@@ -129,7 +129,7 @@ CELL = (
     .takes("--retry-delay", type=number, metavar="SECONDS")
     .takes("--timeout", type=number, metavar="SECONDS", help="for one try")
     .takes("--runs-in", choices=["process", "kernel"], help="a slot of the node, or the namespace of its kernel")
-    .takes("--cache", action="store_true", help="keep results for later runs of the same code on the same inputs")
+    .takes("--cache", action="store_true", help="for keeping results from run to run; does not work yet")
     .takes("--duration", type=number, metavar="SECONDS", help="what to plan with")
     .takes("--group", metavar="NAME", help="show the functions together under this name")
 )

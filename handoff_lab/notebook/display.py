@@ -47,14 +47,22 @@ def _show_picture(dag: DAG, stale: Sequence[Hashable]) -> None:
 
 def show_run(session: Session, run: Run, *, wait: bool) -> None:
     """The run, live where a browser may be, else as text; until it is over if ``wait``."""
-    if hasattr(session.shell, "kernel"):
-        display(session.widget(run))
+    try:
+        _show_run(session, run, wait=wait)
         if wait:
             run.join()
+    except KeyboardInterrupt:
+        if wait:
+            run.abandon()
+        raise
+
+
+def _show_run(session: Session, run: Run, *, wait: bool) -> None:
+    if hasattr(session.shell, "kernel"):
+        display(session.widget(run))
     elif wait:
         from handoff_lab.widgets.text_progress import follow
 
         follow(run, sys.stdout)
-        run.join()
     else:
         display(run)

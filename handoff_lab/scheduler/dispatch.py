@@ -15,7 +15,7 @@ from handoff_lab.scheduler.handover import HandOver, command
 from handoff_lab.scheduler.lanes import Lane
 from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.state import READY, SUBMITTED, Progress
-from handoff_lab.scheduler.timers import Timers
+from handoff_lab.scheduler.timers import Due, Timers
 
 # Lanes that may be refused on a busy node before it is left alone until something changes there:
 # what bounds the work per event where every function has a cost of its own.
@@ -278,7 +278,7 @@ class Dispatcher:
             self._patience = _SOON
         elif not self._is_to_ask and lane.cost.fits_beside(lane.node.claimed, lane.node.capabilities):
             self._is_to_ask = True
-            self._timers.set(self._patience, None)
+            self._timers.set(self._patience, Due.ASK_TRACKER)
         return granted
 
     def _set_aside(self, lane: Lane) -> None:

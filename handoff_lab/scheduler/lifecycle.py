@@ -43,7 +43,7 @@ from handoff_lab.scheduler.state import (
     Progress,
     State,
 )  # fmt: skip
-from handoff_lab.scheduler.timers import Timers
+from handoff_lab.scheduler.timers import Due, Timers
 
 _POISON = 3  # deaths of slots or nodes under one function
 
@@ -88,16 +88,20 @@ class Lifecycle:
                     run.missing[dependent] -= 1
                 self._handover.promise(run, i)
         ready = [i for i, missing in enumerate(run.missing) if not missing and run.state[i] == WAITING]
+        if run.unplaced:
+            ready = [i for i in ready if i not in run.unplaced]
         hidden = [i for i in ready if run.is_hidden(i)] if run.program.serializers else []
         for i in hidden:
             self.ready(run, i)
         self._dispatcher.enqueue_many(run, [i for i in ready if i not in hidden] if hidden else ready)
-        self._settle(run)
+        self.settle(run)
 
     def ready(self, run: Progress, i: int) -> None:
         """All inputs of ``i``, which waits, are there."""
         function = run.program.functions[i]
         if function.beside is not None and function.toward is not None:
+            if run.node[function.toward] is None:
+                return  # it is not known yet for which node it serializes
             beside = run.holder[function.beside]
             run.node[i] = beside if beside in self._ledger.open else run.node[function.toward]
         if run.node[i] in self._ledger.open:
@@ -168,7 +172,7 @@ class Lifecycle:
             consumer = run.program.functions[i].toward
             if consumer is not None and run.state[consumer] in DEAD:
                 self._skip(run, i, consumer)
-                self._settle(run)
+                self.settle(run)
                 continue
             if run.node[i] not in self._ledger.open and not run.is_hidden(i):
                 self.need_node(run, i)
@@ -198,7 +202,7 @@ class Lifecycle:
         before = run.state[i]
         failure = event.failure
         self._handover.break_promise(run, i)
-        never_ran = failure.kind is FailureKind.INPUT and self._is_ahead(run, i)
+        never_ran = failure.kind is FailureKind.INPUT and self.is_ahead(run, i)
         if never_ran and (before == REVOKED or (before == SUBMITTED and run.missing[i])):
             if before == SUBMITTED:  # its node heard before us that an input will not come
                 run.late.add(i)
@@ -217,7 +221,8 @@ class Lifecycle:
         else:
             self._retry(run, i, failure)
 
-    def _is_ahead(self, run: Progress, i: int) -> bool:
+    def is_ahead(self, run: Progress, i: int) -> bool:
+        """Whether the node of ``i`` takes functions before they can begin."""
         node = self._ledger.nodes.get(run.node[i] or "")
         return node is not None and node.keeps_ledger
 
@@ -257,15 +262,22 @@ class Lifecycle:
         return True
 
     def _retry(self, run: Progress, i: int, failure: Failure) -> None:
-        delay = 0.0 if failure.kind is FailureKind.NODE else run.program.functions[i].retry_delay
+        delay = 0.0 if failure.kind is FailureKind.NODE else self._delay(run, i)
         if run.cost_class[i]:
             run.retries += 1
             self._emit(reports.retry(run, i, delay, failure.message.partition("\n")[0]))
         if delay:
             run.move(i, DELAYED)
-            self._timers.set(delay, run.id, i)
+            self._timers.set(delay, Due.TRY_AGAIN, run.id, i)
         else:
             self.restart(run, i)
+
+    def _delay(self, run: Progress, i: int) -> float:
+        first = run.program.functions[i].retry_delay
+        if not first:
+            return 0.0
+        seed = f"{run.id} {i} {run.number[i]}"
+        return run.options.backoff.delay(first, run.retried.get(i, 1), seed)
 
     def fail(self, run: Progress, i: int, failure: Failure) -> None:
         """Function ``i`` failed for good."""
@@ -280,7 +292,7 @@ class Lifecycle:
             self._skip_dependents(run, i, i)
             if run.failures and run.options.on_error == "stop":
                 self.stop(run, "failed")
-        self._settle(run)
+        self.settle(run)
 
     def fail_unstarted(self, run: Progress, i: int, failure: Failure) -> None:
         """Function ``i``, which does not run, failed for good."""
@@ -295,7 +307,7 @@ class Lifecycle:
             if run.state[dependent] in PENDING:
                 self._skip(run, dependent, because)
                 stack.extend(run.dependents[dependent])
-        self._settle(run)
+        self.settle(run)
 
     def _skip(self, run: Progress, i: int, because: int) -> None:
         self._die(run, i, SKIPPED)
@@ -322,7 +334,7 @@ class Lifecycle:
                 self._set_cancelled(run, i, None)
             elif state in IN_FLIGHT:
                 self._tell_to_stop(run, i)
-        self._settle(run)
+        self.settle(run)
 
     def cancel(self, run: Progress, i: int) -> None:
         """Cancel one function; what needs it is skipped."""
@@ -339,7 +351,7 @@ class Lifecycle:
     def attempt_cancelled(self, run: Progress, i: int, event: Cancelled) -> None:
         """The attempt at ``i`` ended as it was told to, or its backend's nodes are being closed."""
         self._handover.break_promise(run, i)
-        if run.state[i] == REVOKED and self._is_ahead(run, i):
+        if run.state[i] == REVOKED and self.is_ahead(run, i):
             self.withdraw(run, i)
         elif run.state[i] == REVOKED:
             self.restart(run, i)
@@ -349,7 +361,7 @@ class Lifecycle:
                 self._skip_dependents(run, i, i)
 
     def _tell_to_stop(self, run: Progress, i: int) -> None:
-        told = run.state[i] in (STOPPING, REVOKED)
+        told = run.state[i] == STOPPING or (run.state[i] == REVOKED and not self.is_ahead(run, i))  # a recall is no end
         if run.state[i] != STOPPING:
             run.move(i, STOPPING)
         if not told:
@@ -359,7 +371,7 @@ class Lifecycle:
         self._die(run, i, CANCELLED)
         if run.cost_class[i]:
             self._emit(reports.cancel(run, i, event))
-        self._settle(run)
+        self.settle(run)
 
     # -- results that are gone ---------------------------------------------------------
 
@@ -368,7 +380,7 @@ class Lifecycle:
         if run.inline[i]:
             run.holder[i] = HERE
             for dependent in run.dependents[i]:  # what was handed over may look for it where it was
-                if run.state[dependent] == SUBMITTED and self._is_ahead(run, dependent):
+                if run.state[dependent] == SUBMITTED and self.is_ahead(run, dependent):
                     self.revoke(run, dependent)
             return
         run.holder[i] = None
@@ -383,7 +395,7 @@ class Lifecycle:
 
     def revoke(self, run: Progress, i: int) -> None:
         """Take back an attempt that was submitted: it starts again, unless it runs by now."""
-        how: HowToEnd = "recall" if self._is_ahead(run, i) else "interrupt"
+        how: HowToEnd = "recall" if self.is_ahead(run, i) else "interrupt"
         run.move(i, REVOKED)
         self._emit(Stop(AttemptId(run.id, i, run.number[i]), how))
 
@@ -411,17 +423,19 @@ class Lifecycle:
         return "cancelled" if CANCELLED in run.state else "done"
 
     def abandon(self, run: Progress) -> None:
-        """Nothing of the run was ever told to anyone: it holds nothing and waits for nothing any more."""
+        """The run holds nothing and waits for nothing any more, and nobody is told."""
         for i, state in enumerate(run.state):
-            if state in IN_FLIGHT:
-                node = run.node[i]
-                assert node is not None
-                self._dispatcher.leave(run, i, self._ledger.nodes[node])
+            node = self._ledger.nodes.get(run.node[i] or "")
+            if state in IN_FLIGHT and node is not None:
+                self._dispatcher.leave(run, i, node)
+            if state in (*PENDING, *IN_FLIGHT):
+                run.state[i] = CANCELLED  # whatever comes of it is fenced off
         self._dispatcher.drop_run(run)
         self.finished.pop(run, None)
         self.unplaced.pop(run, None)
 
-    def _settle(self, run: Progress) -> None:
+    def settle(self, run: Progress) -> None:
+        """See whether the run is over."""
         if not run.unfinished:
             self.finished[run] = None
 

@@ -1,8 +1,13 @@
-"""Asks allocators: where the functions of a new run go, and where those whose node is gone go instead."""
+"""Asks allocators: where the functions of a new run go, and where those whose node is gone go instead.
+
+What fits on no node now fails, or waits, as far as its run says so, for a node to come or to be given more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from math import inf
 
 from handoff_lab._errors import AllocationError
 from handoff_lab.allocation import allocate
@@ -12,16 +17,19 @@ from handoff_lab.resources import Resources
 from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.ledger import Ledger
 from handoff_lab.scheduler.lifecycle import Lifecycle
+from handoff_lab.scheduler.patience import absent_pin, awaited, patience, that_wait
 from handoff_lab.scheduler.program import Program, ScheduledFunction, seen_as
-from handoff_lab.scheduler.state import DONE, PENDING, Progress
+from handoff_lab.scheduler.state import DONE, PENDING, Progress, Wait
+from handoff_lab.scheduler.timers import Due, Timers
 
 
 class Placement:
     """Gives functions their nodes."""
 
-    def __init__(self, ledger: Ledger, lifecycle: Lifecycle, emit: Callable[[Command], None]) -> None:
+    def __init__(self, ledger: Ledger, lifecycle: Lifecycle, timers: Timers, emit: Callable[[Command], None]) -> None:
         self._ledger = ledger
         self._lifecycle = lifecycle
+        self._timers = timers
         self._emit = emit
         self._reasons: dict[str, str] = {}  # why nodes are gone
 
@@ -40,36 +48,60 @@ class Placement:
                 there = ", ".join(map(repr, sorted(known))) or "none"
                 reason = f"is to run on {name!r}, which is not there (nodes: {there})"
                 raise AllocationError(functions[0].id, functions[0].cost, reason=reason)
+        later = that_wait(functions, run.options, capabilities)
+        if later:
+            functions = [function for function in functions if function.id not in later]
         answer = allocate(run.options.allocator, functions, capabilities)
         nodes, priority = answer.nodes, answer.priority
         run.priority = [priority.get(f.id, float(i)) for i, f in enumerate(run.program.functions)]
         for i, function in to_run:
-            run.node[i] = nodes[function.id]
+            if function.id in later:
+                self._lifecycle.need_node(run, i)
+            else:
+                run.node[i] = nodes[function.id]
 
     def place_again(self) -> None:
-        """Give the functions whose node is gone another one; those that fit on none fail."""
+        """Give the functions whose node is gone another one; those that fit on none wait for one, or fail."""
         unplaced = self._lifecycle.unplaced
         while unplaced:
             run, _ = unplaced.popitem()
             pending = [i for i in sorted(run.unplaced) if run.state[i] in PENDING]
             run.unplaced.clear()
-            homeless = [i for i in pending if run.node[i] not in self._ledger.open]
+            homeless = [i for i in pending if not self._is_home(run, i)]
             for i in set(pending).difference(homeless):  # the node is there again
+                run.waits.pop(i, None)
                 self._resume(run, i)
             if homeless:
                 self._place(run, homeless)
 
+    def look_again(self, runs: Iterable[Progress]) -> None:
+        """A node came or has more: something that waits may fit there."""
+        for run in runs:
+            if run.status == "running" and run.ending is None:
+                for i in run.waits:
+                    self._lifecycle.need_node(run, i)
+
+    def give_up(self, run: Progress) -> None:
+        """Functions of the run that waited long enough fail."""
+        overdue = [i for i, wait in run.waits.items() if wait.until <= self._timers.now]
+        for i in overdue:
+            wait = run.waits.pop(i)
+            if run.state[i] in PENDING:  # not skipped since
+                self._fail_late(run, i, wait)
+
+    def _is_home(self, run: Progress, i: int) -> bool:
+        """Whether the node of ``i`` is there and can hold it."""
+        node = self._ledger.open.get(run.node[i] or "")
+        return node is not None and run.program.functions[i].cost.fits_in(node.capabilities)
+
     def _place(self, run: Progress, homeless: Sequence[int]) -> None:
         capabilities = self._ledger.capabilities(run.options.nodes)
         targets = self._neighbours(run, homeless)
-        asked: dict[Hashable, int] = {}
-        for i in homeless:
-            function = run.program.functions[i].allocated
-            assert function is not None
-            if not _fits(function, targets.get(i), capabilities):
-                self._fail(run, i, _why_not(function, capabilities))
-            elif i not in targets:
-                asked[function.id] = i
+        refused = self._refused(run, homeless, targets, capabilities)
+        for i in sorted(refused):
+            targets.pop(i, None)
+            self._refuse(run, i, capabilities)
+        asked = {run.program.functions[i].id: i for i in homeless if i not in refused and i not in targets}
         while asked and run.ending is None:
             functions = [f for i in asked.values() if (f := run.program.functions[i].allocated) is not None]
             try:
@@ -81,16 +113,38 @@ class Placement:
                 targets.update((i, answer[id]) for id, i in asked.items())
                 break
         for i, target in targets.items():
+            run.waits.pop(i, None)
             if run.state[i] in PENDING:
                 self._move(run, i, target)
+
+    def _refused(
+        self,
+        run: Progress,
+        homeless: Sequence[int],
+        targets: Mapping[int, str],
+        capabilities: Mapping[str, Resources],
+    ) -> AbstractSet[int]:
+        """Those that fit on none of the nodes that they may go to; of a group that may wait, all or none."""
+        functions = run.program.functions
+        seen = {i: function for i in homeless if (function := functions[i].allocated) is not None}
+        alone = {i for i, function in seen.items() if not _fits(function, targets.get(i), capabilities)}
+        if run.options.wait_for_capacity_s:
+            free = [function for i, function in seen.items() if i not in targets]
+            apart = that_wait(free, run.options, capabilities)
+            alone |= {i for i in seen if i not in targets and functions[i].id in apart}
+        return alone
 
     def _neighbours(self, run: Progress, homeless: Sequence[int]) -> dict[int, str]:
         """Homeless functions that are collocated with one that has a node: they follow it."""
         roots = {_root(run.program, i): i for i in homeless}
+        moving = set(homeless)
         homes = {
             root: node
             for i, node in enumerate(run.node)
-            if node in self._ledger.open and (root := _root(run.program, i)) in roots and not run.is_hidden(i)
+            if i not in moving
+            and node in self._ledger.open
+            and (root := _root(run.program, i)) in roots
+            and not run.is_hidden(i)
         }
         return {i: home for i in homeless if (home := homes.get(_root(run.program, i))) is not None}
 
@@ -119,12 +173,51 @@ class Placement:
             self._lifecycle.lose(run, hidden)
         self._lifecycle.recompute(run, hidden)
 
+    def _refuse(self, run: Progress, i: int, capabilities: Mapping[str, Resources]) -> None:
+        """Function ``i`` fits on no node: it waits for one, if it may."""
+        function = run.program.functions[i].allocated
+        assert function is not None
+        pin = absent_pin(function, capabilities)
+        patience_s = patience(run.options, pin)
+        before = run.waits.pop(i, None)
+        if run.state[i] not in PENDING:
+            return  # skipped since, or the run stops
+        if not patience_s:
+            run.node[i] = function.node if isinstance(function.node, str) else run.node[i]
+            self._fail(run, i, _why_not(function, capabilities))
+        elif before is not None and before.pin == pin:
+            run.waits[i] = before
+        else:
+            self._wait(run, i, Wait(pin, patience_s, self._timers.now + patience_s))
+
+    def _wait(self, run: Progress, i: int, wait: Wait) -> None:
+        run.waits[i] = wait
+        if wait.until < inf:
+            self._timers.set(wait.patience_s, Due.GIVE_UP_WAITING, run.id)
+        self._emit(reports.wait(run, i, awaited(run, i, wait)))
+
     def _fail(self, run: Progress, i: int, why: str) -> None:
         if run.state[i] not in PENDING:
             return  # skipped since, or the run stops
-        reason = self._reasons.get(run.node[i] or "")
-        gone = f"node {run.node[i]!r} is gone{f' ({reason})' if reason else ''}"
-        self._lifecycle.fail_unstarted(run, i, Failure(FailureKind.NODE, f"{gone}, {why}", retryable=False))
+        self._lifecycle.fail_unstarted(
+            run, i, Failure(FailureKind.NODE, f"{self._gone(run.node[i])}, {why}", retryable=False)
+        )
+
+    def _fail_late(self, run: Progress, i: int, wait: Wait) -> None:
+        if wait.pin is None:
+            story = f"waited {wait.patience_s:g} s for {awaited(run, i, wait)}; add one, or lower the cost"
+            failure = Failure(FailureKind.CAPACITY, story, retryable=False)
+        else:
+            run.node[i] = wait.pin
+            story = f"to which it is pinned, and did not come within {wait.patience_s:g} s"
+            failure = Failure(FailureKind.NODE, f"{self._gone(wait.pin)}, {story}", retryable=False)
+        self._lifecycle.fail_unstarted(run, i, failure)
+
+    def _gone(self, name: str | None) -> str:
+        if name in self._ledger.open:
+            return f"node {name!r} has too little"
+        reason = self._reasons.get(name or "")
+        return f"node {name!r} is gone ({reason})" if reason else f"node {name!r} is not there"
 
 
 def _root(program: Program, i: int) -> Hashable:
@@ -152,6 +245,8 @@ def _fits(function: Function, home: str | None, capabilities: Mapping[str, Resou
 
 
 def _why_not(function: Function, capabilities: Mapping[str, Resources]) -> str:
+    if function.node in capabilities:
+        return f"to which it is pinned, and it costs {function.cost}; lower its cost or remove the pin"
     if isinstance(function.node, str):
         return "to which it is pinned; start the node again or remove the pin"
     if not capabilities:

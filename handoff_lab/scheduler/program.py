@@ -12,6 +12,7 @@ from handoff_lab.graph import Argument, Function
 from handoff_lab.graph.references import Serializer
 from handoff_lab.messages import AttemptId
 from handoff_lab.resources import Resources
+from handoff_lab.scheduler.backoff import STEADY, Backoff
 
 Crossing: TypeAlias = tuple[Hashable, Hashable, int]  # consumer, producer, which serializer
 
@@ -96,6 +97,10 @@ class RunOptions:
         Names of the nodes that the run may use; None: all.
     rebalances
         Whether functions that wait may be moved to a node that has nothing to do.
+    backoff
+        How the delays before retries grow.
+    wait_for_node_s, wait_for_capacity_s
+        Seconds that a function may wait for the node to which it is pinned, or for any that can hold it; 0: it fails.
     """
 
     allocator: AllocatorLike = "first_available"
@@ -106,3 +111,6 @@ class RunOptions:
     on_error: Literal["stop", "continue"] = "stop"
     nodes: tuple[str, ...] | None = None
     rebalances: bool = False
+    backoff: Backoff = STEADY
+    wait_for_node_s: float = 0.0
+    wait_for_capacity_s: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from handoff_lab.messages import AttemptId, Command, Failed, Failure, FailureKind, NodeLost
 from handoff_lab.scheduler import reports
@@ -16,11 +16,14 @@ from handoff_lab.scheduler.state import (
     PENDING,
     READY,
     REVOKED,
+    RUNNING,
     STOPPING,
     SUBMITTED,
     WAITING,
     Progress,
 )
+
+_VANISHED = 4  # times that a result is made in vain while the nodes that lose it are there
 
 
 class Recovery:
@@ -65,6 +68,7 @@ class Recovery:
             failed = Failed(AttemptId(run.id, i, run.number[i]), failure)
             self._lifecycle.attempt_failed(run, i, failed, expected=event.expected)
         for run in affected:
+            run.vanished = {i: [place for place in places if place != name] for i, places in run.vanished.items()}
             self._evacuate(run, name)
             self._lose(run, [i for i, holder in enumerate(run.holder) if holder == name])
 
@@ -85,13 +89,31 @@ class Recovery:
                 self._lifecycle.revoke(run, i)
 
     def lose_result(self, runs: Iterable[Progress], key: AttemptId, node: str) -> None:
-        """One result is not on its node any more."""
+        """One result is not on its node any more, or another node cannot fetch it from there."""
         for run in runs:
             if run.id == key.run:
                 i = key.function
-                self._lose(run, [i] if 0 <= i < len(run.state) and run.source(i) == (key, node) else [])
-            elif run.given:
-                self._lose(run, [i for i, given in run.given.items() if (given, run.holder[i]) == (key, node)])
+                lost = [i] if 0 <= i < len(run.state) and run.source(i) == (key, node) else []
+            else:
+                lost = [i for i, given in run.given.items() if (given, run.holder[i]) == (key, node)]
+            for i in lost:
+                run.vanished.setdefault(i, []).append(node)
+            self._lose(run, lost)
+
+    def results_on(self, run: Progress, node: str) -> Iterator[AttemptId]:
+        """Keys of the run's results that lie on a node alone."""
+        for i, holder in enumerate(run.holder):
+            source = run.source(i) if holder == node and not run.inline[i] else None
+            if source is not None and not (run.is_hidden(i) and not self._lifecycle.is_needed(run, i)):
+                yield source[0]
+
+    def keep(self, run: Progress, key: AttemptId) -> bool:
+        """The coordinator has a result too; whether the run has a use for it."""
+        places = [key.function] if run.id == key.run else [i for i, given in run.given.items() if given == key]
+        kept = [i for i in places if (source := run.source(i)) is not None and source[0] == key]
+        for i in kept:
+            run.inline[i] = True
+        return bool(kept)
 
     def _evacuate(self, run: Progress, name: str) -> None:
         """What was to run on the node waits for another one."""
@@ -115,6 +137,15 @@ class Recovery:
         for i in lost:
             if run.is_lost(i) and self._lifecycle.is_needed(run, i):
                 self._lifecycle.recompute(run, i)
+                self._end_vain_efforts(run, i)
+
+    def _end_vain_efforts(self, run: Progress, i: int) -> None:
+        """Do not make a result for ever that those who need it never get."""
+        places = run.vanished.get(i, ())
+        if len(places) >= _VANISHED and run.state[i] in PENDING:
+            where = " and ".join(map(repr, sorted(set(places))))
+            story = f"its result was made {len(places)} times on {where} and could not be had from there; see node logs"
+            self._lifecycle.fail_unstarted(run, i, Failure(FailureKind.INPUT, story, retryable=False))
 
 
 def _in_flight_on(run: Progress, name: str) -> list[int]:
@@ -122,9 +153,18 @@ def _in_flight_on(run: Progress, name: str) -> list[int]:
 
 
 def _cannot_have_run(node: NodeState, ended: Sequence[tuple[Progress, int]]) -> set[tuple[Progress, int]]:
-    """Attempts that the node was given in advance: all but the most urgent, of which the news may have been lost."""
+    """Attempts that the node was given in advance: all but the most urgent, of which the news may have been lost.
+
+    None of those either that wait, in the end, for something that was said to run.
+    """
     if not node.keeps_ledger:
         return set()
-    waited = [(run.priority[i], i, run) for run, i in ended if run.state[i] in (SUBMITTED, REVOKED)]
-    waited.sort(key=lambda entry: entry[:2])
-    return {(run, i) for _, i, run in waited[2 * node.slots :]}
+    waited = [(run, i) for run, i in ended if run.state[i] in (SUBMITTED, REVOKED)]
+    behind: set[tuple[Progress, int]] = set()
+    for run, i in waited:  # producers first
+        if any(run.state[p] == RUNNING or (run, p) in behind for p in run.program.functions[i].inputs):
+            behind.add((run, i))
+    free = sorted(
+        (entry for entry in waited if entry not in behind), key=lambda entry: (entry[0].priority[entry[1]], entry[1])
+    )
+    return behind.union(free[2 * node.slots :])

@@ -30,6 +30,7 @@ _RETRY = ("handoff", "execution", "function", "retry")
 _CACHED = ("handoff", "execution", "function", "cached")
 _CANCEL = ("handoff", "execution", "function", "cancel")
 _SKIP = ("handoff", "execution", "function", "skip")
+_WAIT = ("handoff", "execution", "function", "wait")
 _MOVE = ("handoff", "execution", "function", "move")
 _LOG = ("handoff", "execution", "function", "log")
 _ALLOCATION = ("handoff", "resource", "allocation")
@@ -52,7 +53,7 @@ def run_start(run: Progress, capabilities: Mapping[str, Resources]) -> Report:
     metadata = {
         "run": run.id,
         "dag": run.program.dag,
-        "allocations": {functions[i].id: run.node[i] for i in placed},
+        "allocations": {functions[i].id: node for i in placed if (node := run.node[i]) is not None},
         "capabilities": dict(capabilities),
         "costs": {functions[i].id: functions[i].cost for i in placed},
         "strategy": run.options.strategy,
@@ -126,6 +127,10 @@ def cancel(run: Progress, i: int, event: Cancelled | Failed | Finished | None) -
 def skip(run: Progress, i: int, because: int) -> Report:
     functions = run.program.functions
     return Report(_SKIP, _NOTHING, {"run": run.id, "function": functions[i].id, "because": functions[because].id})
+
+
+def wait(run: Progress, i: int, awaited: str) -> Report:
+    return Report(_WAIT, _NOTHING, {"run": run.id, "function": run.program.functions[i].id, "awaited": awaited})
 
 
 def move(run: Progress, i: int, source: str, target: str, reason: str) -> Report:

@@ -22,6 +22,7 @@ from handoff_lab.messages import (
     NodeLost,
     ResultLost,
     Started,
+    Stop,
     Transferred,
     TransferredMany,
     Wrote,
@@ -37,16 +38,18 @@ from handoff_lab.scheduler.lifecycle import Lifecycle
 from handoff_lab.scheduler.placement import Placement
 from handoff_lab.scheduler.program import Program, RunOptions
 from handoff_lab.scheduler.recovery import Recovery
+from handoff_lab.scheduler.resuming import Past, Resumption
 from handoff_lab.scheduler.state import (
     DELAYED,
     IN_FLIGHT,
+    REVOKED,
     RUNNING,
     SUBMITTED,
     Progress,
     State,
     Step,
 )
-from handoff_lab.scheduler.timers import Timers
+from handoff_lab.scheduler.timers import Due, Timers
 
 _REMEMBERED_STEPS = 4096
 
@@ -74,8 +77,9 @@ class Scheduler:
         self._handover = HandOver(self._ledger, emit)
         self._dispatcher = Dispatcher(self._ledger, self._timers, self._handover, prefetch, emit)
         self._lifecycle = Lifecycle(self._ledger, self._dispatcher, self._handover, self._timers, emit)
-        self._placement = Placement(self._ledger, self._lifecycle, emit)
+        self._placement = Placement(self._ledger, self._lifecycle, self._timers, emit)
         self._recovery = Recovery(self._ledger, self._dispatcher, self._lifecycle, self._placement, emit)
+        self._resumption = Resumption(self._ledger, self._lifecycle, self._handover, emit)
         self._balance = Balance(self._ledger, self._lifecycle)
         self._runs: dict[str, Progress] = {}
         self._columns = Columns(self._runs, self._ledger, self._dispatcher, self._lifecycle, self._handover, emit)
@@ -118,11 +122,23 @@ class Scheduler:
             self._withdraw(run)
             raise
 
+    def resume(self, program: Program, options: RunOptions, past: Past, now: float) -> list[Command]:
+        """Take up a run that another scheduler began."""
+        run = self._runs[program.run] = Progress(program, options, now - past.elapsed_s, self._steps)
+        commands = self._decide(now, lambda: self._resume_run(run, past))
+        self._resumption.give_up(run, past, commands)
+        return commands
+
+    def _resume_run(self, run: Progress, past: Past) -> None:
+        self._resumption.resume(run, past)
+        if run.options.timeout_s is not None and run.status == "running":
+            self._timers.set(max(0.0, run.options.timeout_s - past.elapsed_s), Due.END_RUN, run.id)
+
     def _begin_run(self, run: Progress) -> None:
         self._emit(reports.run_start(run, self._ledger.capabilities(run.options.nodes)))
         self._lifecycle.begin(run)
         if run.options.timeout_s is not None:
-            self._timers.set(run.options.timeout_s, run.id)
+            self._timers.set(run.options.timeout_s, Due.END_RUN, run.id)
 
     def _withdraw(self, run: Progress) -> None:
         """Take back a run that could not begin: none of its commands was handed out."""
@@ -154,15 +170,17 @@ class Scheduler:
 
     def _do_what_is_due(self) -> None:
         for timer in self._timers.due():
-            if timer.run is None:
+            if timer.what is Due.ASK_TRACKER:
                 self._dispatcher.ask_again()
                 continue
             run = self._runs.get(timer.run)
             if run is None or run.status != "running" or run.ending is not None:
                 continue
-            if timer.function is None:
+            if timer.what is Due.END_RUN:
                 run.overtime = True
                 self._lifecycle.stop(run, "failed")
+            elif timer.what is Due.GIVE_UP_WAITING:
+                self._placement.give_up(run)
             elif run.state[timer.function] == DELAYED:
                 self._lifecycle.restart(run, timer.function)
 
@@ -178,9 +196,29 @@ class Scheduler:
             return []
         return self._decide(now, lambda: self._reopen(node))
 
+    def results_on(self, node: str) -> list[AttemptId]:
+        """Keys of the results that lie on a node alone."""
+        return list({key: None for run in self._runs.values() for key in self._recovery.results_on(run, node)})
+
+    def keep(self, key: AttemptId) -> bool:
+        """Whether a result is of use still. If so the caller has it too from now on: it is not lost with its node."""
+        kept = [self._recovery.keep(run, key) for run in self._runs.values()]
+        return any(kept)
+
     def is_draining(self, node: str) -> bool:
         """Whether a node takes nothing new."""
         return node not in self._ledger.open
+
+    def abandon(self, run: str) -> list[Command]:
+        """End a run about which this scheduler failed, in whatever state it is; its end is the caller's to tell."""
+        progress = self._runs[run]
+        if progress.status != "running":
+            return []
+        progress.status = progress.ending = "failed"
+        in_flight = [i for i, state in enumerate(progress.state) if state in IN_FLIGHT]
+        self._lifecycle.abandon(progress)
+        self._commands.clear()
+        return [Stop(AttemptId(run, i, progress.number[i])) for i in in_flight]
 
     def forget(self, run: str) -> list[Command]:
         """Drop a run that is over, and free its results."""
@@ -269,11 +307,15 @@ class Scheduler:
 
     def _started(self, event: Started) -> None:
         run = self._current(event.id)
-        if run is not None and run.state[event.id.function] == SUBMITTED:
-            self._begin(run, event.id.function, event.started, event.slot)
+        if run is None:
+            return
+        i = event.id.function
+        if run.state[i] == SUBMITTED or (run.state[i] == REVOKED and self._lifecycle.is_ahead(run, i)):
+            self._begin(run, i, event.started, event.slot)  # what was recalled too late runs on
 
     def _begin(self, run: Progress, i: int, started: float, slot: int) -> None:
         run.move(i, RUNNING)
+        run.moving.pop(i, None)
         node = self._ledger.nodes[run.node[i] or ""]
         if node.keeps_ledger:
             self._handover.flush()
@@ -344,6 +386,7 @@ class Scheduler:
         if event.info.name in self._ledger.nodes:
             self._node_lost(NodeLost(event.info.name, "it started anew"))
         self._emit(reports.node("up", self._ledger.join(event.info)))
+        self._placement.look_again(self._runs.values())
 
     def _node_changed(self, event: NodeChanged) -> None:
         if event.name in self._ledger.nodes:
@@ -351,10 +394,12 @@ class Scheduler:
             self._dispatcher.changed(node)
             facts = {"draining": True} if self.is_draining(event.name) else {}
             self._emit(reports.node("changed", node, **facts))
+            self._placement.look_again(self._runs.values())
 
     def _reopen(self, name: str) -> None:
         self._ledger.reopen(name)
         self._emit(reports.node("changed", self._ledger.nodes[name]))
+        self._placement.look_again(self._runs.values())
 
     def _node_lost(self, event: NodeLost) -> None:
         if event.name in self._ledger.nodes:

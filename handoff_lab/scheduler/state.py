@@ -42,7 +42,7 @@ _NEXT = {
     SUBMITTED: (RUNNING, STOPPING, REVOKED, DONE, FAILED, DELAYED, WAITING, CANCELLED),
     RUNNING: (STOPPING, DONE, FAILED, DELAYED, WAITING, CANCELLED),
     STOPPING: (DONE, FAILED, CANCELLED),
-    REVOKED: (STOPPING, DONE, FAILED, DELAYED, WAITING),
+    REVOKED: (RUNNING, STOPPING, DONE, FAILED, DELAYED, WAITING),
     DONE: (WAITING,),  # its result was lost
     FAILED: (),
     SKIPPED: (),
@@ -80,6 +80,14 @@ class InvalidTransition(HandoffError):
         )
 
 
+class Wait(NamedTuple):
+    """What a function without a node waits for."""
+
+    pin: str | None  # the node to which it is pinned, and which is not there; None: one that can hold it
+    patience_s: float
+    until: float
+
+
 class FinalFailure(NamedTuple):
     """Why a function failed for good."""
 
@@ -96,7 +104,8 @@ class Progress:
         "_steps", "ahead", "awaited", "cancelled", "capped", "cost_class", "deaths", "dependents", "early", "ending",
         "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "latest", "missing",
         "moving", "node", "number", "options", "overtime", "priority", "program", "promised", "queued", "recomputed",
-        "retried", "retries", "started", "state", "status", "unfinished", "unplaced", "wanted", "withdrawn",
+        "retried", "retries", "started", "state", "status", "unfinished", "unplaced", "vanished", "waits", "wanted",
+        "withdrawn",
     )  # fmt: skip
 
     def __init__(self, program: Program, options: RunOptions, now: float, steps: deque[tuple[object, ...]]) -> None:
@@ -134,6 +143,8 @@ class Progress:
         self.queued: list[int] = []  # functions whose inputs are all there, of which that is still to be told
         self.ahead = options.max_concurrency is None  # whether functions may be handed over early
         self.unplaced: set[int] = set()  # functions whose node is gone
+        self.waits: dict[int, Wait] = {}  # functions that fit on no node now, and may wait for one
+        self.vanished: dict[int, list[str]] = {}  # nodes that are there, but lost the function's result
         self.unfinished = count
         self.in_flight = 0  # without hidden ones
         self.retries = 0

@@ -1,8 +1,9 @@
-"""What is due later: delayed attempts, the runs' own timeouts, and asking a tracker again."""
+"""What is due later: delayed attempts, the ends of waits, the runs' own timeouts, and asking a tracker again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import Enum, auto
 from heapq import heappop, heappush
 from itertools import count
 from typing import NamedTuple
@@ -10,13 +11,23 @@ from typing import NamedTuple
 from handoff_lab.messages import Command, Wake
 
 
+class Due(Enum):
+    """What a timer is for."""
+
+    ASK_TRACKER = auto()
+    END_RUN = auto()
+    TRY_AGAIN = auto()  # a function that was delayed
+    GIVE_UP_WAITING = auto()  # functions that have no node
+
+
 class Timer(NamedTuple):
     """Names its run by id, so that a run that is over is not kept for its timer."""
 
     at: float
     order: int
-    run: str | None  # None: ask the tracker again
-    function: int | None  # None: the run's own timeout
+    what: Due
+    run: str = ""
+    function: int = -1
 
 
 class Timers:
@@ -29,8 +40,8 @@ class Timers:
         self._asked: float | None = None  # the wake that was asked for
         self.now = 0.0  # told by the scheduler's caller
 
-    def set(self, delay: float, run: str | None, function: int | None = None) -> None:
-        heappush(self._heap, Timer(self.now + delay, next(self._orders), run, function))
+    def set(self, delay: float, what: Due, run: str = "", function: int = -1) -> None:
+        heappush(self._heap, Timer(self.now + delay, next(self._orders), what, run, function))
 
     def due(self) -> Iterator[Timer]:
         """Timers whose time has come, the earliest first."""

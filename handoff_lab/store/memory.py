@@ -33,6 +33,24 @@ class MemoryStore(Generic[P]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def keys(self) -> list[AttemptId]:
+        """Of the values that are here."""
+        return list(self._values)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more is here than should be, but not for long: hold back what makes more of it."""
+        return False
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether what is too much can't go anywhere else, so that ``refusal`` matters."""
+        return False
+
+    def refusal(self, value: P) -> str:
+        """Why there is no place for this value; nothing where there is."""
+        return ""
+
     def put(self, key: AttemptId, value: P) -> None:
         """Hold ``value``, and give it to those who wait for it. The first value of a key stays."""
         if key in self._freed or key in self._values:

@@ -11,6 +11,7 @@ is left in any process: the kernel counts these, and tells by granting a write l
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -24,6 +25,7 @@ SHARED_FROM = 256 * 1024  # bytes of a value's buffers: fewer cross a socket as 
 KEPT_BYTES = 256 * 2**20  # that one process keeps for its next values
 KEPT = 16
 _ALIGNMENT = 64  # bytes; what NumPy's vector code likes
+_SHORTAGES = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SPARE = 0.25  # share of the process's descriptors that is left to others
 
 
@@ -123,14 +125,25 @@ class SegmentMaker:
         return not self._kept
 
     def share(self, parts: Sequence[Buffer]) -> tuple[Part, ...]:
-        """The pickle, and its buffers in one segment; all as they came where that is not worth it, or not possible."""
-        head, *buffers = parts
-        views = [memoryview(buffer).cast("B") for buffer in buffers]
-        if sum(view.nbytes for view in views) < SHARED_FROM or is_crowded():
+        """The pickle, and its buffers in one segment; a large pickle goes there, too.
+
+        All come as they were where that is not worth it, or not possible: no descriptor to spare, no memfd at all.
+
+        Raises
+        ------
+        OSError
+            There is no memory left for it.
+        """
+        views = [memoryview(buffer).cast("B") for buffer in parts]
+        head = [] if views[0].nbytes >= SHARED_FROM else parts[:1]
+        shared = views[len(head) :]
+        if sum(view.nbytes for view in shared) < SHARED_FROM or is_crowded():
             return tuple(parts)
         try:
-            return head, self._write(views)
-        except OSError:  # no descriptor, no memory, or no /proc
+            return *head, self._write(shared)
+        except OSError as error:
+            if error.errno in _SHORTAGES:
+                raise
             return tuple(parts)
 
     def release(self) -> None:

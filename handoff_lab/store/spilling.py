@@ -3,7 +3,8 @@
 A thread copies them, so that nobody waits for the disk. The file has no name, so nothing is left behind however this
 process ends. Its descriptor takes the place of the one to memory, under the same number: whoever has the value goes on
 as if nothing had happened, and maps the file as it would have mapped memory. Readers who have it mapped already keep
-the memory as long as they do. (``zict``, which others use for this, copies values to and fro as bytes, waits for the
+the memory as long as they do. When the disk is full, what is in memory stays there, and the store has no place for more
+than its limit. (``zict``, which others use for this, copies values to and fro as bytes, waits for the
 disk and names its files.)
 """
 
@@ -16,6 +17,7 @@ import os
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +33,7 @@ from handoff_lab.store.segments import Segment, offsets_of
 log = logging.getLogger(__name__)
 
 Callback: TypeAlias = Callable[[], None]
+RETRY_S = 5.0  # after the disk took no more, until it is tried again
 _CHUNK = 8 * 2**20  # bytes copied between two looks at whether it is still wanted
 
 
@@ -54,8 +57,11 @@ class SpillingStore(MemoryStore[Frames]):
         self._in_memory: dict[AttemptId, Segment] = {}  # what could go, least recently used first
         self._leaving: dict[AttemptId, Segment] = {}
         self._on_disk: dict[AttemptId, Segment] = {}
-        self._writer = _Writer(directory or spill_directory(), call_soon)
+        self._directory = directory or spill_directory()
+        self._writer = _Writer(self._directory, call_soon)
         self._on_room: list[Callback] = []
+        self._trouble = ""  # why nothing could be written to disk at the last try
+        self._try_again_at = 0.0
 
     @property
     def in_memory(self) -> int:
@@ -66,6 +72,25 @@ class SpillingStore(MemoryStore[Frames]):
     def is_full(self) -> bool:
         """Whether more is in memory than should be, and on its way to disk: hold back what makes more of it."""
         return bool(self._leaving) and self.in_memory > self.limit_bytes
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the disk takes no more."""
+        return bool(self._trouble)
+
+    def refusal(self, value: Frames) -> str:
+        """Why there is no place for this value: it would be over the limit, and the disk takes no more."""
+        last = value.parts[-1]
+        if not self._trouble or (isinstance(last, Segment) and not last.is_memory):
+            return ""
+        if self.in_memory + value.nbytes <= self.limit_bytes:
+            return ""
+        self._make_room()  # it may be time to try again, for the next value
+        limit = format_bytes(self.limit_bytes)
+        return (
+            f"its node may hold {limit} of results in memory and can write no more to {self._directory} "
+            f"({self._trouble}); make room there, or raise store_limit"
+        )
 
     def on_room(self, callback: Callback) -> None:
         """Call back each time when the store was full and is not any more."""
@@ -118,6 +143,8 @@ class SpillingStore(MemoryStore[Frames]):
                 self._count_on_disk(key, last)
 
     def _make_room(self) -> None:
+        if self._trouble and time.monotonic() < self._try_again_at:
+            return
         leaving = sum([segment.nbytes for segment in self._leaving.values()])
         while self._in_memory and self.in_memory - leaving > self.limit_bytes:
             key = next(iter(self._in_memory))
@@ -132,11 +159,22 @@ class SpillingStore(MemoryStore[Frames]):
         if job.wanted():  # else it was freed meanwhile
             with self._telling_of_room():
                 del self._leaving[key]
-                if job.file is not None:
+                if job.file is None:
+                    self._in_memory = {key: job.segment, **self._in_memory}
+                    self._take_trouble(job)
+                else:
+                    self._trouble = ""
                     job.segment.move_to(job.file.fileno())
                     self._count_on_disk(key, job.segment)
         if job.file is not None:
             job.file.close()
+
+    def _take_trouble(self, job: _Job) -> None:
+        now = time.monotonic()
+        if now >= self._try_again_at:  # of more that was on its way this one word is enough
+            nbytes = format_bytes(job.segment.nbytes)
+            log.warning("a value of %s stays in memory: nothing goes to %s: %s", nbytes, self._directory, job.trouble)
+        self._trouble, self._try_again_at = job.trouble, now + RETRY_S
 
     def _count_on_disk(self, key: AttemptId, segment: Segment) -> None:
         self._on_disk[key] = segment
@@ -153,12 +191,13 @@ class SpillingStore(MemoryStore[Frames]):
 
 @dataclass(slots=True)
 class _Job:
-    """A segment to write; the file when that is done, None if it could not be."""
+    """A segment to write; the file when that is done, or what was in the way."""
 
     segment: Segment
     wanted: Callable[[], bool]
     done: Callable[[_Job], None]
     file: IO[bytes] | None = None
+    trouble: str = ""
 
 
 class _Writer:
@@ -196,7 +235,7 @@ class _Writer:
         try:
             job.file = self._copy(job)
         except OSError as error:
-            log.warning("a value of %s stays in memory: %s", format_bytes(job.segment.nbytes), error)
+            job.trouble = str(error)
         self._call_soon(partial(job.done, job))
         return True
 

@@ -19,6 +19,7 @@ execution function retry             delay                              run, fun
 execution function cached                                               run, function, node
 execution function cancel            started?, ended?                   run, function, node, attempt
 execution function skip                                                 run, function, because
+execution function wait                                                 run, function, awaited
 execution function move                                                 run, function, source, target, reason
 execution function log                                                  run, function, node, attempt, text
 resource allocation, release         an amount per resource             run, function, node, attempt, claimed,
@@ -28,10 +29,11 @@ node up, changed, down                                                  node, ca
 transfer stop                        nbytes, duration, started, ended   run, function (producer), source, target
 ==================================== ================================== ===============================================
 
-``queued``: all inputs are there, the function waits for room on its node. ``claimed`` is the total on the node after
-the event. ``started`` and ``ended`` are wall-clock seconds of the node; durations are seconds. What befalls many brief
-functions is told at once (see ``batches``); those who listen to events hear each, in the order of the node's clock:
-their times may lie a little before those of events that were told earlier.
+``queued``: all inputs are there, the function waits for room on its node. ``wait``: there is no node that can hold it,
+and it may wait for one. ``claimed`` is the total on the node after the event. ``started`` and ``ended`` are wall-clock
+seconds of the node; durations are seconds. What befalls many brief functions is told at once (see ``batches``); those
+who listen to events hear each, in the order of the node's clock: their times may lie a little before those of events
+that were told earlier.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ FUNCTION_RETRY: Final = (*_FUNCTION, "retry")
 FUNCTION_CACHED: Final = (*_FUNCTION, "cached")
 FUNCTION_CANCEL: Final = (*_FUNCTION, "cancel")
 FUNCTION_SKIP: Final = (*_FUNCTION, "skip")
+FUNCTION_WAIT: Final = (*_FUNCTION, "wait")
 FUNCTION_MOVE: Final = (*_FUNCTION, "move")
 FUNCTION_LOG: Final = (*_FUNCTION, "log")
 RESOURCE_ALLOCATION: Final = ("handoff", "resource", "allocation")

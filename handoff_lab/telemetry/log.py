@@ -32,6 +32,11 @@ def log_directory() -> Path:
     return base / "handoff_lab" / "runs"
 
 
+def log_path(run: str, directory: str | PathLike[str] | None = None) -> Path:
+    """Where a run logs."""
+    return Path(directory or log_directory()) / (quote(run, safe=" ") + _SUFFIX)
+
+
 class RunLog:
     """Writes the log of one run; the newest ``keep`` logs of the directory stay, older ones that nobody writes go.
 
@@ -43,15 +48,20 @@ class RunLog:
         The run's id, which names the file.
     directory
         Made when it is not there; by default ``log_directory()``.
+    resume
+        Go on with the log that a killed process left, but for a last line that was cut off.
     """
 
-    def __init__(self, run: str, directory: str | PathLike[str] | None = None, keep: int = 50) -> None:
-        self.path = Path(directory or log_directory()) / (quote(run, safe=" ") + _SUFFIX)
+    def __init__(
+        self, run: str, directory: str | PathLike[str] | None = None, keep: int = 50, resume: bool = False
+    ) -> None:
+        self.path = log_path(run, directory)
         self._writer = LineWriter()
         self._file: TextIO | None = None
         try:
-            self._file = _create(self.path)
-            self._file.write(json.dumps({_KEY: _VERSION}) + "\n")
+            self._file = _create(self.path, resume)
+            if not resume:
+                self._file.write(json.dumps({_KEY: _VERSION}) + "\n")
             _prune(self.path.parent, keep)
         except OSError as error:
             self._give_up(error)
@@ -131,13 +141,23 @@ def _check_head(line: str, path: str | PathLike[str]) -> None:
     raise ValueError(f"{os.fspath(path)} is no log of a run that this version of handoff_lab can read")
 
 
-def _create(path: Path) -> TextIO:
+def _create(path: Path, resume: bool) -> TextIO:
     # What functions print may be private: only the user may read it.
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii")
+    if resume:
+        _cut_off(path)
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if resume else os.O_TRUNC)
+    file = os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii")
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return file
+
+
+def _cut_off(path: Path) -> None:
+    """Remove a last line without an end."""
+    with path.open("r+b") as file:
+        data = file.read()
+        file.truncate(data.rfind(b"\n") + 1)
 
 
 def _prune(directory: Path, keep: int) -> None:

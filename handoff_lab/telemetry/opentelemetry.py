@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
-_NOTED = {names.FUNCTION_RETRY, names.FUNCTION_MOVE, names.FUNCTION_CACHED, names.FUNCTION_SKIP, names.NODE_DOWN}
+_NOTED = {
+    names.FUNCTION_RETRY, names.FUNCTION_WAIT, names.FUNCTION_MOVE, names.FUNCTION_CACHED, names.FUNCTION_SKIP,
+    names.NODE_DOWN,
+}  # fmt: skip
 
 
 def to_opentelemetry(

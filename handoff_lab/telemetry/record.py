@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import ClassVar, Literal, TypeAlias
 
+from handoff_lab._units import format_seconds
 from handoff_lab.telemetry import events as names
 from handoff_lab.telemetry.attempts import Attempts
 from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, QueuedBatch, TransferredBatch
@@ -55,6 +56,7 @@ class RunRecord:
     loads: list[tuple[float, str, float, float]] = field(default_factory=list)
     node_events: list[tuple[float, str, NodeEventKind, str]] = field(default_factory=list)
     recomputed: int = 0  # functions that ran again because their result was lost
+    _remade: dict[Hashable, int] = field(default_factory=dict, repr=False)  # attempts before that, by function
     events: Events = field(default_factory=Events, repr=False)
 
     _appliers: ClassVar[dict[EventName, Callable[[RunRecord, Event], None]]]
@@ -89,10 +91,28 @@ class RunRecord:
         """Seconds from start to end; None before the end."""
         return None if self.started is None or self.ended is None else self.ended - self.started
 
+    @property
+    def recomputed_seconds(self) -> float:
+        """Seconds that functions ran again because their result was lost."""
+        with self.attempts.lock:
+            again = [
+                self.functions.find_attempt(id, number)
+                for id, before in self._remade.items()
+                for number in range(before + 1, self.functions[id].attempts + 1)
+            ]
+        return sum(_duration(attempt) for attempt in again)
+
     def counts(self) -> dict[str, int]:
         """How many functions have which status; a status that none has is left out."""
         found = self.functions.counts()
         return {status.value: found[status] for status in FunctionStatus if found[status]}
+
+    def summary(self) -> str:
+        """How many functions have which status, and what losses cost, in a line."""
+        parts = [f"{count} {status}" for status, count in self.counts().items()]
+        if self.recomputed:
+            parts.append(f"{self.recomputed} recomputed in {format_seconds(self.recomputed_seconds)}")
+        return ", ".join(parts)
 
     def apply(self, news: Event | FunctionBatch) -> None:
         """Take in the next event, or many at once."""
@@ -185,7 +205,7 @@ class RunRecord:
         if attempt.status is not FunctionStatus.RUNNING:
             return  # the news of its end came first
         function = self._function(attempt.function)
-        self._again(function)
+        self._again(function, attempt.number - 1)
         function.status = FunctionStatus.RUNNING
         _begin(function, attempt.started)
         function.ended, function.log = None, ""
@@ -237,6 +257,11 @@ class RunRecord:
         function.status = FunctionStatus.SKIPPED
         function.because = event.metadata.get("because")
 
+    def _wait(self, event: Event) -> None:
+        function = self._function(event.metadata["function"])
+        self._again(function)
+        function.status = FunctionStatus.WAITING
+
     def _move(self, event: Event) -> None:
         function = self._function(event.metadata["function"])
         function.node, function.slot = event.metadata["target"], None
@@ -253,9 +278,11 @@ class RunRecord:
             attempt.status, attempt.ended = FunctionStatus.FAILED, event.time
             attempt.error = event.metadata.get("reason")
 
-    def _again(self, function: FunctionRecord) -> None:
+    def _again(self, function: FunctionRecord, attempts: int | None = None) -> None:
+        """The function is to run after so many attempts (None: all that are known); its result, if any, is lost."""
         if function.status in HAS_RESULT:
             self.recomputed += 1
+            self._remade.setdefault(function.id, function.attempts if attempts is None else attempts)
             function.status = FunctionStatus.WAITING
 
     def _wrote(self, event: Event) -> None:
@@ -289,6 +316,7 @@ RunRecord._appliers = {
     names.FUNCTION_CACHED: RunRecord._cached,
     names.FUNCTION_CANCEL: RunRecord._cancel,
     names.FUNCTION_SKIP: RunRecord._skip,
+    names.FUNCTION_WAIT: RunRecord._wait,
     names.FUNCTION_MOVE: RunRecord._move,
     names.FUNCTION_LOG: RunRecord._wrote,
     names.RESOURCE_ALLOCATION: RunRecord._claim,
@@ -299,6 +327,12 @@ RunRecord._appliers = {
     names.NODE_DOWN: RunRecord._node,
     names.TRANSFER_STOP: RunRecord._transfer,
 }
+
+
+def _duration(attempt: AttemptRecord | None) -> float:
+    if attempt is None or attempt.started is None or attempt.ended is None:
+        return 0.0
+    return attempt.ended - attempt.started
 
 
 def _begin(function: FunctionRecord, started: float | None) -> None:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from unittest.mock import patch
 
 import msgpack  # type: ignore[import-untyped]
 import zmq
 
-from handoff_lab.transport import sockets
+from handoff_lab.transport import sockets, stream
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.stream import is_numbered, message_in
 
 _KINDS: dict[tuple[int, int], str] = {  # of what crosses between nodes, by what speaks and how long its list is
-    (zmq.DEALER, 3): "question",
+    (zmq.DEALER, 4): "question",
     (zmq.DEALER, 5): "chunk asked for",
     (zmq.ROUTER, 2): "answer",
     (zmq.ROUTER, 3): "chunk",
@@ -45,7 +45,7 @@ class Faults:
         self.counts: Counter[tuple[str, str]] = Counter()  # by kind of message and what became of it
         self._random = random.Random(seed)
         self._between = lowest, highest
-        self._delay_s = delay_s
+        self.delay_s = delay_s
         self._rates: dict[tuple[str, str], float] = {}
 
     def fates(self, kind: str) -> list[float]:
@@ -53,7 +53,7 @@ class Faults:
         if self._befalls(kind, "dropped"):
             return []
         copies = 2 if self._befalls(kind, "doubled") else 1
-        return [self._random.uniform(0, self._delay_s) if self._befalls(kind, "late") else 0.0 for _ in range(copies)]
+        return [self._random.uniform(0, self.delay_s) if self._befalls(kind, "late") else 0.0 for _ in range(copies)]
 
     def _befalls(self, kind: str, fault: str) -> bool:
         rate = self._rates.get((kind, fault))
@@ -77,9 +77,13 @@ class _FaultySocket(zmq.Socket[bytes]):
     def send_multipart(self, frames: Sequence[Any], flags: int = 0, copy: bool = True, **options: Any) -> None:  # type: ignore[override]
         for delay in self.faults.fates(_kind(self, frames)):
             if delay:
-                self.loop.call_later(delay, lambda: None if self.closed else self._pass(frames))
+                self.loop.call_later(delay, lambda: self._pass_late(frames))
             else:
                 self._pass(frames)
+
+    def _pass_late(self, frames: Sequence[Any]) -> None:
+        with suppress(zmq.ZMQError):  # closed by now, or the other side is gone
+            self._pass(frames)
 
     def _pass(self, frames: Sequence[Any]) -> None:
         for at, frame in enumerate(frames, 1):
@@ -99,7 +103,10 @@ def _kind(socket: zmq.Socket[bytes], frames: Sequence[Any]) -> str:
 
 @contextmanager
 def faulty_sockets(faults: Faults) -> Iterator[None]:
-    """Whatever sockets this process makes meanwhile to talk with nodes, or as a node, are faulty for good."""
+    """Whatever sockets this process makes meanwhile to talk with nodes, or as a node, are faulty for good.
+
+    What got lost is sent again sooner than else, because it happens all the time.
+    """
     make: Callable[..., sockets.Socket] = sockets._socket  # all of them come from there
 
     def make_faulty(loop: Loop, *args: Any) -> sockets.Socket:
@@ -109,5 +116,5 @@ def faulty_sockets(faults: Faults) -> Iterator[None]:
         socket.faults, socket.loop = faults, loop
         return socket
 
-    with patch.object(sockets, "_socket", make_faulty):
+    with patch.object(sockets, "_socket", make_faulty), patch.object(stream, "AGAIN_S", 5 * faults.delay_s):
         yield

@@ -162,4 +162,5 @@ class _Line:
         self._backend.deliver(self._letter(number)[0] if number else "acknowledgement", take)
 
     def _letter(self, number: Buffer) -> tuple[str, Any]:
-        return self._letters[_NUMBER.unpack(number)[0]]
+        at: int = _NUMBER.unpack(number)[0]
+        return self._letters[at]

@@ -47,6 +47,15 @@ def random_dag(
     return dag.add(*functions.values())
 
 
+def collected(dag: DAG, together: int = 100) -> DAG:
+    """The DAG with one function more, ``"total"``, whose result depends on each result of the others."""
+    ids = [id for id, function in dag.functions.items() if function.type == "regular"]
+    parts = [("part", at) for at in range(0, len(ids), together)]
+    for part in parts:
+        dag.add(Function(part, small, ids[part[1] : part[1] + together], extra_args=[0, 0.0]))
+    return dag.add(Function("total", small, parts, extra_args=[0, 0.0]))
+
+
 def _argument(rng: random.Random, producer: Function) -> Hashable:
     serialized = producer.type == "regular" and rng.random() < 0.1
     if serialized:

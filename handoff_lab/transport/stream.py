@@ -85,9 +85,10 @@ class Stream:
             self._ack = self._clock.call_later(ACK_S, self._acknowledge)
         return self._due()
 
-    def announce(self) -> None:
-        """Say what came, over a connection that stands again."""
+    def resume(self) -> None:
+        """Go on over a connection that stands again: say what came, and send again what did not."""
         self._put_numbered(0, (b"",))
+        self._send_oldest()
 
     def close(self) -> None:
         """Send nothing more."""
@@ -127,6 +128,9 @@ class Stream:
         for number in range(self._sent - len(self._open) + 1, came + 1):  # open are the latest, without a gap
             del self._open[number]
 
+    def _send_oldest(self) -> None:
+        self._send_again(list(itertools.islice(self._open, AT_ONCE)))
+
     def _send_again(self, numbers: Iterable[int]) -> None:
         left = _AT_ONCE_BYTES
         for number in numbers:
@@ -144,7 +148,7 @@ class Stream:
         if self._settled < self._sent - len(self._open):
             self._patience_s = AGAIN_S
         elif self._open:
-            self._send_again(list(itertools.islice(self._open, AT_ONCE)))
+            self._send_oldest()
             self._patience_s = min(2 * self._patience_s, LONGEST_S)
         if self._open:
             self._watch_silence()

@@ -15,6 +15,7 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
+    FinishedMany,
     ResultLost,
     Source,
     Transferred,
@@ -263,3 +264,70 @@ def test_texts_that_utf8_has_not_are_told_all_the_same(node: Node) -> None:
     assert failure.message == "no such file: \\udcff"
     told = unpack(pack("events", [event_row(event) for event in node.told]), FROM_NODE)
     assert read_events(told[1][0]) == node.told
+
+
+class TightStore(MemoryStore[Frames]):
+    """A store that is full, or has no place, when it is told so."""
+
+    is_full = False  # type: ignore[assignment]
+    is_stuck = False  # type: ignore[assignment]
+
+    def refusal(self, value: Frames) -> str:
+        return "the disk is full" if self.is_stuck else ""
+
+
+@pytest.fixture
+def tight(monkeypatch: pytest.MonkeyPatch) -> Node:
+    monkeypatch.setitem(globals(), "MemoryStore", TightStore)
+    return Node()
+
+
+LARGE = frames_of(bytes(100_000))
+
+
+def test_nothing_is_fetched_while_the_store_is_full(tight: Node) -> None:
+    tight.store.is_full = True  # type: ignore[misc]
+    id, cancelled = tight.submit(10, Source(key(1), "alpha")), tight.submit(11, Source(key(2), "alpha"))
+    tight.work.cancel(cancelled, "interrupt")
+    assert not tight.peers.asked
+    tight.store.is_full = False  # type: ignore[misc]
+    tight.work.fetch_more()
+    tight.peers.answer(key(1), LARGE)
+    assert tight.values(id) == [bytes(100_000)]
+    tight.work.fetch_more()
+    assert key(1) not in tight.peers.asked
+
+
+def test_a_result_without_a_place_fails_its_function_and_who_waits_for_it(tight: Node) -> None:
+    first = tight.submit(1)
+    waiting = tight.submit(2, here(1))
+    tight.store.is_stuck = True  # type: ignore[misc]
+    tight.work.finished(Finished(first, 1.0, 2.0, LARGE.nbytes), LARGE)
+    told = {event.id: event.failure for event in tight.told}
+    assert (told[first].kind, told[first].retryable) == (FailureKind.RESULT, True)
+    assert "no place for its result of 100 kB: the disk is full" in told[first].message
+    assert told[waiting].kind is FailureKind.INPUT
+    assert not len(tight.store)
+
+
+def test_of_many_results_those_without_a_place_fail_alone(tight: Node) -> None:
+    small, large = tight.submit(1), tight.submit(2)
+    tight.store.is_stuck = True  # type: ignore[misc]
+    frames = [frames_of("small"), LARGE]
+    event = FinishedMany(
+        "run", [1, 2], [1, 1], [1.0, 1.0], [2.0, 2.0], [frames[0].nbytes, LARGE.nbytes], [frames[0].parts, None],  # type: ignore[list-item]
+        [0, 0], [None, None], ["", ""],
+    )  # fmt: skip
+    tight.work.finished_many(event, [small, large], frames)
+    assert [type(event) for event in tight.told] == [Finished, Failed]
+    assert small in tight.store
+    assert tight.work.is_idle
+
+
+def test_a_value_that_is_fetched_but_has_no_place_is_not_lost_where_it_was(tight: Node) -> None:
+    id = tight.submit(10, Source(key(1), "alpha"))
+    tight.store.is_stuck = True  # type: ignore[misc]
+    tight.peers.answer(key(1), LARGE)
+    (failed,) = tight.told
+    assert (failed.id, failed.failure.kind) == (id, FailureKind.INPUT)
+    assert "the disk is full" in failed.failure.message

@@ -138,13 +138,19 @@ class CheckedSimulation(Simulation):
                 assert run.node[i] in self.scheduler._ledger.open
                 self._check_is_held_back(run, i)
             if run.state[i] == WAITING:
-                assert not all(there), f"{function.id!r} could start: {self.states(run.id)}"
+                assert not all(there) or self._waits_for_node(run, i), (
+                    f"{function.id!r} could start: {self.states(run.id)}"
+                )
                 assert not any(run.state[p] in DEAD for p in function.inputs)
         assert run.unfinished == sum(state in (*PENDING, *IN_FLIGHT) for state in run.state)
         assert (run.status == "running") == bool(run.unfinished)
         in_flight = [id for id in self._in_flight if id.run == run.id and not run.is_hidden(id.function)]
         assert run.in_flight == len(in_flight)
         assert run.in_flight <= (run.options.max_concurrency or run.in_flight)
+
+    def _waits_for_node(self, run: Progress, i: int) -> bool:
+        """Itself, or what it serializes for."""
+        return i in run.waits or run.program.functions[i].toward in run.waits
 
     def _check_is_held_back(self, run: Progress, i: int) -> None:
         """What is ready does not wait without a reason."""

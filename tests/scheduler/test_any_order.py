@@ -65,6 +65,8 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
         "timeout_s": draw(st.sampled_from((None, None, None, 3.0))),
         "on_error": draw(st.sampled_from(("stop", "continue"))),
         "nodes": draw(st.sampled_from((None, None, None, ("n0",), ("n0", "n1")))),
+        "wait_for_node_s": draw(st.sampled_from((0.0, 0.0, 2.0, 90.0))),
+        "wait_for_capacity_s": draw(st.sampled_from((0.0, 0.0, 2.0, 90.0))),
     }
 
 

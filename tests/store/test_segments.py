@@ -145,6 +145,28 @@ def test_without_memory_of_this_kind_values_are_bytes(maker: SegmentMaker, monke
     assert maker.share([b"head", LARGE]) == (b"head", LARGE)
 
 
+def test_a_large_pickle_goes_to_the_segment_too(maker: SegmentMaker) -> None:
+    value = [LARGE, np.arange(10)]
+    (segment,) = maker.share(Frames.dump(value).buffers)
+    assert isinstance(segment, Segment)
+    loaded = Frames((segment,)).load()
+    assert loaded[0] == LARGE
+    assert (loaded[1] == value[1]).all()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM])
+def test_when_memory_runs_out_that_is_told(maker: SegmentMaker, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    before = open_descriptors()
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        maker.share([b"head", LARGE])
+    assert open_descriptors() == before
+
+
 def test_a_piece_ends_with_its_buffer(maker: SegmentMaker) -> None:
     segment = segment_of(maker, LARGE, b"the next")
     assert segment.piece(0, 5, 7) == LARGE[5:12]

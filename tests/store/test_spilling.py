@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import queue
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from handoff_lab.messages import AttemptId
+from handoff_lab.store import spilling
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import Segment, SegmentMaker
 from handoff_lab.store.spilling import SpillingStore, spill_directory
@@ -198,3 +200,63 @@ def test_what_is_shorter_than_it_says_stays_in_memory(place: Place, caplog: pyte
     assert not place.store.is_full
     assert "shorter" in caplog.text
     caplog.clear()  # the error in it has the segment
+
+
+# -- a disk that takes no more ----------------------------------------------------
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Iterator[Place]:
+    """Two values in a store for one, and no disk."""
+    place = Place(tmp_path / "disk", limit=1_000_000)
+    for number in range(2):
+        place.store.put(key(number), value(number))
+    place.call()
+    yield place
+    place.store.close()
+
+
+def test_it_is_told_once_where_nothing_goes(stuck: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(2, 5):
+        stuck.store.put(key(number), value(number))
+    assert stuck.calls.empty()
+    (record,) = [*caplog.get_records("setup"), *caplog.records]
+    assert f"nothing goes to {tmp_path / 'disk'}: [Errno 2]" in record.getMessage()
+    assert all(stuck.is_memory(number) for number in range(5))
+
+
+def test_there_is_no_place_for_more_than_the_limit_then(stuck: Place, tmp_path: Path) -> None:
+    reason = stuck.store.refusal(value(2))
+    assert "may hold 1 MB of results in memory" in reason
+    assert str(tmp_path / "disk") in reason
+    assert (stuck.store.is_stuck, stuck.store.is_full) == (True, False)
+    stuck.store.free([key(0), key(1)])
+    assert not stuck.store.refusal(value(2))
+
+
+def test_what_is_on_disk_already_has_a_place(stuck: Place, tmp_path: Path) -> None:
+    other = Place(tmp_path, limit=0)
+    other.store.put(key(0), value(0))
+    other.call()
+    spilled = other.store.get(key(0))
+    assert spilled is not None
+    assert not stuck.store.refusal(spilled)
+    other.store.close()
+
+
+def test_it_is_tried_again_after_a_while(stuck: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "disk").mkdir()
+    assert stuck.store.refusal(value(2))
+    assert stuck.calls.empty()
+    later = time.monotonic() + spilling.RETRY_S
+    monkeypatch.setattr(spilling.time, "monotonic", lambda: later)
+    assert stuck.store.refusal(value(2))
+    stuck.call()
+    assert not stuck.store.is_stuck
+    assert not stuck.store.refusal(value(2))
+    assert not stuck.is_memory(0)
+
+
+def test_below_the_limit_nothing_is_refused(place: Place) -> None:
+    assert not place.store.is_stuck
+    assert not place.store.refusal(value(0))

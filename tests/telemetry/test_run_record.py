@@ -190,3 +190,27 @@ def test_events_of_another_run_and_unknown_ones_change_nothing_but_the_list(begu
     assert other not in record.events
     record.apply(make("run", "sang"))
     assert [event.name[-1] for event in record.events] == ["start", "sang"]
+
+
+def test_what_losses_cost_is_counted_in_seconds(begun):
+    """The attempts after the first loss, those that failed among them; not one that still goes on."""
+    record = record_of(begun, started(), stopped())
+    assert (record.recomputed, record.recomputed_seconds, record.summary()) == (0, 0.0, "1 waiting, 1 done")
+    again = {"attempt": 2, "node": "beta"}
+    for event in (function("move", source="alpha", target="beta", reason="lost"), started(at=4.0, **again)):
+        record.apply(event)
+    assert (record.recomputed, record.recomputed_seconds) == (1, 0.0)
+    third = {"attempt": 3, "node": "beta"}
+    for event in (failed(4.0, 5.5, **again), started(at=6.0, **third), stopped(6.0, 8.0, **third)):
+        record.apply(event)
+    assert (record.recomputed, record.recomputed_seconds) == (1, 3.5)
+    assert record.summary() == "1 waiting, 1 done, 1 recomputed in 3.50 s"
+    for event in (started(at=9.0, attempt=4), stopped(9.0, 10.0, attempt=4)):  # the news of its start comes first
+        record.apply(event)
+    assert (record.recomputed, record.recomputed_seconds) == (2, 4.5)
+    assert RunRecord.from_events(record.events) == record
+
+
+def test_a_function_without_a_node_waits(begun):
+    record = record_of(begun, function("queued"), function("wait", awaited="node 'alpha'"))
+    assert record.functions["f"].status == "waiting"

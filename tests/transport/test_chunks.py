@@ -23,7 +23,7 @@ KEY = AttemptId("run", 1, 1)
 ARRAY = np.arange(10 * CHUNK // 8 + 3)
 
 
-def shared(array: np.ndarray) -> Frames:
+def shared(array: object) -> Frames:
     maker = SegmentMaker()
     value = Frames(maker.share(Frames.dump(array).buffers))
     maker.release()
@@ -79,6 +79,22 @@ def test_an_array_comes_in_chunks_into_shared_memory(
     assert isinstance(got.parts[-1], Segment)
     assert (got.load() == ARRAY).all()
     assert got.nbytes == value.nbytes
+
+
+@pytest.mark.parametrize("make", [shared, Frames.dump], ids=["shared", "not shared"])
+def test_a_large_pickle_goes_to_shared_memory_with_its_arrays(
+    pump, places: tuple[Place, Place], make: Callable[[object], Frames]
+) -> None:
+    alpha, beta = places
+    beta.store.put(KEY, make([bytes(3 * CHUNK), ARRAY]))
+    alpha.read("beta")
+    pump.until(lambda: alpha.got)
+    (got,) = alpha.got
+    (segment,) = got.parts
+    assert isinstance(segment, Segment)
+    pickled, array = got.load()
+    assert pickled == bytes(3 * CHUNK)
+    assert (array == ARRAY).all()
 
 
 def test_several_arrays_of_one_value_come(pump, places: tuple[Place, Place]) -> None:

@@ -271,10 +271,11 @@ class Hub:
     def _is_back(self, guest: _Guest, letter: _Letter) -> bool:
         """Whether this comes over a new connection of one that was away."""
         self._watch.drain()
-        if not guest.away or letter.user not in self._guests:
+        if not guest.away or guest.stream is None or letter.user not in self._guests:
             return False
         guest.deadline.cancel()
         guest.away, guest.identity, guest.descriptor = False, letter.identity, letter.descriptor
+        guest.stream.resume()
         return True
 
     def _tell(self, guest: _Guest, message: bytes) -> None:

@@ -1,0 +1,199 @@
+"""Processes that are stopped for a while and then go on: nodes, and the one that holds the cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import handoff_lab as hl
+from handoff_lab.node.lifeline import descendants
+from handoff_lab.telemetry.events import FUNCTION_STOP, NODE_DOWN
+from handoff_lab.transport.sockets import cut
+from tests.backends.conftest import Rig
+from tests.faults.conftest import LOST_S, begun, soon, story_of, told
+from tests.faults.marks import Marks
+
+pytestmark = pytest.mark.real
+
+
+def importing() -> dict[str, str]:
+    """The environment of processes that can import what can be imported here."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def stop(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+
+def go_on(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def start_gamma() -> Iterator[Callable[[Path | str], subprocess.Popen[bytes]]]:
+    """Nodes that are started in another terminal."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(join_file: Path | str) -> subprocess.Popen[bytes]:
+        words = ["node", "--join", str(join_file), "--name", "gamma", "--cpu", "1", "--resource", "fpga=1"]
+        program = "import sys; from handoff_lab.cli import main; sys.exit(main())"
+        processes.append(subprocess.Popen([sys.executable, "-c", program, *words], env=importing()))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["its agent", "all of it"])
+def test_a_node_that_was_stopped_is_given_up_and_comes_back_clean(
+    marks: Marks, start_gamma: Callable[..., subprocess.Popen[bytes]], whole: bool
+) -> None:
+    def make() -> tuple[int, bytes]:
+        number = marks.leave("begun")
+        if number == 0:
+            marks.wait("finish")
+        marks.leave("finished")
+        return number, bytes(100_000)
+
+    with hl.Cluster({"beta": {"cpu": 1}}) as cluster:
+        gamma = start_gamma(cluster.join_file)
+        soon(lambda: "gamma" in cluster.nodes)
+        first = lambda functions, nodes: {f.id: "gamma" if "gamma" in nodes else "beta" for f in functions}  # noqa: E731
+        run = cluster.submit(hl.DAG("stopped").add(hl.Function("f", make)), allocation_strategy=first)
+        soon(lambda: marks.count("begun") and begun(run, "f")())
+        stopped = [gamma.pid, *(descendants(gamma.pid) if whole else ())]
+        stop(*stopped)
+        run.wait(20)
+        marks.leave("finish")  # the first attempt makes its result now, or when it goes on
+        if not whole:
+            soon(lambda: marks.count("finished") == 2)
+        go_on(*stopped)
+        soon(lambda: "gamma" in cluster.nodes)
+        again = cluster.execute(hl.DAG("again").add(hl.Function("f", os.getppid, cost={"fpga": 1})))
+        assert again.allocations == {"f": "gamma"}
+        assert cluster.nodes["gamma"].pid == gamma.pid
+        assert run.results["f"][0] == 1
+        assert run.attempts == {"f": 2}
+        assert [event.name for event in run.events].count(FUNCTION_STOP) == 1
+        assert [what for what, _, _ in story_of(run, "f")] == ["start", "exception", "retry", "start", "stop"]
+        assert all(node.used == {} for node in cluster.nodes.values())
+
+
+def test_a_node_of_this_machine_that_is_stopped_is_replaced(marks: Marks) -> None:
+    def once_endless() -> int:
+        number = marks.leave("begun")
+        if number == 0:
+            marks.wait("never")
+        return number
+
+    with hl.Cluster({"alpha": {"cpu": 1, "gpu": 1}, "beta": {"cpu": 1, "gpu": 1}}) as cluster:
+        cluster.update_node_resources("alpha", {"cpu": 1, "gpu": 2})
+        run = cluster.submit(hl.DAG("stopped").add(hl.Function("f", once_endless, cost={"gpu": 1})))
+        soon(lambda: marks.count("begun") and begun(run, "f")())
+        before = cluster.nodes["alpha"].pid
+        stop(before, *descendants(before))
+        stopped = time.time()
+        run.wait(20)
+        (down,) = told(run, NODE_DOWN, "alpha")
+        assert down.time - stopped < LOST_S
+        assert run.allocations == {"f": "beta"}
+        assert (run.attempts["f"], run.results["f"], marks.count("begun")) == (2, 1, 2)
+        soon(lambda: "alpha" in cluster.nodes)
+        assert cluster.nodes["alpha"].pid != before
+        assert cluster.nodes["alpha"].capabilities == {"cpu": 1, "gpu": 2}
+        assert cluster.execute(hl.DAG("again").add(hl.Function("f", os.getpid, cost={"gpu": 2}))).status == "done"
+        assert not list(descendants(before))
+
+
+def test_a_connection_that_breaks_costs_nothing_as_long_as_both_ends_live(marks: Marks) -> None:
+    def wait() -> str:
+        marks.leave("begun")
+        marks.wait("open")
+        return "done"
+
+    rig = Rig({"alpha": {"cpu": 2}})
+    try:
+        pid = rig.backend.nodes()["alpha"].pid
+        held = rig.submit(lambda: bytes(100_000))
+        running = rig.submit(wait)
+        rig.end(held)
+        rig.until(lambda: marks.count("begun"))
+        guest = rig.backend._hub._guests["alpha"]
+        for _ in range(3):
+            before = guest.identity
+            cut(guest.descriptor)
+            assert rig.value(rig.submit(lambda: "sent meanwhile")) == "sent meanwhile"
+            assert guest.identity != before
+        marks.leave("open")
+        assert rig.value(running) == "done"
+        assert rig.value(held) == bytes(100_000)
+        assert rig.backend.nodes()["alpha"].pid == pid
+        assert not rig.lost
+    finally:
+        rig.close()
+
+
+NOTEBOOK = """
+import json, time
+import handoff_lab as hl
+from handoff_lab.telemetry.events import NODE_DOWN
+
+def brief(before=None):
+    time.sleep(0.05)
+    return bytes(100_000)
+
+def wait_for_gamma():
+    while "gamma" not in cluster.nodes:
+        time.sleep(0.01)
+
+cluster = hl.Cluster({"alpha": {"cpu": 1}, "beta": {"cpu": 1}})
+print(cluster.join_file, flush=True)
+wait_for_gamma()
+pids = {name: node.pid for name, node in cluster.nodes.items()}
+dag = hl.DAG("chain").add(hl.Function(0, brief))
+dag.add(*(hl.Function(i, brief, [i - 1], node=("alpha", "beta")[i % 2]) for i in range(1, 60)))
+run = cluster.submit(dag)
+print("running", flush=True)
+run.wait(60)
+lost = [event.metadata["node"] for event in run.events if event.name == NODE_DOWN]
+wait_for_gamma()
+same = pids == {name: node.pid for name, node in cluster.nodes.items()}
+print(json.dumps([run.status, lost, run.recomputed, same]), flush=True)
+time.sleep(60)
+"""
+
+# Longer than any heartbeat of ours: what is tested is that time passes.
+STOPPED_S = 6.5
+
+
+def test_a_notebook_that_was_stopped_finds_its_nodes_again(start_gamma: Callable[..., subprocess.Popen[bytes]]) -> None:
+    command = [sys.executable, "-c", NOTEBOOK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=importing()) as notebook:
+        try:
+            assert notebook.stdout is not None
+            gamma = start_gamma(notebook.stdout.readline().strip())
+            assert notebook.stdout.readline() == "running\n"
+            stop(notebook.pid)
+            with pytest.raises(subprocess.TimeoutExpired):
+                notebook.wait(STOPPED_S)
+            go_on(notebook.pid)
+            # A node of another machine can't tell a stopped coordinator from one that is gone: it comes back.
+            assert json.loads(notebook.stdout.readline()) == ["done", ["gamma"], 0, True]
+        finally:
+            notebook.kill()
+        assert gamma.wait(10) == 0  # nothing listens where its coordinator was

@@ -1,0 +1,170 @@
+"""A function that uses far more memory than it claims is ended, alone; what it shares with others does not count."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from handoff_lab.messages import Attempt, AttemptId, FailureKind, Finished
+from handoff_lab.node.memory import Footprint, claimed_by, excess_of, limit_of
+from handoff_lab.store.payload import Frames
+from handoff_lab.store.segments import SegmentMaker
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+ID = AttemptId("run", 0, 1)
+MB = 10**6
+
+
+def attempt(**cost: float) -> Attempt:
+    return Attempt(ID, "alpha", "f", (), cost=cost)
+
+
+def take(megabytes: int, seconds: float) -> int:
+    """Use memory of this process's own, as a list of bytes or an array would, and hold it for a while."""
+    import os
+    import time
+
+    held = [b"x" * MB for _ in range(megabytes)]
+    time.sleep(seconds)
+    return len(held) and os.getpid()
+
+
+# -- what counts ---------------------------------------------------------------
+
+
+def test_a_claim_is_in_megabytes() -> None:
+    assert claimed_by(attempt(cpu=1, memory=100.5)) == 100_500_000
+    assert claimed_by(attempt(cpu=1)) == claimed_by(attempt()) == 0
+
+
+def test_the_story_names_what_was_claimed_and_what_was_used() -> None:
+    failure = excess_of(attempt(memory=100), 212 * MB, None)
+    assert (failure.kind, failure.type_name, failure.retryable) == (FailureKind.MEMORY, "MemoryError", False)
+    assert "claimed 100 MB of memory and used 212 MB when it was ended" in failure.message
+    assert failure.exception is not None
+    assert isinstance(pickle.loads(failure.exception), MemoryError)
+
+
+def test_what_was_there_before_does_not_count() -> None:
+    held = np.ones(50 * MB // 8)
+    footprint = Footprint(os.getpid())
+    footprint.begin()
+    assert footprint.used_by(1) < 5 * MB
+    more = np.ones(20 * MB // 8)
+    assert 19 * MB < footprint.used_by(1) < 25 * MB
+    assert 19 * MB < footprint.used_by(1) < 25 * MB
+    del held, more
+    footprint.close()
+
+
+def test_what_an_earlier_function_left_does_not_count_for_the_next() -> None:
+    footprint = Footprint(os.getpid())
+    footprint.begin()
+    footprint.used_by(1)
+    left = np.ones(20 * MB // 8)
+    assert footprint.used_by(1) > 19 * MB
+    assert footprint.used_by(2) < 5 * MB
+    assert len(left)
+    footprint.close()
+
+
+def test_inputs_in_shared_memory_do_not_count() -> None:
+    value = Frames(SegmentMaker().share(Frames.dump(np.ones(20 * MB // 8)).buffers))
+    footprint = Footprint(os.getpid())
+    footprint.begin()
+    assert value.load().sum() == 20 * MB // 8
+    assert footprint.used_by(1) < 5 * MB
+    footprint.close()
+
+
+def test_a_process_that_ended_uses_nothing() -> None:
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    footprint = Footprint(pid)
+    os.waitpid(pid, 0)
+    footprint.begin()
+    assert footprint.used_by(1) == 0
+    footprint.close()
+
+
+# -- in a slot -----------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_who_uses_too_much_is_ended_alone(bench_of_two: Bench) -> None:
+    bench = bench_of_two
+    other = bench.submit(take, inputs=[1, 0.5], cost={"memory": 50})
+    bench.wait_for(lambda: other in bench.told.starts)
+    pids = set(bench.runner.pids)
+    id = bench.submit(take, inputs=[250, 60.0], cost={"memory": 50})
+    end = bench.failure(id)
+    assert end.failure.kind is FailureKind.MEMORY
+    told = re.fullmatch(
+        r"it claimed 50 MB of memory and used (\d+) MB when it was ended; raise .*", end.failure.message
+    )
+    assert told is not None
+    assert 114 <= int(told[1]) <= 300
+    assert bench.value(other) in pids
+    bench.wait_for(lambda: len(bench.runner.pids) == 2)
+    assert len(pids & set(bench.runner.pids)) == 1
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("megabytes", "cost"), [(90, {"memory": 50}), (250, {"cpu": 1}), (250, {"memory": 200})])
+def test_who_uses_what_it_may_goes_on(bench: Bench, megabytes: int, cost: dict[str, float]) -> None:
+    bench.wait_for(lambda: bench.runner.pids)
+    pids = bench.runner.pids
+    assert bench.value(bench.submit(take, inputs=[megabytes, 0.2], cost=cost)) == pids[0]
+    assert bench.runner.pids == pids
+
+
+@pytest.mark.real
+def test_a_claim_counts_for_each_function_of_a_batch_on_its_own(bench: Bench) -> None:
+    """Brief functions, each of which leaves a little: together they use more than any of them may."""
+
+    def leave(megabytes: int) -> int:
+        import builtins
+
+        left: list[bytes] = vars(builtins).setdefault("left_by_test", [])
+        left.append(b"x" * MB * megabytes)
+        return len(left)
+
+    ids = [bench.submit(leave, inputs=[2], cost={"memory": 1}) for _ in range(150)]
+    assert sorted(bench.value(id) for id in ids) == list(range(1, 151))
+
+
+@pytest.mark.real
+def test_one_that_uses_too_much_behind_brief_ones_is_found(bench: Bench) -> None:
+    for _ in range(20):
+        bench.value(bench.submit(take, inputs=[0, 0.0], cost={"memory": 1}))
+    brief = [bench.submit(take, inputs=[0, 0.0], cost={"memory": 1}) for _ in range(10)]
+    id = bench.submit(take, inputs=[200, 60.0], cost={"memory": 1})
+    behind = [bench.submit(take, inputs=[0, 0.0], cost={"memory": 1}) for _ in range(10)]
+    assert bench.failure(id).failure.kind is FailureKind.MEMORY
+    assert all(isinstance(bench.end(other), Finished) for other in brief + behind)
+
+
+@pytest.mark.real
+def test_memory_is_looked_at_only_while_someone_claims_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Any] = []
+    monkeypatch.setattr(Footprint, "used_by", lambda self, number: looks.append(number) or 0)
+    bench.value(bench.submit(take, inputs=[1, 0.2]))
+    assert not looks
+    bench.value(bench.submit(take, inputs=[1, 0.2], cost={"memory": 50}))
+    assert looks
+    count = len(looks)
+    bench.value(bench.submit(take, inputs=[1, 0.2]))
+    assert len(looks) == count
+
+
+def test_small_claims_leave_room_for_modules() -> None:
+    assert limit_of(1 * MB) > 50 * MB
+    assert limit_of(1000 * MB) == 1500 * MB
