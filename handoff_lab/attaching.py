@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from handoff_lab._units import parse_bytes
 from handoff_lab.coordinator.request import Request, take_up
-from handoff_lab.detached import client as detached
+from handoff_lab.detached import starting
+from handoff_lab.detached.client import Client
 from handoff_lab.detached.place import Place, Settings
 from handoff_lab.telemetry.log import log_directory as usual_log_directory
 
@@ -47,7 +48,7 @@ def attach(name_or_path: str | os.PathLike[str] | None = None) -> Cluster:
     """
     from handoff_lab.cluster import Cluster
 
-    client = detached.attach(Place.find(name_or_path))
+    client = starting.attach(Place.find(name_or_path))
     allocator, names = client.kept
     return Cluster._over(client, client.place.name, allocator, tuple(filter(None, map(_module, names))))
 
@@ -64,7 +65,7 @@ def start(
     by_value: Sequence[ModuleType],
     host: str,
     store_limit: int | str | None,
-) -> detached.Client:
+) -> Client:
     """Start the coordinator of a detached cluster, with its nodes."""
     if result_store is not None:
         raise ValueError("a detached cluster takes no result_store: it never unpickles results; read run.results")
@@ -79,10 +80,10 @@ def start(
         float(lease_s),
         str(Path(log_directory or usual_log_directory()).absolute()),
     )
-    return detached.start(settings, resource_tracker, (allocator, [module.__name__ for module in by_value]))
+    return starting.start(settings, resource_tracker, (allocator, [module.__name__ for module in by_value]))
 
 
-def take_over(client: detached.Client, run: str) -> tuple[RunState, Request]:
+def take_over(client: Client, run: str) -> tuple[RunState, Request]:
     """A run that another process began: its state, which fills and stays up to date, and what was asked for."""
     request, given = client.face(run)
     state = take_up(request, run, given)

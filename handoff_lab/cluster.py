@@ -6,7 +6,7 @@ import math
 import secrets
 import sys
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from os import PathLike
@@ -65,8 +65,8 @@ class Cluster:
         go to disk, where ``TMPDIR`` says. Default: 60 % of its memory.
     detached : bool
         Coordinate the runs in a process of its own, which outlives this one: ``hl.attach(name)`` gives the cluster
-        back. Its runs and their results stay until it is closed. ``close`` and leaving a ``with`` block end it;
-        ``detach`` lets it go on.
+        back. Its runs and their results stay until ``forget``, or until it is closed. ``close`` and leaving a ``with``
+        block end it; ``detach`` lets it go on.
     lease : float
         Seconds that a detached cluster goes on when no process is attached to it; then it ends, with all its nodes.
     """
@@ -152,7 +152,7 @@ class Cluster:
         self._by_value = tuple(by_value)
         self._coordinator: Verbs = coordinator
         self._client = None if isinstance(coordinator, Coordinator) else coordinator
-        self._runs: MutableMapping[str, Run] = weakref.WeakValueDictionary() if self._client is None else {}
+        self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         let_go = coordinator.close if isinstance(coordinator, Coordinator) else coordinator.detach
         weakref.finalize(self, let_go, wait=False).atexit = False  # garbage is closed too
 
@@ -187,6 +187,8 @@ class Cluster:
     def detach(self) -> None:
         """Let a detached cluster go on without this process; ``hl.attach(name)`` gives it back.
 
+        Runs that are held here hear no more.
+
         Raises
         ------
         BackendError
@@ -206,14 +208,9 @@ class Cluster:
     @property
     def runs(self) -> list[Run]:
         """The runs that someone still holds, oldest first; of a detached cluster all, whoever began them."""
-        if self._client is not None and not self.closed:
-            from handoff_lab.attaching import take_over
-
-            for id in self._client.runs():
-                if id not in self._runs:
-                    state, request = take_over(self._client, id)
-                    self._runs[id] = Run(state, self._coordinator, partial(self._begin, request))
-        return list(self._runs.values())
+        if self._client is None or self.closed:
+            return list(self._runs.values())
+        return [self._runs.get(id) or self._take_over(id) for id in self._client.runs()]
 
     @property
     def join_file(self) -> Path:
@@ -412,6 +409,24 @@ class Cluster:
             run.abandon()
             raise
 
+    def forget(self, run: Run) -> None:
+        """Free the results of a run that is over, for everyone: those of a detached cluster stay until then.
+
+        Otherwise this happens by itself when nobody holds the run any more.
+
+        Raises
+        ------
+        RunError
+            The run still goes on.
+        """
+        if run.status == "running":
+            raise RunError(f"run {run.id} still goes on; wait for it or cancel it before its results are freed")
+        self._runs.pop(run.id, None)
+        if self._client is None:
+            self._coordinator.forget(run.id)
+        else:
+            self._client.drop(run.id)
+
     def run_cell(self, node: str, source: str, on_message: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Run code in a node's kernel, as ``%%on`` does, and wait for it.
 
@@ -457,6 +472,15 @@ class Cluster:
             with suppress(Exception):  # it has not begun
                 run.abandon()
             raise
+        return run
+
+    def _take_over(self, id: str) -> Run:
+        """A run of a detached cluster that nobody holds here."""
+        from handoff_lab.attaching import take_over
+
+        assert self._client is not None
+        state, request = take_over(self._client, id)
+        run = self._runs[id] = Run(state, self._coordinator, partial(self._begin, request))
         return run
 
     def _results_of(self, run: Run) -> dict[Hashable, tuple[AttemptId, str]]:

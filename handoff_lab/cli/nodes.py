@@ -1,4 +1,4 @@
-"""Lists the nodes of your clusters that run on this machine.
+"""Lists the nodes of your clusters that run on this machine, and detached clusters.
 
 Capabilities are those that a node was started with. In a notebook, %handoff nodes and cluster.nodes show nodes of other
 machines too, and how full each is.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from handoff_lab._units import format_bytes, format_cost, format_seconds
 from handoff_lab.cli.table import table
+from handoff_lab.detached.place import found
 from handoff_lab.node.options import NodeOptions, add_arguments, options_from
 
 
@@ -36,19 +37,22 @@ def execute(options: argparse.Namespace) -> int:
 
     rows = [
         (
-            found.options.name,
-            found.pid,
-            format_cost(capabilities_of(found.options)),
-            format_bytes(found.resident_bytes),
-            format_seconds(found.age_s),
-            _way_in(found.options),
+            node.options.name,
+            node.pid,
+            format_cost(capabilities_of(node.options)),
+            format_bytes(node.resident_bytes),
+            format_seconds(node.age_s),
+            _way_in(node.options),
         )
-        for found in sorted(find_nodes(), key=lambda found: (_way_in(found.options), found.options.name))
+        for node in sorted(find_nodes(), key=lambda node: (_way_in(node.options), node.options.name))
     ]
     if rows:
         print(table(("node", "pid", "has", "uses", "for", "join file"), rows))
     else:
         print("no nodes of yours run on this machine; start some with hl.Cluster(...) or: handoff-lab node --join FILE")
+    for place in found():
+        state = "is detached" if place.is_served else "is detached, and its coordinator was killed"
+        print(f"cluster {place.name!r} {state}: hl.attach({place.name!r}) gives it back")
     return 0
 
 

@@ -40,7 +40,8 @@ def closing_line(run: Run) -> str:
     """The run in one sentence."""
     took = format_seconds(run.record.duration or 0.0)
     moved = format_bytes(run.bytes_moved)
-    return f"run {run.id} of {run.dag_id!r}: {run.status} in {took}; {run.record.summary()}; {moved} moved between nodes"
+    told = run.record.summary()
+    return f"run {run.id} of {run.dag_id!r}: {run.status} in {took}; {told}; {moved} moved between nodes"
 
 
 def results(run: Run) -> str:

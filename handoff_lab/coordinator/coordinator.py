@@ -182,7 +182,6 @@ class Coordinator:
         """Let a node go, after what runs there if ``drain``, and wait until it is gone."""
         if drain:
             self._drain(name)
-            self._bring_results(name)
 
         def remove() -> None:
             if name in self.backend.nodes():
@@ -203,10 +202,14 @@ class Coordinator:
         self.wait_until(lambda: name not in self.scheduler.nodes)
 
     def _drain(self, name: str) -> None:
-        """Start nothing more on a node, and wait until nothing runs there; an interrupt takes it back."""
+        """Start nothing more on a node, wait until nothing runs there, and fetch what lies there alone.
+
+        An interrupt takes it back.
+        """
         self.call(lambda: self._carry_out(self.scheduler.drain(name, time.monotonic())))
         try:
             self.wait_until(lambda: name not in self.scheduler.nodes or self.scheduler.in_flight(name) == 0)
+            self._bring_results(name)
         except BaseException:
             self.call(lambda: self._carry_out(self.scheduler.undrain(name, time.monotonic())))
             raise

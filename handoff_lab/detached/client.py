@@ -7,15 +7,17 @@ import json
 import logging
 import pickle
 import queue
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from handoff_lab._errors import BackendError
+from handoff_lab._errors import BackendError, HandoffError
 from handoff_lab.backends.base import Feature
 from handoff_lab.backends.kernels import KernelBackend
 from handoff_lab.coordinator.delivery import Delivery
@@ -26,24 +28,28 @@ from handoff_lab.coordinator.verbs import SeenNode
 from handoff_lab.detached.feed import Feed
 from handoff_lab.detached.line import Line
 from handoff_lab.detached.outline import outline
-from handoff_lab.detached.place import Place, Settings
-from handoff_lab.detached.process import launch
+from handoff_lab.detached.place import Place
 from handoff_lab.detached.protocol import pack_parts, read_failure, read_seen
-from handoff_lab.messages import AttemptId, Ended, Failure
+from handoff_lab.messages import AttemptId, Ended, Failure, FailureKind
 from handoff_lab.resources import Resources
 from handoff_lab.store.payload import Frames, Payload
 from handoff_lab.transport.wire import pack
 
 log = logging.getLogger(__name__)
 
-
 _REPEATABLE = {
     "available", "cancel", "face", "fetch", "join_file", "node_log", "nodes", "results_of", "runs", "set_capabilities"
 }  # fmt: skip
-_LOST = (
-    "the detached coordinator was lost before it answered, and another takes its place: "
-    "see cluster.runs and cluster.nodes before you ask again"
-)
+
+
+class _LostError(BackendError):
+    """The coordinator was killed while it was asked for something."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the detached coordinator was lost before it answered, and another takes its place: "
+            "see cluster.runs and cluster.nodes before you ask again"
+        )
 
 
 @dataclass(slots=True)
@@ -66,7 +72,8 @@ class Client:
         self.place = place
         self._numbers = itertools.count()
         self._pending: dict[int, _Pending] = {}
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[int, Feed] = {}  # by the number of the call that they answer
+        self._held: Counter[str] = Counter()  # how often runs are held here, whose feeds those are
         self._delivery = Delivery(place.name)
         self._thread = LoopThread(f"{place.name} client", self._shut)
         self._line: Line | None = None
@@ -177,6 +184,7 @@ class Client:
         """Begin a run; raises what is wrong with it before anything starts."""
         state = prepared.state
         state.logged_elsewhere = True
+        self._hold(state.id)
         codes = {key: code.pickled() for key, code in prepared.codes.codes.items() if key not in prepared.codes.broken}
         values = {key: value for key, value in prepared.values.items() if isinstance(value, Frames)}
         frames = [
@@ -185,12 +193,7 @@ class Client:
             pack_parts(codes, values),
             cloudpickle.dumps((prepared.request, dict(prepared.given)), protocol=5),
         ]
-        self._feeds[state.id] = Feed(state)
-        try:
-            self._call("begin", state.id, frames=frames).result()
-        except BaseException:
-            self._feeds.pop(state.id, None)
-            raise
+        self._call("begin", state.id, frames=frames, feed=Feed(state)).result()
 
     def runs(self) -> list[str]:
         """The ids of the runs that the coordinator holds, oldest first."""
@@ -199,13 +202,13 @@ class Client:
     def face(self, run: str) -> Any:
         """What the client that began a run left for others: see ``begin``."""
         frames: Frames = self._ask("face", run)
-        return cloudpickle.loads(frames.parts[0])
+        return cloudpickle.loads(frames.buffers[0])
 
     def follow(self, state: RunState) -> None:
         """Keep the state of a run, which another client began, up to date from now on."""
         state.logged_elsewhere = True
-        self._feeds[state.id] = Feed(state)
-        self._ask("follow", state.id, 0)
+        self._hold(state.id)
+        self._call("follow", state.id, 0, feed=Feed(state)).result()
         read: Future[None] = self._thread.promise()
         self._delivery.call(lambda: read.set_result(None))
         read.result()
@@ -233,11 +236,31 @@ class Client:
 
     def results_of(self, run: str) -> dict[Hashable, tuple[AttemptId, str]]:
         """Where the finished functions of a run have their results, by function id."""
-        functions = self._feeds[run].state.program.functions
-        return {functions[i].id: (AttemptId(*key), node) for i, key, node in self._ask("results_of", run)}
+        frames: Frames = self._ask("results_of", run)
+        held: dict[Hashable, tuple[AttemptId, str]] = pickle.loads(frames.buffers[0])
+        return held
+
+    def _hold(self, run: str) -> None:
+        def hold() -> None:
+            self._held[run] += 1
+
+        self._thread.loop.call_soon_threadsafe(hold)
 
     def forget(self, run: str) -> None:
-        """Nothing: another client may want the results, which stay until the cluster is closed."""
+        """Hear no more of a run that is held here no more; its results stay until ``drop``, for others to have."""
+
+        def forget() -> None:
+            self._held[run] -= 1
+            if self._held[run] <= 0:
+                del self._held[run]
+                self._feeds = {number: feed for number, feed in self._feeds.items() if feed.state.id != run}
+
+        if not self.closed:
+            self._thread.loop.call_soon_threadsafe(forget)
+
+    def drop(self, run: str) -> None:
+        """Free everything that a run, which is over, left behind."""
+        self._ask("forget", run)
 
     # -- asking ------------------------------------------------------------------
 
@@ -250,6 +273,7 @@ class Client:
         *arguments: Any,
         frames: Sequence[bytes] = (),
         outputs: queue.SimpleQueue[dict[str, Any] | None] | None = None,
+        feed: Feed | None = None,
     ) -> Future[Any]:
         future = self._thread.promise()
         number = next(self._numbers)
@@ -259,6 +283,8 @@ class Client:
                 return  # the thread is ending, and breaks its promises
             message = [pack("call", number, verb, list(arguments)), *frames]
             self._pending[number] = _Pending(future, message, verb in _REPEATABLE, outputs)
+            if feed is not None:
+                self._feeds[number] = feed
             self._line.send(message)
 
         self._thread.loop.call_soon_threadsafe(send)
@@ -287,73 +313,42 @@ class Client:
         self._pending = {number: call for number, call in pending.items() if call.again}
         for call in pending.values():
             if not call.again and not call.future.done():
-                call.future.set_exception(BackendError(_LOST))
+                call.future.set_exception(_LostError())
 
     def _found(self, closed: bool) -> None:
         """The next coordinator is there, or the cluster was closed."""
         if closed:
-            for run, feed in self._feeds.items():
+            for feed in self._feeds.values():
                 if not feed.is_over:
-                    self._delivery.end(feed.state, Ended(run, "cancelled"))
+                    self._delivery.end(feed.state, Ended(feed.state.id, "cancelled"))
             self._thread.loop.call_soon(lambda: self.detach(wait=False))
             return
         for call in self._pending.values():
             if self._line is not None:
                 self._line.send(call.frames)
-        for run, feed in self._feeds.items():
-            if not feed.is_over:
-                self._delivery.call(lambda run=run, feed=feed: self._follow_again(run, feed))  # type: ignore[misc]
+        feeds, self._feeds = self._feeds, {}
+        for number, feed in feeds.items():
+            if feed.is_over:
+                self._feeds[number] = feed
+            else:
+                self._delivery.call(partial(self._follow_again, feed))
 
-    def _follow_again(self, run: str, feed: Feed) -> None:
+    def _follow_again(self, feed: Feed) -> None:
         """On the thread that delivers: what came before is in the feed by now."""
         feed.begin_again()
-        self._call("follow", run, feed.seen)
+        self._call("follow", feed.state.id, feed.seen, feed=feed).add_done_callback(partial(self._follows, feed))
+
+    def _follows(self, feed: Feed, follow: Future[Any]) -> None:
+        """The next coordinator tells of the run from now on, or does not know it."""
+        error = follow.exception()
+        if isinstance(error, HandoffError) and not isinstance(error, _LostError) and not self.closed:
+            failure = Failure(FailureKind.NODE, f"it was lost with its coordinator: {error}", retryable=False)
+            self._delivery.end(feed.state, Ended(feed.state.id, "failed", failure=failure))
 
     def _shut(self) -> None:
         if self._line is not None:
             self._line.close()
             self._line = None
-
-
-def start(settings: Settings, tracker: Any, kept: Any) -> Client:
-    """Start the coordinator of a new cluster, and wait for its nodes.
-
-    Parameters
-    ----------
-    tracker
-        The user's resource tracker, or None.
-    kept
-        Whatever another client is to know of the cluster: see ``Client.kept``.
-
-    Raises
-    ------
-    BackendError
-        There is a cluster of this name, or it could not be started.
-    """
-    place = Place.make(settings.name)
-    client = Client(place)
-    try:
-        if tracker is not None:
-            place.write("tracker", cloudpickle.dumps(tracker))
-        place.write("kept", cloudpickle.dumps(kept))
-        place.settings = settings
-        launch(place)
-        client.open()
-        client.wait_for_nodes(settings.nodes)
-    except BaseException:
-        client.close()
-        place.remove()  # a coordinator that comes up now finds that, and ends
-        raise
-    return client
-
-
-def attach(place: Place) -> Client:
-    """Connect to the coordinator of a place; one is started if it was killed."""
-    if not place.is_served:
-        launch(place)
-    client = Client(place)
-    client.open()
-    return client
 
 
 def _resolve(future: Future[Any], kind: str, fields: list[Any], frames: list[bytes]) -> None:

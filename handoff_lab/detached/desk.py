@@ -46,7 +46,7 @@ GOODBYE_MS = 1000  # for the last reply
 @dataclass(slots=True)
 class _Client:
     descriptor: int
-    followers: dict[str, Follower] = field(default_factory=dict)  # by run
+    followers: list[Follower] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Desk:
         for identity, client in list(self._clients.items()):
             if client.descriptor == descriptor:
                 del self._clients[identity]
-                for follower in client.followers.values():
+                for follower in client.followers:
                     self._coordinator.hear(follower.end)
         if not self._clients and self._lease is None:
             self._begin_lease()
@@ -223,7 +223,7 @@ class Desk:
 
     def _do_follow(self, call: _Call, run: str, seen: int) -> Any:
         """The answer comes when all is told that happened so far."""
-        follower = Follower(self._state(run), call.tell)
+        follower = Follower(self._state(run), call.number, call.tell)
 
         def begin() -> None:
             follower.begin(seen)
@@ -232,7 +232,7 @@ class Desk:
         def enter() -> None:
             client = self._clients.get(call.client)
             if client is not None:
-                client.followers[run] = follower
+                client.followers.append(follower)
                 self._coordinator.hear(begin)
 
         self._loop.call_soon_threadsafe(enter)
@@ -245,11 +245,12 @@ class Desk:
         raise BackendError(f"the cluster has no run {run!r}; it was forgotten")
 
     def _do_cancel(self, call: _Call, run: str, function: int | None) -> None:
-        self._coordinator.cancel(run, function)
+        self._coordinator.cancel(self._state(run).id, function)
 
     def _do_results_of(self, call: _Call, run: str) -> Any:
-        index = self._state(run).program.index
-        return [[index[id], key, node] for id, (key, node) in self._coordinator.results_of(run).items()]
+        held = self._coordinator.results_of(self._state(run).id)
+        call.tell("value", call.number, frames=[pickle.dumps(held)])
+        return _LATER
 
     def _do_fetch(self, call: _Call, run: str, function: int) -> Any:
         def reply(found: Any) -> None:
@@ -263,7 +264,7 @@ class Desk:
             else:
                 call.tell("value", call.number, frames=value.buffers)  # type: ignore[attr-defined]
 
-        self._coordinator.fetch(run, function).add_done_callback(reply)
+        self._coordinator.fetch(self._state(run).id, function).add_done_callback(reply)
         return _LATER
 
     def _do_forget(self, call: _Call, run: str) -> None:

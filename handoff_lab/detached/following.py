@@ -18,10 +18,11 @@ Tell: TypeAlias = Callable[..., None]  # kind and fields of a message
 
 
 class Follower:
-    """Tells one client of one run. Everything is called on the thread that delivers the run's events."""
+    """Tells one client of one run, under a number. It is called on the thread that delivers the run's events."""
 
-    def __init__(self, state: RunState, tell: Tell) -> None:
+    def __init__(self, state: RunState, number: int, tell: Tell) -> None:
         self._state = state
+        self._number = number
         self._tell = tell
         self._writer = LineWriter()
         self._failures = 0
@@ -36,10 +37,10 @@ class Follower:
             lines.append(self._writer.lines(part))
             size += len(lines[-1])
             if size > _HISTORY:
-                self._tell("news", self._state.id, "".join(lines), 0)
+                self._tell("news", self._number, "".join(lines), 0)
                 lines, size = [], 0
         if lines:
-            self._tell("news", self._state.id, "".join(lines), 0)
+            self._tell("news", self._number, "".join(lines), 0)
         self._stop.append(self._state.subscribe(self._hear))
         self._stop.append(self._state.when_over(self._over))
 
@@ -51,26 +52,30 @@ class Follower:
     def _hear(self, news: Event | FunctionBatch) -> None:
         self._state.flush()  # the log must not know less than a client when this process is killed
         self._tell_failures()
-        self._tell("news", self._state.id, self._writer.lines(news), 1)
+        self._tell("news", self._number, self._writer.lines(news), 1)
 
     def _over(self) -> None:
         self._tell_failures()
         assert self._state.end is not None
-        self._tell("over", self._state.id, end_row(self._state.end))
+        self._tell("over", self._number, end_row(self._state.end))
 
     def _tell_failures(self) -> None:
         failures = list(self._state.failures.items())
         if len(failures) > self._failures:
-            self._tell("failures", self._state.id, failure_rows(failures[self._failures :]))
+            self._tell("failures", self._number, failure_rows(failures[self._failures :]))
             self._failures = len(failures)
 
 
 def write_down(state: RunState, journal: Journal) -> None:
-    """Keep the journal's failures and end of a run up to date."""
+    """Keep the journal's failures and end of a run up to date, and its log in reach."""
     written = 0
+    kept = False
 
     def hear(news: Any) -> None:
-        nonlocal written
+        nonlocal written, kept
+        if not kept and state.log is not None:
+            journal.keep_log(state.id, state.log.path)
+            kept = True
         failures = list(state.failures.items())
         if len(failures) > written:
             journal.fail(state.id, failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import shutil
@@ -43,9 +44,8 @@ class Journal:
     def __init__(self, place: Place) -> None:
         self._place = place
 
-    @property
-    def generation(self) -> int:
-        """Coordinators before this one; asking counts this one."""
+    def begin(self) -> int:
+        """Another coordinator begins; how many there were before it."""
         count = int(self._place.read("generation") or 0)
         self._place.write("generation", str(count + 1).encode())
         return count
@@ -109,6 +109,18 @@ class Journal:
         """The end of a run, if it is over."""
         data = self._place.read(_file(run, "end"))
         return None if data is None else read_end(msgpack.unpackb(data))
+
+    def keep_log(self, run: str, path: Path) -> None:
+        """See that the log of a run stays when older logs are cleared away."""
+        with contextlib.suppress(OSError):  # it is on another file system
+            (self._place.path / _file(run, "log")).hardlink_to(path)
+
+    def log(self, run: str, path: Path) -> Path:
+        """The log of a run that was at ``path``, where it is again."""
+        kept = self._place.path / _file(run, "log")
+        if not path.exists() and kept.exists():
+            path.hardlink_to(kept)
+        return path
 
     def drop(self, run: str) -> None:
         """Forget a run."""

@@ -5,17 +5,17 @@ Neither belongs to the notebook: not to its session, nor among its children.
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from handoff_lab._errors import BackendError
+from handoff_lab._errors import BackendError, HandoffError
 from handoff_lab.detached.place import Place
 from handoff_lab.node.lifeline import adopt_orphans
 
@@ -24,6 +24,7 @@ START_S = 60.0
 _TAIL = 2000  # characters of its log that an error shows
 _LIVED_S = 5.0  # a coordinator that lived so long was not at fault from the start
 _TRIES = 3
+_PAUSE_S = 1.0  # before another try, when the one before failed at once
 
 Serve = Callable[[Place, Callable[[], None]], int]
 
@@ -75,14 +76,15 @@ def supervise(place: Place, serve: Serve, ready: int) -> int:
             os._exit(_serve(place, serve, ready))
         if ready >= 0:
             os.close(ready)
-        status = _wait_for(child)
-        code = os.waitstatus_to_exitcode(status)
-        if code in (ENDED, TAKEN) or (ready >= 0 and code > 0) or not place.exists:
+        code, is_told_to_end = _wait_for(child)
+        if code in (ENDED, TAKEN) or is_told_to_end or (ready >= 0 and code > 0) or not place.exists:
             return code
         ready = -1
         failures = 0 if time.monotonic() - started > _LIVED_S else failures + 1
         if failures == _TRIES:
             return 1
+        if failures > 1:
+            time.sleep(_PAUSE_S)
 
 
 def _serve(place: Place, serve: Serve, ready: int) -> int:
@@ -95,16 +97,23 @@ def _serve(place: Place, serve: Serve, ready: int) -> int:
 
     try:
         return serve(place, tell)
-    except BaseException as error:  # its class and what it says are enough for the user, who sees it
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        logging.getLogger(__name__).debug("it could not serve", exc_info=True)
-        return 1
+    except HandoffError as error:  # what it says is enough for the user, who sees it
+        sys.stderr.write(f"{error}\n")
+    except BaseException:
+        traceback.print_exc()
+    return 1
 
 
-def _wait_for(child: int) -> int:
-    """Reap whatever ends, until it is ``child``; a SIGTERM is for the child."""
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+def _wait_for(child: int) -> tuple[int, bool]:
+    """Reap whatever ends, until it is ``child``: its exit code, and whether a SIGTERM came, which is for the child."""
+    told: list[int] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        told.append(number)
+        os.kill(child, number)
+
+    signal.signal(signal.SIGTERM, pass_on)
     while True:
         pid, status = os.wait()
         if pid == child:
-            return status
+            return os.waitstatus_to_exitcode(status), bool(told)

@@ -36,9 +36,10 @@ TO_CLIENT: Schema = {
     "value": (int,),  # number of the call; the value's frames follow
     "error": (int,),  # number of the call; the pickled error follows
     "output": (int, bytes),  # number of the call, a message of a kernel as JSON
-    "failures": (str, list),  # of functions of a run: [function, ...] each
-    "news": (str, str, int),  # lines of a run's log, and whether it happens now
-    "over": (str, list),  # a run ended
+    # Of a run, to who called "begin" or "follow" under that number:
+    "failures": (int, list),  # of functions: [function, ...] each
+    "news": (int, str, int),  # lines of its log, and whether it happens now
+    "over": (int, list),  # its end
 }
 
 

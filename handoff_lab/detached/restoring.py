@@ -47,18 +47,22 @@ class Record:
         state, index = self.state, self.state.program.index
         functions = {index[id]: record for id, record in state.record.functions.items() if id in index}
         dead = {i: _DEAD[record.status] for i, record in functions.items() if record.status in _DEAD}
+        nodes = {i: record.node for i, record in functions.items() if record.node}
         made: dict[int, tuple[str, Finished]] = {}
         running: dict[int, tuple[str, Started]] = {}
         for node, memory in held.items():
-            for key, finished in memory.finished.items():
-                if key.run == state.id and (key.function not in made or made[key.function][1].id < key):
-                    made[key.function] = node, finished
-            running |= {id.function: (node, started) for id, started in memory.started.items() if id.run == state.id}
+            for id, finished in memory.finished.items():
+                is_news = id.function not in made or made[id.function][1].id < id
+                if id.run == state.id and nodes.get(id.function) == node and is_news:
+                    made[id.function] = node, finished
+            for id, started in memory.started.items():
+                if id.run == state.id and nodes.get(id.function) == node:  # else it was not given to this node
+                    running[id.function] = node, started
         return Past(
             generation=generation,
             elapsed_s=time.time() - (state.record.started or time.time()),
             status="running" if state.end is None else state.end.status,
-            nodes={i: record.node for i, record in functions.items() if record.node},
+            nodes=nodes,
             attempts={i: record.attempts for i, record in functions.items()},
             done={i for i, record in functions.items() if record.status in HAS_RESULT},
             begun={i for i, record in functions.items() if record.status is FunctionStatus.RUNNING},
@@ -85,7 +89,7 @@ def _read(journal: Journal, run: str, directory: str | None) -> Record:
     order = journal.order(run)
     state = from_outline(order.outline)
     state.log_directory = directory
-    state.record = RunRecord.from_log(log_path(run, directory))
+    state.record = RunRecord.from_log(journal.log(run, log_path(run, directory)))
     end = journal.end(run)
     if end is None:
         state.log = RunLog(run, directory, resume=True)

@@ -26,7 +26,7 @@ from handoff_lab.transport.loop import Loop
 
 log = logging.getLogger(__name__)
 
-REJOIN_S = 5.0  # for the nodes that were there, to call again
+REJOIN_S = 20.0  # for the nodes that were there, to call again
 
 
 class Server:
@@ -48,20 +48,19 @@ class Server:
         self._place.address = None  # the one before this does not answer any more
         signal.signal(signal.SIGTERM, lambda *_: self._loop.call_soon_threadsafe(self._loop.stop))
         settings = self._place.settings
-        generation, site = self._journal.generation, self._journal.site
+        generation, site = self._journal.begin(), self._journal.site
         backend = _Backend(self._journal, settings, site)
         coordinator = Coordinator(backend, settings.name, self._journal.tracker)
+        # What goes wrong from here on ends this process and nothing else: the next one may have better luck.
         coordinator.open(backend.to_start)
-        try:
-            self._journal.site = coordinator.call(lambda: backend.site)
-            if site is not None:
-                self._restore(coordinator, backend, generation, settings)
-            self._serve(coordinator, backend, settings, ready)
-        finally:
-            coordinator.close()
-            self._loop.close()
-            self._place.remove()
-            os.close(lock)
+        self._journal.site = coordinator.call(lambda: backend.site)
+        if site is not None:
+            self._restore(coordinator, backend, generation, settings)
+        self._serve(coordinator, backend, settings, ready)
+        coordinator.close()
+        self._loop.close()
+        self._place.remove()
+        os.close(lock)
         return ENDED
 
     def _serve(

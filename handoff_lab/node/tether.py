@@ -89,7 +89,7 @@ class Tether:
         lifeline: int | None,
     ) -> None:
         self._loop = loop
-        self._file = file
+        self._file = replace(file, keys=keys) if file.once else file  # its own key is known there
         self._keys = keys
         self._hello = hello
         self._found = found

@@ -2,18 +2,19 @@
 
 Only for runs whose allocator says that its answer may be changed (``RunOptions.rebalances``), only functions that are
 bound to no node and have not begun, and only once it is known how long functions take and the wait would be long.
+What a node cannot hold any more, because it has less than before, moves whatever the allocator says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from heapq import heapify
 
 from handoff_lab.graph import Collocated
+from handoff_lab.scheduler.dispatch import Dispatcher
 from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.lifecycle import Lifecycle
-from handoff_lab.scheduler.state import READY, SUBMITTED, WAITING, Progress
+from handoff_lab.scheduler.state import PENDING, READY, SUBMITTED, WAITING, Progress
 
 _WORTH_S = 0.5  # of waiting on the one node, while the other has nothing to do
 _AGAIN_S, _LATE_S = 0.1, 1.6  # between looks for nodes that have too much: at first, and while nothing can move
@@ -22,8 +23,9 @@ _AGAIN_S, _LATE_S = 0.1, 1.6  # between looks for nodes that have too much: at f
 class Balance:
     """Finds who has too much for those who have nothing."""
 
-    def __init__(self, ledger: Ledger, lifecycle: Lifecycle) -> None:
+    def __init__(self, ledger: Ledger, dispatcher: Dispatcher, lifecycle: Lifecycle) -> None:
         self._ledger = ledger
+        self._dispatcher = dispatcher
         self._lifecycle = lifecycle
         self._next = 0.0  # when to look again
         self._patience = _AGAIN_S
@@ -50,6 +52,34 @@ class Balance:
         self._next = now + self._patience
         return moved
 
+    def clear_out(self, runs: Iterable[Progress], source: NodeState) -> None:
+        """The node has less than before: what it cannot hold any more goes to one that can, if there is one."""
+        for run in runs:
+            if run.status != "running" or run.ending is not None or source.name not in run.node:
+                continue
+            for i in self._too_large(run, source):
+                fitting = self._fitting(run, i)
+                if fitting:
+                    self._move(run, {i}, source, min(fitting, key=_startable))
+
+    def _too_large(self, run: Progress, node: NodeState) -> list[int]:
+        """Functions that have not begun on the node, and cost more than it has."""
+        states = (*PENDING, SUBMITTED) if node.keeps_ledger else PENDING
+        bound, functions = self._bound_of(run), run.program.functions
+        return [
+            i
+            for i, name in enumerate(run.node)
+            if name == node.name
+            and run.state[i] in states
+            and i not in bound
+            and not functions[i].cost.fits_in(node.capabilities)
+        ]
+
+    def _fitting(self, run: Progress, i: int) -> list[NodeState]:
+        cost, allowed = run.program.functions[i].cost, run.options.nodes
+        nodes = (node for node in self._ledger.open.values() if allowed is None or node.name in allowed)
+        return [node for node in nodes if cost.fits_in(node.capabilities)]
+
     def forget(self, run: str) -> None:
         """Nothing moves of this run any more."""
         self._bound.pop(run, None)
@@ -73,9 +103,7 @@ class Balance:
 
     def _waiting(self, run: Progress, nodes: Sequence[NodeState]) -> dict[NodeState, list[int]]:
         """Functions that could begin, had their nodes room: the most urgent first, without those that are bound."""
-        bound = self._bound.get(run.id)
-        if bound is None:
-            bound = self._bound[run.id] = _bound(run)
+        bound = self._bound_of(run)
         could: dict[str | None, set[int]] = {node.name: set() for node in nodes}
         for (name, _), lane in run.lanes.items():
             if name in could:
@@ -86,19 +114,23 @@ class Balance:
         waiting = {node: sorted(could[node.name], key=lambda i: (run.priority[i], i))[node.slots :] for node in nodes}
         return {node: [i for i in functions if i not in bound] for node, functions in waiting.items()}
 
+    def _bound_of(self, run: Progress) -> frozenset[int]:
+        bound = self._bound.get(run.id)
+        if bound is None:
+            bound = self._bound[run.id] = _bound(run)
+        return bound
+
     def _move(self, run: Progress, going: AbstractSet[int], source: NodeState, target: NodeState) -> None:
-        for lane in run.lanes.values():
-            if lane.node is source:
-                lane.heap = [entry for entry in lane.heap if entry[1] not in going]
-                heapify(lane.heap)
+        self._dispatcher.take_out(run, source, going)
         for i in sorted(going):
-            if run.state[i] == READY:
-                run.move(i, WAITING)
-                self._lifecycle.relocate(run, i, target.name)
-                self._lifecycle.resume(run, i)
-            else:  # it goes when its node says that it has not begun
+            if run.state[i] == SUBMITTED:  # it goes when its node says that it has not begun
                 run.moving[i] = target.name
                 self._lifecycle.revoke(run, i)
+                continue
+            if run.state[i] == READY:
+                run.move(i, WAITING)
+            self._lifecycle.relocate(run, i, target.name)
+            self._lifecycle.resume(run, i)
 
 
 def _startable(node: NodeState) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from heapq import heappop, heappush, heapreplace
 from itertools import count
 from math import inf
@@ -181,6 +182,12 @@ class Dispatcher:
         """Nothing of the run waits on the node any more, which is gone."""
         for key in [key for key in run.lanes if key[0] == name]:
             run.lanes.pop(key).clear()
+
+    def take_out(self, run: Progress, node: NodeState, functions: AbstractSet[int]) -> None:
+        """These functions of the run wait on the node no more."""
+        for lane in run.lanes.values():
+            if lane.node is node:
+                lane.take_out(functions)
 
     def _open_lane(self, run: Progress, i: int, name: str) -> Lane:
         cost_class = run.cost_class[i]

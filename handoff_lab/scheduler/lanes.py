@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heapq import heappop
+from collections.abc import Set as AbstractSet
+from heapq import heapify, heappop
 
 from handoff_lab.resources import Resources
 from handoff_lab.scheduler.ledger import NodeState
@@ -47,6 +48,14 @@ class Lane:
             self.node.costed -= len(self.heap)
         self.heap.clear()
         self.entry = None
+
+    def take_out(self, functions: AbstractSet[int]) -> None:
+        """Some of those in it wait elsewhere from now on."""
+        before = len(self.heap)
+        self.heap = [entry for entry in self.heap if entry[1] not in functions]
+        heapify(self.heap)
+        if self.cost:
+            self.node.costed -= before - len(self.heap)
 
     def is_at_limit(self) -> bool:
         limit = self.run.options.max_concurrency

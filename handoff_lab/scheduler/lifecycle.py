@@ -236,9 +236,9 @@ class Lifecycle:
         self._pursue(run, i)
 
     def relocate(self, run: Progress, i: int, target: str) -> None:
-        """Function ``i``, which waits, goes to a node that has nothing to do."""
+        """Function ``i``, which waits, goes to a node where it can begin sooner."""
         source, run.node[i] = run.node[i] or "", target
-        self._emit(reports.move(run, i, source, target, f"it waited there while node {target!r} was idle"))
+        self._emit(reports.move(run, i, source, target, f"node {target!r} can take it sooner"))
 
     def _count_death(self, run: Progress, i: int, failure: Failure) -> Failure:
         deaths = run.deaths[i] = run.deaths.get(i, 0) + 1

@@ -80,7 +80,7 @@ class Scheduler:
         self._placement = Placement(self._ledger, self._lifecycle, self._timers, emit)
         self._recovery = Recovery(self._ledger, self._dispatcher, self._lifecycle, self._placement, emit)
         self._resumption = Resumption(self._ledger, self._lifecycle, self._handover, emit)
-        self._balance = Balance(self._ledger, self._lifecycle)
+        self._balance = Balance(self._ledger, self._dispatcher, self._lifecycle)
         self._runs: dict[str, Progress] = {}
         self._columns = Columns(self._runs, self._ledger, self._dispatcher, self._lifecycle, self._handover, emit)
         self._columns.one = self._finished
@@ -109,7 +109,8 @@ class Scheduler:
         Raises
         ------
         AllocationError
-            When a function fits on no node, or the allocator's answer breaks a guarantee; nothing has begun then.
+            When a function fits on no node and may not wait for one, or the allocator's answer breaks a guarantee;
+            nothing has begun then.
         """
         if program.run in self._runs:
             raise ValueError(f"there is a run {program.run!r} already")
@@ -390,11 +391,14 @@ class Scheduler:
 
     def _node_changed(self, event: NodeChanged) -> None:
         if event.name in self._ledger.nodes:
+            before = self._ledger.nodes[event.name].capabilities
             node = self._ledger.change(event.name, event.capabilities, event.slots)
             self._dispatcher.changed(node)
             facts = {"draining": True} if self.is_draining(event.name) else {}
             self._emit(reports.node("changed", node, **facts))
             self._placement.look_again(self._runs.values())
+            if not before.fits_in(node.capabilities):
+                self._balance.clear_out(self._runs.values(), node)
 
     def _reopen(self, name: str) -> None:
         self._ledger.reopen(name)

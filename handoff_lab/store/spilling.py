@@ -85,7 +85,7 @@ class SpillingStore(MemoryStore[Frames]):
             return ""
         if self.in_memory + value.nbytes <= self.limit_bytes:
             return ""
-        self._make_room()  # it may be time to try again, for the next value
+        self._make_room(value.nbytes)  # it may be time to try again: the next value may have a place then
         limit = format_bytes(self.limit_bytes)
         return (
             f"its node may hold {limit} of results in memory and can write no more to {self._directory} "
@@ -142,11 +142,11 @@ class SpillingStore(MemoryStore[Frames]):
             else:
                 self._count_on_disk(key, last)
 
-    def _make_room(self) -> None:
+    def _make_room(self, coming: int = 0) -> None:
         if self._trouble and time.monotonic() < self._try_again_at:
             return
         leaving = sum([segment.nbytes for segment in self._leaving.values()])
-        while self._in_memory and self.in_memory - leaving > self.limit_bytes:
+        while self._in_memory and self.in_memory - leaving + coming > self.limit_bytes:
             key = next(iter(self._in_memory))
             segment = self._leaving[key] = self._in_memory.pop(key)
             leaving += segment.nbytes

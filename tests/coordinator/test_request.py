@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from handoff_lab.coordinator.request import Request
@@ -14,3 +16,24 @@ from handoff_lab.graph import DAG, Function
 def test_the_request_says_whether_what_waits_may_be_moved(strategy: object, expected: bool) -> None:
     request = Request.make(DAG().add(Function("f", len)), None, allocation_strategy=strategy)  # type: ignore[arg-type]
     assert request.options.rebalances is expected
+
+
+@pytest.mark.parametrize("option", ["wait_for_node", "wait_for_capacity"])
+@pytest.mark.parametrize(("given", "seconds"), [(False, 0), (True, math.inf), (0, 0), (2.5, 2.5)])
+def test_waits_are_seconds_or_for_ever(option: str, given: float | bool, seconds: float) -> None:
+    request = Request.make(DAG().add(Function("f", len)), None, **{option: given})  # type: ignore[arg-type]
+    assert getattr(request.options, f"{option}_s") == seconds
+
+
+@pytest.mark.parametrize("wrong", [-1, math.nan, "long", None])
+def test_other_waits_are_refused(wrong: object) -> None:
+    with pytest.raises(ValueError, match=r"wait_for_node is .*; it must be a number of seconds"):
+        Request.make(DAG().add(Function("f", len)), None, wait_for_node=wrong)  # type: ignore[arg-type]
+
+
+def test_delays_before_retries_grow_and_differ() -> None:
+    backoff = Request.make(DAG().add(Function("f", len)), None).options.backoff
+    delays = [backoff.delay(10.0, retry, "a") for retry in range(1, 6)]
+    for delay, least in zip(delays, (10, 20, 40, 60, 60), strict=True):
+        assert least < delay < 1.25 * least
+    assert backoff.delay(10.0, 1, "b") != delays[0]

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.real
 
 def on_a_gpu() -> hl.DAG:
     return hl.DAG("gpu").add(
-        hl.Function("first", lambda: 20), hl.Function("second", lambda n: n + 1, ["first"], cost={"gpu": 1})
+        hl.Function("first", lambda: 20, duration=1),
+        hl.Function("second", lambda n: n + 1, ["first"], cost={"gpu": 1}, duration=2),
     )
 
 
@@ -33,8 +34,12 @@ def test_a_cost_that_fits_nowhere_waits_for_a_node_that_joins() -> None:
         assert (caught.value.best_node, caught.value.shortfall) == ("alpha", {"gpu": 1})
         run = cluster.submit(on_a_gpu(), wait_for_capacity=True)
         soon(lambda: waits(run) and run.record.counts().get("done") == 1)
+        assert run.allocations == {"first": "alpha"}
+        assert run.plan is None
         cluster.add_node({"cpu": 1, "gpu": 1}, "beta")
         run.wait(20)
+        assert run.plan is not None
+        assert run.plan.makespan == 3
         assert run.results["second"] == 21
         assert run.allocations == {"first": "alpha", "second": "beta"}
 

@@ -17,7 +17,7 @@ from jupyter_client import BlockingKernelClient, KernelManager
 
 pytestmark = pytest.mark.real
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0  # a busy machine starts a kernel slowly
 
 COMMON = """
 import json, os, signal, sys, threading

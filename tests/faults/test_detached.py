@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import handoff_lab as hl
+from handoff_lab.cli import main
 from handoff_lab.telemetry.events import Event
 
 pytestmark = pytest.mark.real
@@ -169,13 +170,17 @@ def assert_nothing_but_a_folder_is_left(world: World) -> None:
     soon(lambda: not list(world.runtime.iterdir()), lambda: list(world.runtime.rglob("*")))
 
 
-def test_a_killed_notebook_loses_nothing_and_nothing_finished_runs_again(world: World) -> None:
+def test_a_killed_notebook_loses_nothing_and_nothing_finished_runs_again(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     notebook = world.notebook()
     world.wait("train began")
     notebook.kill()
     notebook.wait()
     with hl.attach("night") as cluster:
         assert set(cluster.nodes) == {"alpha", "beta"}
+        assert main(["nodes"]) == 0
+        assert "cluster 'night' is detached: hl.attach('night') gives it back" in capsys.readouterr().out
         first, run = cluster.runs
         assert (first.status, first.results["one"]) == ("done", [1, 2])
         assert run.status == "running"
@@ -383,7 +388,12 @@ def test_a_detached_cluster_does_what_any_cluster_does(world: World) -> None:
         assert run.record.counts() == {"done": 2, "failed": 1, "skipped": 1}
         assert run.results["big"].nbytes == 50_000_000
         rest = run.rerun_failed()
-        assert isinstance(rest.exception() if rest.status != "running" else None, hl.FunctionFailedError | None)
+        with pytest.raises(hl.FunctionFailedError):
+            rest.wait(SOON_S)
+        assert rest.results["total"] == 6_250_000
+        assert (rest.attempts["big"], rest.attempts["fails"]) == (0, 1)
+        cluster.forget(rest)
+        assert cluster.runs == [run]
         messages: list[dict[str, Any]] = []
         assert cluster.run_cell("alpha", "print('here')", messages.append)["status"] == "ok"
         assert {"name": "stdout", "text": "here\n"} in [message["content"] for message in messages]
@@ -391,6 +401,8 @@ def test_a_detached_cluster_does_what_any_cluster_does(world: World) -> None:
             cluster.submit(hl.DAG("g").add(hl.Function("gpu", lambda: 1, cost={"gpu": 1})))
         with pytest.raises(hl.BackendError, match="there is a detached cluster 'night' already"):
             hl.Cluster({}, name="night", detached=True)
+        with pytest.raises(hl.BackendError, match="no run"):
+            _ = rest.results["big"]
         with pytest.raises(hl.InvalidFunctionError, match="in a detached cluster ids are strings"):
             cluster.submit(hl.DAG("ids").add(hl.Function(frozenset({"a"}).__contains__, lambda: 1)))
     assert_nothing_is_left(world)

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -41,12 +40,12 @@ def go_on(*pids: int) -> None:
 
 
 @pytest.fixture
-def start_gamma() -> Iterator[Callable[[Path | str], subprocess.Popen[bytes]]]:
+def start_gamma() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Nodes that are started in another terminal."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(join_file: Path | str) -> subprocess.Popen[bytes]:
-        words = ["node", "--join", str(join_file), "--name", "gamma", "--cpu", "1", "--resource", "fpga=1"]
+    def start(*way: str) -> subprocess.Popen[bytes]:
+        words = ["node", *way, "--name", "gamma", "--cpu", "1", "--resource", "fpga=1"]
         program = "import sys; from handoff_lab.cli import main; sys.exit(main())"
         processes.append(subprocess.Popen([sys.executable, "-c", program, *words], env=importing()))
         return processes[-1]
@@ -59,9 +58,9 @@ def start_gamma() -> Iterator[Callable[[Path | str], subprocess.Popen[bytes]]]:
         process.wait()
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["its agent", "all of it"])
+@pytest.mark.parametrize(("whole", "invited"), [(False, False), (True, True)], ids=["its agent", "all, invited"])
 def test_a_node_that_was_stopped_is_given_up_and_comes_back_clean(
-    marks: Marks, start_gamma: Callable[..., subprocess.Popen[bytes]], whole: bool
+    marks: Marks, start_gamma: Callable[..., subprocess.Popen[bytes]], whole: bool, invited: bool
 ) -> None:
     def make() -> tuple[int, bytes]:
         number = marks.leave("begun")
@@ -71,7 +70,7 @@ def test_a_node_that_was_stopped_is_given_up_and_comes_back_clean(
         return number, bytes(100_000)
 
     with hl.Cluster({"beta": {"cpu": 1}}) as cluster:
-        gamma = start_gamma(cluster.join_file)
+        gamma = start_gamma(*(["--invite", cluster.invite()] if invited else ["--join", str(cluster.join_file)]))
         soon(lambda: "gamma" in cluster.nodes)
         first = lambda functions, nodes: {f.id: "gamma" if "gamma" in nodes else "beta" for f in functions}  # noqa: E731
         run = cluster.submit(hl.DAG("stopped").add(hl.Function("f", make)), allocation_strategy=first)
@@ -186,7 +185,7 @@ def test_a_notebook_that_was_stopped_finds_its_nodes_again(start_gamma: Callable
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=importing()) as notebook:
         try:
             assert notebook.stdout is not None
-            gamma = start_gamma(notebook.stdout.readline().strip())
+            gamma = start_gamma("--join", notebook.stdout.readline().strip())
             assert notebook.stdout.readline() == "running\n"
             stop(notebook.pid)
             with pytest.raises(subprocess.TimeoutExpired):

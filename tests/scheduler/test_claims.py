@@ -235,6 +235,24 @@ class TestCapabilitiesThatChange:
         assert simulation.spans() == {"first": (0, 1), "small": (1, 2), "large": (9, 10)}
         simulation.check_end()
 
+    def test_what_is_too_large_now_goes_to_a_node_that_can_hold_it(self, simulate: Any) -> None:
+        simulation = simulate({"n": {"cpu": 4}, "m": {"cpu": 2}})
+        dag = DAG().add(
+            Function("first", list, cost={"cpu": 4}),
+            Function("large", list, cost={"cpu": 2}),
+            Function("pinned", list, cost={"cpu": 2}, node="n"),
+            Function("after", list, ["first"], cost={"cpu": 2}),
+            Function("small", list, cost=CPU),
+        )
+        simulation.begin(dag, allocator=lambda functions, nodes: dict.fromkeys([f.id for f in functions], max(nodes)))
+        simulation.backend.at(0.5, lambda: simulation.backend.set_capabilities("n", CPU))
+        simulation.backend.at(9.0, lambda: simulation.backend.set_capabilities("n", {"cpu": 2}))
+        simulation.run()
+        assert simulation.spans() == {
+            "first": (0, 1), "large": (0.5, 1.5), "small": (1, 2), "after": (1.5, 2.5), "pinned": (9, 10),
+        }  # fmt: skip
+        simulation.check_end()
+
 
 class OneAtATime:
     """A tracker of a user's: one function at a time, on whichever node."""

@@ -10,6 +10,7 @@ from handoff_lab.messages import (
     Command,
     Ended,
     Finished,
+    NodeChanged,
     NodeInfo,
     NodeJoined,
     NodeLost,
@@ -94,3 +95,13 @@ def test_what_waits_for_something_that_ran_on_a_lost_node_was_never_tried() -> N
     scheduler.handle([NodeLost("n", "SIGKILL")], 1.0)
     progress = scheduler.progress("run")
     assert [progress.attempt(i) for i in range(3)] == [2, 1, 1]
+
+
+def test_what_a_node_cannot_hold_any_more_comes_back_and_goes_elsewhere() -> None:
+    scheduler = Scheduler()
+    scheduler.handle([NodeJoined(NodeInfo(name, {"cpu": 2}, 2, keeps_ledger=True)) for name in "nm"], 0.0)
+    program = compile_program(DAG().add(Function("f", list, cost={"cpu": 2})), run="run")
+    scheduler.submit(program, RunOptions(allocator=lambda functions, nodes: {"f": max(nodes)}), 0.0)
+    assert Stop(FIRST, "recall") in scheduler.handle([NodeChanged("n", {"cpu": 1}, 1)], 1.0)
+    commands = scheduler.handle([Cancelled(FIRST)], 2.0)
+    assert [(start.id, start.node) for start in commands if isinstance(start, Start)] == [(SECOND, "m")]

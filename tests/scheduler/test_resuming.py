@@ -130,7 +130,7 @@ def past_of(before: Scheduler, program: Program, nodes: Nodes) -> Past:
     count = range(len(program.functions))
     return Past(
         generation=1,
-        nodes={i: node for i in count if (node := progress.node[i])},
+        nodes={i: place for i in count if (place := progress.node[i])},
         attempts={i: progress.attempt(i) for i in count if progress.state[i] in (State.RUNNING, State.DONE)},
         done={i for i in count if progress.state[i] == State.DONE and program.functions[i].function is not None},
         begun={i for i in count if progress.state[i] == State.RUNNING},

@@ -257,6 +257,16 @@ def test_it_is_tried_again_after_a_while(stuck: Place, tmp_path: Path, monkeypat
     assert not stuck.is_memory(0)
 
 
+def test_it_is_tried_again_below_the_limit_too(stuck: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck.store.free([key(0)])
+    (tmp_path / "disk").mkdir()
+    later = time.monotonic() + spilling.RETRY_S
+    monkeypatch.setattr(spilling.time, "monotonic", lambda: later)
+    assert stuck.store.refusal(value(2))
+    stuck.call()
+    assert not stuck.store.refusal(value(2))
+
+
 def test_below_the_limit_nothing_is_refused(place: Place) -> None:
     assert not place.store.is_stuck
     assert not place.store.refusal(value(0))

@@ -27,6 +27,7 @@ DOMAIN = "control"
 GOODBYE_MS = 200  # for the last commands
 READY_S = 10.0  # from the welcome until the node is back with its own key
 RETURN_S = 3.0  # for a node of which the connection alone broke
+AGAIN_S = 60.0  # for a lost node that was invited to join anew
 _WORTHLESS = "this invitation was used already, or is past its time; make a new one with cluster.invite()"
 
 
@@ -224,7 +225,7 @@ class Hub:
             return _WORTHLESS
         if hello.info.name in self._guests:
             return "there is a node of this name already; choose another with --name"
-        if hello.public_key in self._taken or self._invitations.has_key(hello.public_key):
+        if hello.public_key in self._taken or self._invitations.is_anothers(hello.public_key, invitation):
             return "its key is another's"
         return self._listener.refusal(hello.info)
 
@@ -267,6 +268,8 @@ class Hub:
             guest.deadline = self._loop.call_later(RETURN_S, lambda: self.dismiss(name, reason))
         else:
             self.dismiss(name, reason)
+            if not self._invitations.is_good(guest.invitation):
+                self._invitations.expect(guest.hello.public_key, AGAIN_S)
 
     def _is_back(self, guest: _Guest, letter: _Letter) -> bool:
         """Whether this comes over a new connection of one that was away."""

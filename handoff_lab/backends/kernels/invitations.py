@@ -16,6 +16,7 @@ _NEWCOMER = " newcomer "  # how their User-Ids begin: no node's name begins with
 class _Invitation:
     public_key: str
     expiry: Timer | None  # None: good until it is withdrawn, for any number of newcomers
+    own: bool = False  # the key is that of a node that was here, and may come back
 
 
 class Invitations:
@@ -45,9 +46,18 @@ class Invitations:
         """Whether this invitation still counts. A connection may be older than its end."""
         return user in self._open
 
-    def has_key(self, public_key: str) -> bool:
-        """Whether a key is an invitation's."""
-        return any(invitation.public_key == public_key for invitation in self._open.values())
+    def expect(self, public_key: str, ttl_s: float) -> None:
+        """Let a node come back within ``ttl_s``, which was invited once and proves the key that it had here."""
+        user = f"{_NEWCOMER}{next(self._numbers)}"
+        self._open[user] = _Invitation(public_key, self._loop.call_later(ttl_s, lambda: self.withdraw(user)), own=True)
+        self._admission.admit(self._domain, public_key, user)
+
+    def is_anothers(self, public_key: str, user: str) -> bool:
+        """Whether the key of a newcomer is an invitation's, and not the one with which it is expected."""
+        return any(
+            invitation.public_key == public_key and not (invitation.own and name == user)
+            for name, invitation in self._open.items()
+        )
 
     def used(self, user: str) -> None:
         """Let nobody else in with this invitation, if it is good once."""

@@ -1,0 +1,88 @@
+"""What a node remembers for a coordinator that takes the place of another, and what that one makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from handoff_lab.backends.kernels.returning import Returning
+from handoff_lab.messages import (
+    AttemptId,
+    Cancelled,
+    Failed,
+    Failure,
+    FailureKind,
+    Finished,
+    FinishedMany,
+    NodeLoad,
+    Started,
+)
+from handoff_lab.node.tether import ROWS, Memory
+from handoff_lab.transport.rows import event_row
+from handoff_lab.transport.wire import FROM_NODE, TO_NODE, pack, unpack
+
+
+def key(function: int) -> AttemptId:
+    return AttemptId("r", function, 1)
+
+
+def over_the_wire(*fields: Any) -> list[Any]:
+    return unpack(pack("held", *fields), FROM_NODE)[1]
+
+
+def test_a_node_remembers_what_runs_and_what_it_has() -> None:
+    memory = Memory()
+    for i in range(5):
+        memory.note(Started(key(i), 1.0))
+    memory.note(Finished(key(0), 1.0, 2.0, nbytes=9, inline=(b"value",), log="text"))
+    memory.note(Failed(key(1), Failure(FailureKind.EXCEPTION, "no")))
+    memory.note(Cancelled(key(2)))
+    memory.note(FinishedMany("r", [3], [1], [1.0], [2.0], [7], [None], [0], [None], [""]))
+    memory.note(NodeLoad("alpha", 1.0, 1))
+    assert memory.started == {key(4): Started(key(4), 1.0)}
+    assert memory.finished == {
+        key(0): Finished(key(0), 1.0, 2.0, nbytes=9),
+        key(3): Finished(key(3), 1.0, 2.0, nbytes=7),
+    }
+    memory.free([key(0), key(1)])
+    assert list(memory.finished) == [key(3)]
+
+
+def test_what_a_node_has_crosses_in_messages_of_bounded_size() -> None:
+    memory = Memory()
+    for i in range(ROWS + 1):
+        memory.note(Finished(key(i), 1.0, 2.0))
+    memory.note(Started(key(ROWS + 1), 1.0))
+    returning = Returning(lambda node, message: None)
+    returning.gathers = True
+    told: list[bool] = []
+    returning.told = lambda: told.append(True)
+    messages = list(memory.messages())
+    assert [len(finished) for finished, _, _ in messages] == [ROWS, 1, 0]
+    for message in messages:
+        assert not told
+        returning.received("alpha", *over_the_wire(*message))
+    assert told
+    assert returning.held["alpha"].memory.finished == memory.finished
+    assert returning.held["alpha"].memory.started == memory.started
+
+
+def test_what_ends_while_others_are_waited_for_counts() -> None:
+    returning = Returning(lambda node, message: None)
+    returning.gathers = True
+    returning.received("alpha", *over_the_wire([], [event_row(Started(key(0), 1.0))], 1))
+    returning.note("alpha", over_the_wire([event_row(Finished(key(0), 1.0, 2.0))], [], 1)[0])
+    assert list(returning.held["alpha"].memory.finished) == [key(0)]
+    assert not returning.held["alpha"].memory.started
+    returning.lost("alpha")
+    assert not returning.held
+
+
+@pytest.mark.parametrize("is_all", [0, 1])
+def test_a_node_that_comes_too_late_keeps_nothing(is_all: int) -> None:
+    sent: list[tuple[str, bytes]] = []
+    returning = Returning(lambda node, message: sent.append((node, message)))
+    returning.received("alpha", [event_row(Finished(key(0), 1.0, 2.0))], [], is_all)
+    assert [(node, unpack(message, TO_NODE)) for node, message in sent] == [("alpha", ("keep", [[]]))] * is_all
+    assert not returning.held
