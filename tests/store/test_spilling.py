@@ -214,6 +214,8 @@ def stuck(tmp_path: Path) -> Iterator[Place]:
     place.call()
     yield place
     place.store.close()
+    while not place.calls.empty():
+        place.call()
 
 
 def test_it_is_told_once_where_nothing_goes(stuck: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
