@@ -25,9 +25,7 @@ class Results(Mapping[Hashable, Any]):
     When this is garbage, the results are freed wherever they lie.
     """
 
-    def __init__(
-        self, state: RunState, coordinator: Verbs, store: ResultStore | None, before: Results | None
-    ) -> None:
+    def __init__(self, state: RunState, coordinator: Verbs, store: ResultStore | None, before: Results | None) -> None:
         self._state = state
         self._coordinator = coordinator
         self._store = store

@@ -331,7 +331,7 @@ class Coordinator:
             adopted = running.keys() & {command.id for command in commands if isinstance(command, Start)}
             keep(adopted)
             self._carry_out(commands)
-            self._take([running[id] for id in adopted])
+            self._take([running[id] for id in adopted if running[id].started])
 
         self.call(resume)
 

@@ -181,7 +181,10 @@ class Place:
     def remove(self) -> None:
         """Remove it: nothing of its cluster is left."""
         (self.path / "settings").unlink(missing_ok=True)  # first: without it nobody takes it up
-        shutil.rmtree(self.path, ignore_errors=True)
+        gone = self.path.with_name(f".{self.path.name}.{os.getpid()}")  # where nobody puts anything into it any more
+        with contextlib.suppress(OSError):
+            self.path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     @property
     def is_left_over(self) -> bool:

@@ -37,6 +37,8 @@ def launch(place: Place) -> None:
     BackendError
         It could not be started; the message says why.
     """
+    if not place.exists:
+        raise BackendError(f"the detached cluster {place.name!r} was closed")
     path = os.pathsep.join(str(path) or str(Path.cwd()) for path in sys.path)
     with open(place.log_file, "ab") as log:
         done = subprocess.run(

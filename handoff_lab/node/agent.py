@@ -133,11 +133,11 @@ class Agent:
         self._connect(socket)
         if (memory := self._tether.memory) is not None:
             self._doubtful = {*self._work.attempts, *memory.finished}
-            for rows in memory.messages():
+            for rows in memory.messages(self._work.running):
                 self._send("held", *rows)
 
-    def _on_lease(self, lease_s: float) -> None:
-        self._tether.extend(lease_s)
+    def _on_lease(self, lease_ms: int) -> None:
+        self._tether.extend(lease_ms / 1000)
         if self._lifeline is not None:
             self._loop.remove_reader(self._lifeline)
 
@@ -175,6 +175,8 @@ class Agent:
     def _leave(self, reason: str) -> None:
         if self._control is not None:
             self._control.leave(reason)
+        else:
+            self._loop.stop()
 
     def _close(self) -> None:
         self._kernel.close()

@@ -57,10 +57,14 @@ class Memory:
         for key in keys:
             self.finished.pop(key, None)
 
-    def messages(self) -> Iterator[tuple[list[Any], list[Any], int]]:
-        """Rows of what was finished and what runs, and whether that is all."""
+    def messages(self, running: Iterable[AttemptId] = ()) -> Iterator[tuple[list[Any], list[Any], int]]:
+        """Rows of what was finished and what runs, and whether that is all.
+
+        Of what is ``running`` some may not have begun, or not have said so: they count as begun at the time 0.
+        """
         finished = [event_row(event) for event in self.finished.values()]
-        started = [event_row(event) for event in self.started.values()]
+        unsaid = [Started(id, 0.0) for id in running if id not in self.started]
+        started = [event_row(event) for event in (*self.started.values(), *unsaid)]
         for at in range(0, len(finished), ROWS):
             yield finished[at : at + ROWS], [], 0
         yield [], started, 1

@@ -88,6 +88,11 @@ class Work:
         """All that was taken in and has not ended."""
         return [*self._waiting, *self._running]
 
+    @property
+    def running(self) -> list[AttemptId]:
+        """Those whose inputs are all here."""
+        return [id for id in self._running if id not in self._lent]
+
     def is_urgent(self) -> bool:
         """Whether what was told should not wait for more.
 

@@ -39,7 +39,7 @@ TO_NODE: Schema = {
     "capabilities": (dict, int),  # and the number of slots
     "cell": (int, str),  # number, source: to be run in the kernel
     "interrupt_cell": (int,),
-    "lease": (float,),  # seconds for which a node without its coordinator waits for another
+    "lease": (int,),  # milliseconds for which a node without its coordinator waits for another
     "keep": (list,),  # ids of what a node that came back was told to keep; everything else of "held" goes
     "stop": (),
 }

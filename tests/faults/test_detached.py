@@ -25,7 +25,7 @@ from handoff_lab.telemetry.events import Event
 
 pytestmark = pytest.mark.real
 
-SOON_S = 10.0
+SOON_S = 30.0  # many processes start and end here
 
 # What a notebook's kernel would do; it waits to be killed.
 NOTEBOOK = """

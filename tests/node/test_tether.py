@@ -45,6 +45,8 @@ def test_a_node_remembers_what_runs_and_what_it_has() -> None:
         key(0): Finished(key(0), 1.0, 2.0, nbytes=9),
         key(3): Finished(key(3), 1.0, 2.0, nbytes=7),
     }
+    (_, (first, *rest), _) = list(memory.messages([key(4), key(5)]))[-1]
+    assert (first, rest) == (event_row(Started(key(4), 1.0)), [event_row(Started(key(5), 0.0))])
     memory.free([key(0), key(1)])
     assert list(memory.finished) == [key(3)]
 

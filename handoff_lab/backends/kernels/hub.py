@@ -244,7 +244,7 @@ class Hub:
             guest.stream = Stream(self._loop, lambda frames: self._send(guest.identity, *frames))
         self._introduce(guest)
         if self._site is not None:
-            self._tell(guest, pack("lease", self._site.lease_s))
+            self._tell(guest, pack("lease", round(self._site.lease_s * 1000)))
         self._listener.joined(guest.hello.info)
 
     def _introduce(self, new: _Guest) -> None:
