@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import pickle
+import time
 from collections.abc import Callable, Collection, Generator, Hashable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from handoff_lab.telemetry.record import RunRecord
     from handoff_lab.widgets.dag_widget import DAGWidget
 
+_LOOK_S = 0.5  # of one wait: Python doesn't end it for a Ctrl-C that came just before it began
 RunStatus = Literal["running", "done", "failed", "cancelled"]
 
 
@@ -220,9 +223,10 @@ class Run:
         FunctionFailedError, NodeLostError, AllocationError, RunCancelledError
             What made the run fail.
         """
-        if not self._state.over.wait(timeout):
-            assert timeout is not None
-            raise RunTimeoutError(self.id, timeout, waiting=True)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._state.over.wait(min(_LOOK_S, max(0.0, end - time.monotonic()))):
+            if timeout is not None and time.monotonic() >= end:
+                raise RunTimeoutError(self.id, timeout, waiting=True)
         error = self.exception()
         if error is not None:
             raise error

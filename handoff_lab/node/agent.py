@@ -26,7 +26,7 @@ from handoff_lab.messages import (
 from handoff_lab.node.control import Control
 from handoff_lab.node.joining import join, way_in
 from handoff_lab.node.kernel import KernelProcess
-from handoff_lab.node.lifeline import end_descendants
+from handoff_lab.node.lifeline import arm, end_descendants
 from handoff_lab.node.load import Meter
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.node.pool import SlotPool
@@ -160,6 +160,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         if self._lifeline is not None:  # readable means that the starter is gone: nothing is ever written to it
+            arm(self._lifeline, signal.SIGCONT)
             self._loop.add_reader(self._lifeline, self._loop.stop)
 
     def _on_signal(self, number: int, frame: object) -> None:

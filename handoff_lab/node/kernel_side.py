@@ -28,6 +28,7 @@ def main() -> NoReturn:
     """Fork: below the kernel, above its guard."""
     agent, *slot = map(int, os.environ.pop(DESCRIPTORS).split(","))
     adopt_orphans()
+    arm(agent, signal.SIGCONT)
     guard = Lifeline()
     pid = os.fork()
     if pid == 0:

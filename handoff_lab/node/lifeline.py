@@ -49,18 +49,19 @@ class Lifeline:
 os.register_at_fork(after_in_child=Lifeline.let_go)
 
 
-def arm(read_fd: int) -> None:
-    """Let the kernel kill this process with SIGKILL when the other end of the pipe closes.
+def arm(read_fd: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Let the kernel send a signal to this process when the other end of the pipe closes.
 
-    It does not wait for the interpreter: a process that holds the GIL in C code dies as well.
+    SIGKILL does not wait for the interpreter: a process that holds the GIL in C code dies as well. SIGCONT is for those
+    who end by themselves: were they stopped, they would not notice.
     """
     # Signals belong to the open file, which all forked children share: each needs one of its own.
     own = os.open(f"/proc/self/fd/{read_fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(own, _F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(own, _F_SETSIG, number)
     fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     if select.select([own], [], [], 0)[0]:  # the parent was gone already: no signal will come
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
 
 
 def adopt_orphans() -> None:

@@ -125,6 +125,7 @@ class _Nursery:
         """Serve until the agent is gone, then leave nothing."""
         os.setsid()
         adopt_orphans()
+        arm(self._lifeline_fd, signal.SIGCONT)
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
         gc.collect()

@@ -19,7 +19,7 @@ from handoff_lab.node.lifeline import descendants
 from handoff_lab.telemetry.events import FUNCTION_STOP, NODE_DOWN
 from handoff_lab.transport.sockets import cut
 from tests.backends.conftest import Rig
-from tests.faults.conftest import LOST_S, begun, soon, story_of, told
+from tests.faults.conftest import LOST_S, begun, gone, soon, story_of, told
 from tests.faults.marks import Marks
 
 pytestmark = pytest.mark.real
@@ -106,7 +106,8 @@ def test_a_node_of_this_machine_that_is_stopped_is_replaced(marks: Marks) -> Non
         run = cluster.submit(hl.DAG("stopped").add(hl.Function("f", once_endless, cost={"gpu": 1})))
         soon(lambda: marks.count("begun") and begun(run, "f")())
         before = cluster.nodes["alpha"].pid
-        stop(before, *descendants(before))
+        whole = [before, *descendants(before)]
+        stop(*whole)
         stopped = time.time()
         run.wait(20)
         (down,) = told(run, NODE_DOWN, "alpha")
@@ -117,7 +118,27 @@ def test_a_node_of_this_machine_that_is_stopped_is_replaced(marks: Marks) -> Non
         assert cluster.nodes["alpha"].pid != before
         assert cluster.nodes["alpha"].capabilities == {"cpu": 1, "gpu": 2}
         assert cluster.execute(hl.DAG("again").add(hl.Function("f", os.getpid, cost={"gpu": 2}))).status == "done"
-        assert not list(descendants(before))
+        soon(gone(whole))
+
+
+def test_a_node_that_is_stopped_ends_with_its_notebook() -> None:
+    code = """
+import os, signal, handoff_lab as hl
+cluster = hl.Cluster({"alpha": {"cpu": 1}})
+cluster.run_cell("alpha", "1", id)
+print(cluster.nodes["alpha"].pid, flush=True)
+signal.pause()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=importing()) as notebook:
+        try:
+            assert notebook.stdout is not None
+            agent = int(notebook.stdout.readline())
+            whole = [agent, *descendants(agent)]
+            stop(*whole)
+        finally:
+            notebook.kill()
+    soon(gone(whole))
 
 
 def test_a_connection_that_breaks_costs_nothing_as_long_as_both_ends_live(marks: Marks) -> None:
