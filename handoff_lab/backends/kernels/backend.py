@@ -309,7 +309,7 @@ class KernelBackend:
         value = self._store.get(key) if small is None else Frames(small)
         if value is not None:
             reply(value)
-        elif node == HERE:
+        elif node == HERE or self._store.knows(key):  # it was freed: its node may hear of that later than of this
             reply(Failure(FailureKind.INPUT, f"the value {key} is not here any more"))
         else:
             self._peers.read(node, key, lambda found: reply(_unavailable(found) if isinstance(found, str) else found))
