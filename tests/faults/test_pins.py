@@ -10,7 +10,7 @@ import pytest
 
 import handoff_lab as hl
 from handoff_lab.telemetry.events import FUNCTION_WAIT
-from tests.faults.conftest import LOST_S, soon
+from tests.faults.conftest import LOST_S, begun, soon
 from tests.faults.marks import Marks
 
 pytestmark = pytest.mark.real
@@ -89,7 +89,7 @@ def test_a_group_moves_together(marks: Marks) -> None:
     nodes = {"alpha": {"cpu": 1}, "beta": {"cpu": 1, "gpu": 1}, "gamma": {"cpu": 1, "gpu": 1}}
     with hl.Cluster(nodes) as cluster:
         run = cluster.submit(dag)
-        soon(lambda: marks.count("held"))
+        soon(begun(run, "held"))
         first = run.allocations["held"]
         kill(cluster, first)
         run.wait(20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
 import re
@@ -52,12 +53,20 @@ def test_the_story_names_what_was_claimed_and_what_was_used() -> None:
     assert isinstance(pickle.loads(failure.exception), MemoryError)
 
 
+def fresh(nbytes: int) -> mmap.mmap:
+    """Memory that this process did not have before: what ``malloc`` gives may have been freed by an earlier test."""
+    memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for at in range(0, nbytes, mmap.PAGESIZE):
+        memory[at] = 1
+    return memory
+
+
 def test_what_was_there_before_does_not_count() -> None:
-    held = np.ones(50 * MB // 8)
+    held = fresh(50 * MB)
     footprint = Footprint(os.getpid())
     footprint.begin()
     assert footprint.used_by(1) < 5 * MB
-    more = np.ones(20 * MB // 8)
+    more = fresh(20 * MB)
     assert 19 * MB < footprint.used_by(1) < 25 * MB
     assert 19 * MB < footprint.used_by(1) < 25 * MB
     del held, more
@@ -68,7 +77,7 @@ def test_what_an_earlier_function_left_does_not_count_for_the_next() -> None:
     footprint = Footprint(os.getpid())
     footprint.begin()
     footprint.used_by(1)
-    left = np.ones(20 * MB // 8)
+    left = fresh(20 * MB)
     assert footprint.used_by(1) > 19 * MB
     assert footprint.used_by(2) < 5 * MB
     assert len(left)
