@@ -51,7 +51,7 @@ def launch(place: Place) -> None:
             check=False,
         )
     if done.returncode:
-        written = place.log_file.read_text(errors="replace").strip()[-_TAIL:] if place.exists else ""
+        written = place.log_file.read_text(errors="replace").strip()[-_TAIL:] if place.log_file.is_file() else ""
         raise BackendError(f"the detached coordinator could not be started: {written or 'it wrote nothing'}")
 
 
