@@ -37,7 +37,7 @@ test: $(BIN)/.setup-test $(BIN)/.frontend
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	@scripts/test.sh
 
 lab: $(BIN)/.setup-notebooks $(BIN)/.frontend
 	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)

@@ -85,12 +85,14 @@ def test_what_an_earlier_function_left_does_not_count_for_the_next() -> None:
 
 
 def test_inputs_in_shared_memory_do_not_count() -> None:
-    value = Frames(SegmentMaker().share(Frames.dump(np.ones(20 * MB // 8)).buffers))
+    maker = SegmentMaker()
+    value = Frames(maker.share(Frames.dump(np.ones(20 * MB // 8)).buffers))
     footprint = Footprint(os.getpid())
     footprint.begin()
     assert value.load().sum() == 20 * MB // 8
     assert footprint.used_by(1) < 5 * MB
     footprint.close()
+    maker.release()
 
 
 def test_a_process_that_ended_uses_nothing() -> None:
