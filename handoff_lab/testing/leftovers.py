@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from handoff_lab.node.lifeline import descendants
 
-PATIENCE_S = 5.0  # for what killed processes leave to others to clear up
+PATIENCE_S = 15.0  # for what killed processes leave to others to clear up
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ def left_over(before: Surroundings, folders: Sequence[Path]) -> list[str]:
     """What was not there before and does not go soon."""
     end = time.monotonic() + PATIENCE_S
     while (more := Surroundings.look(folders).more_than(before)) and time.monotonic() < end:
+        gc.collect()  # what only garbage holds is not left over
         time.sleep(0.05)
     return more
 
@@ -58,7 +60,8 @@ def _descriptors() -> Counter[str]:
     found: Counter[str] = Counter()
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            found[str(entry.readlink()).partition("[")[0]] += 1  # sockets and pipes without their numbers
+            what = str(entry.readlink())
+            found[what if what.startswith("anon_inode:") else what.partition("[")[0]] += 1  # sockets without numbers
         except FileNotFoundError:
             pass  # the listing's own
     return found
