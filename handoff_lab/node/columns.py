@@ -84,8 +84,8 @@ def _joined(together: Sequence[Finished | FinishedMany], starts: Mapping[Attempt
                 for column, more in zip(columns, event.columns(), strict=True):
                     column.extend(more)
             else:
-                _, *fields = _FINISHED(event)
-                for column, value in zip(columns, (*event.id[1:], *fields), strict=True):
+                _, *rest = _FINISHED(event)
+                for column, value in zip(columns, (*event.id[1:], *rest), strict=True):
                     column.append(value)
         yield FinishedMany(_run_of(together[0]), *columns)
 

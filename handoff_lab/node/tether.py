@@ -21,7 +21,7 @@ from handoff_lab.transport.hello import Hello
 from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.rows import event_row
-from handoff_lab.transport.sockets import Socket
+from handoff_lab.transport.sockets import Socket, host_and_port
 
 log = logging.getLogger(__name__)
 
@@ -138,5 +138,4 @@ class Tether:
 
     def _probe(self) -> None:
         """Raise `OSError` at once where nobody listens: a join would wait, and the node with it."""
-        host, _, port = self._file.endpoint.removeprefix("tcp://").rpartition(":")
-        system_socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
+        system_socket.create_connection(host_and_port(self._file.endpoint), PROBE_S).close()

@@ -132,18 +132,17 @@ class Lifecycle:
     def made(self, run: Progress, functions: Sequence[int]) -> None:
         """The results of these are there: those who wait for them may be ready."""
         run.unfinished -= len(functions)
-        missing, state, dependents, promised = run.missing, run.state, run.dependents, run.promised
+        missing, state, dependents = run.missing, run.state, run.dependents
         for i in functions:
             for dependent in dependents[i]:
                 missing[dependent] -= 1
-                if missing[dependent] or state[dependent] == DONE or self._handover.complete(run, dependent):
+                if missing[dependent] or self._handover.complete(run, dependent):
                     continue
                 if state[dependent] == READY:
                     self._dispatcher.enqueue(run, dependent)
                 elif state[dependent] == WAITING:
                     self.ready(run, dependent)
-            if not promised[i]:
-                self._handover.promise(run, i)
+            self._handover.promise(run, i)
         if not run.unfinished:
             self.finished[run] = None
 

@@ -146,6 +146,16 @@ def cut(descriptor: int) -> None:
             pass  # the other side was quicker
 
 
+def host_and_port(endpoint: str) -> tuple[str, int]:
+    """What a ``tcp://`` endpoint names, for the sockets of the system.
+
+    >>> host_and_port("tcp://[::1]:80")
+    ('::1', 80)
+    """
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def own_address(endpoint: str) -> str:
     """The address of this machine that is used to reach ``endpoint``.
 
@@ -154,9 +164,8 @@ def own_address(endpoint: str) -> str:
     BackendError
         There is no way there.
     """
-    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     try:
-        found = system_socket.getaddrinfo(host.strip("[]"), int(port), type=system_socket.SOCK_DGRAM)
+        found = system_socket.getaddrinfo(*host_and_port(endpoint), type=system_socket.SOCK_DGRAM)
         family, kind, _, _, address = found[0]
         with system_socket.socket(family, kind) as probe:
             probe.connect(address)  # sends nothing

@@ -31,10 +31,8 @@ class Invitations:
 
     def make(self, ttl_s: float | None = None, keys: KeyPair | None = None) -> KeyPair:
         """A pair of keys to join with, fresh unless given: once and within ``ttl_s``, or as often as wanted."""
-        keys, user = keys or KeyPair.generate(), f"{_NEWCOMER}{next(self._numbers)}"
-        expiry = None if ttl_s is None else self._loop.call_later(ttl_s, lambda: self.withdraw(user))
-        self._open[user] = _Invitation(keys.public, expiry)
-        self._admission.admit(self._domain, keys.public, user)
+        keys = keys or KeyPair.generate()
+        self._admit(keys.public, ttl_s)
         return keys
 
     @staticmethod
@@ -48,9 +46,7 @@ class Invitations:
 
     def expect(self, public_key: str, ttl_s: float) -> None:
         """Let a node come back within ``ttl_s``, which was invited once and proves the key that it had here."""
-        user = f"{_NEWCOMER}{next(self._numbers)}"
-        self._open[user] = _Invitation(public_key, self._loop.call_later(ttl_s, lambda: self.withdraw(user)), own=True)
-        self._admission.admit(self._domain, public_key, user)
+        self._admit(public_key, ttl_s, own=True)
 
     def is_anothers(self, public_key: str, user: str) -> bool:
         """Whether the key of a newcomer is an invitation's, and not the one with which it is expected."""
@@ -70,3 +66,9 @@ class Invitations:
         if invitation.expiry is not None:
             invitation.expiry.cancel()
         self._admission.revoke(self._domain, invitation.public_key)
+
+    def _admit(self, public_key: str, ttl_s: float | None, own: bool = False) -> None:
+        user = f"{_NEWCOMER}{next(self._numbers)}"
+        expiry = None if ttl_s is None else self._loop.call_later(ttl_s, lambda: self.withdraw(user))
+        self._open[user] = _Invitation(public_key, expiry, own)
+        self._admission.admit(self._domain, public_key, user)
