@@ -197,8 +197,7 @@ def wait_until_gone(pids: set[int], seconds: float = 5.0) -> None:
     """Until none of these processes is there, zombies aside."""
     end = time.monotonic() + seconds
     while alive := [pid for pid in pids if _is_alive(pid)]:
-        stories = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in alive if Path(f"/proc/{pid}").exists()]
-        assert time.monotonic() < end, f"still there: {stories}"
+        assert time.monotonic() < end, f"still there: {alive}"
         time.sleep(0.01)
 
 
