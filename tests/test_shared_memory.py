@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ import numpy as np
 import pytest
 
 import handoff_lab as hl
+from tests.others import soon
 
 pytestmark = pytest.mark.real
 
 NBYTES = 2_000_000
-DEADLINE_S = 20.0
 
 
 def make() -> Any:
@@ -65,13 +64,6 @@ def values_held(pid: int | str) -> int:
     return sum("handoff-values" in link for link in links) + maps.count("handoff-values")
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)  # nothing tells when another process closes something
-
-
 def test_every_reader_maps_what_was_written_once(cluster: hl.Cluster, dag: hl.DAG) -> None:
     run = cluster.execute(dag)
     array = run.results["made"]
@@ -85,13 +77,13 @@ def test_every_reader_maps_what_was_written_once(cluster: hl.Cluster, dag: hl.DA
 
 def test_all_is_given_back_with_the_run_and_the_array(cluster: hl.Cluster, dag: hl.DAG) -> None:
     agents = [node.pid for node in cluster.nodes.values()]
-    wait_until(lambda: not any(map(values_held, agents)))
+    soon(lambda: not any(map(values_held, agents)))
     run = cluster.execute(dag)
     array = run.results["made"]
     assert all(map(values_held, agents))
     del run
     gc.collect()
-    wait_until(lambda: not any(map(values_held, agents)))
+    soon(lambda: not any(map(values_held, agents)))
     assert (array == np.ones(250_000)).all()
     assert values_held("self")
     del array
@@ -107,12 +99,12 @@ def test_descriptors_are_where_they_were_after_a_hundred_runs(cluster: hl.Cluste
     for _ in range(3):
         run_once()
     gc.collect()
-    wait_until(lambda: not any(map(values_held, processes)))
+    soon(lambda: not any(map(values_held, processes)))
     before = list(map(descriptors, processes))
     for _ in range(100):
         run_once()
     gc.collect()
-    wait_until(lambda: all(now <= then for now, then in zip(map(descriptors, processes), before, strict=True)))
+    soon(lambda: all(now <= then for now, then in zip(map(descriptors, processes), before, strict=True)))
 
 
 def test_what_was_handed_over_outlives_its_node(dag: hl.DAG) -> None:
@@ -121,5 +113,5 @@ def test_what_was_handed_over_outlives_its_node(dag: hl.DAG) -> None:
         array = run.results["made"]
         victim = cluster.nodes["alpha"].pid
         os.kill(victim, 9)
-        wait_until(lambda: "alpha" not in cluster.nodes or cluster.nodes["alpha"].status == "down")
+        soon(lambda: "alpha" not in cluster.nodes or cluster.nodes["alpha"].status == "down")
         assert (array == np.ones(250_000)).all()

@@ -191,18 +191,3 @@ def make_rig() -> Iterator[Callable[..., Rig]]:
     yield make
     for rig in rigs:
         rig.close()
-
-
-def wait_until_gone(pids: set[int], seconds: float = 5.0) -> None:
-    """Until none of these processes is there, zombies aside."""
-    end = time.monotonic() + seconds
-    while alive := [pid for pid in pids if _is_alive(pid)]:
-        assert time.monotonic() < end, f"still there: {alive}"
-        time.sleep(0.01)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

@@ -18,7 +18,8 @@ from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.rows import event_row
 from handoff_lab.transport.sockets import CONTROL_THREAD, Heartbeat, Watch, dial
 from handoff_lab.transport.wire import PROTOCOL, TO_NODE, pack, unpack
-from tests.backends.conftest import FakeNode, Rig, wait_until_gone
+from tests.backends.conftest import FakeNode, Rig
+from tests.others import gone, soon
 
 pytestmark = pytest.mark.real
 
@@ -77,7 +78,7 @@ def test_an_agent_of_another_terminal_joins_works_and_leaves(base: Path, empty: 
     assert terminal.end()[0] == 0
     empty.until(lambda: empty.lost)
     assert (empty.lost["gamma"].reason, empty.lost["gamma"].expected) == ("it was told to end by SIGTERM", False)
-    wait_until_gone(processes)
+    soon(gone(processes), 5.0)
     assert list(base.iterdir()) == [empty.backend.join_file.parent]
 
 

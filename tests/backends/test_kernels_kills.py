@@ -8,12 +8,13 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from tests.others import soon, stories
 
 pytestmark = pytest.mark.real
 
@@ -98,22 +99,6 @@ def open_notebook(base: Path) -> Iterator[Callable[..., Notebook]]:
         notebook.end()
 
 
-def soon(condition: Callable[[], object], story: Callable[[], object]) -> None:
-    end = time.monotonic() + SOON_S
-    while not condition():
-        assert time.monotonic() < end, story()
-        time.sleep(0.02)  # nothing tells when the processes of others end
-
-
-def stories(pids: set[int]) -> list[str]:
-    found = []
-    for pid in pids:
-        with suppress(OSError):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            found.append(f"{pid} of {Path(f'/proc/{pid}/stat').read_text().split()[3]}: {words[:200]}")
-    return found
-
-
 @pytest.mark.parametrize(
     ("victim", "number", "survivors"),
     [
@@ -132,25 +117,27 @@ def test_what_functions_started_ends_with_what_was_killed(
 ) -> None:
     notebook = open_notebook()
     # A process has no environment for a moment while it becomes another program.
-    soon(lambda: [len(notebook.living(f"STARTED_BY={by}")) for by in ("slot", "kernel")] == [3, 3], notebook.living)
+    soon(
+        lambda: [len(notebook.living(f"STARTED_BY={by}")) for by in ("slot", "kernel")] == [3, 3], story=notebook.living
+    )
     started = {by: notebook.living(f"STARTED_BY={by}") for by in ("slot", "kernel")}
     remaining = {notebook.pids[name] for name in survivors}
     remaining |= {pid for by, pids in started.items() if by in survivors for pid in pids}
     before = notebook.living()
     os.kill(notebook.pids[victim], number)
-    soon(lambda: before & notebook.living() <= remaining, lambda: stories(before & notebook.living() - remaining))
+    soon(lambda: before & notebook.living() <= remaining, SOON_S, lambda: stories(before & notebook.living()))
     assert remaining <= notebook.living()
     notebook.process.kill()
-    soon(lambda: not notebook.living(), lambda: stories(notebook.living()))
-    soon(lambda: not list(base.iterdir()), lambda: list(base.rglob("*")))
+    soon(lambda: not notebook.living(), SOON_S, lambda: stories(notebook.living()))
+    soon(lambda: not list(base.iterdir()), story=lambda: list(base.rglob("*")))
 
 
 def test_a_forked_child_of_the_notebook_keeps_nothing_alive(open_notebook: Callable[..., Notebook], base: Path) -> None:
     notebook = open_notebook("fork")
     child = notebook.pids["fork"]
     os.kill(notebook.pids["notebook"], signal.SIGKILL)
-    soon(lambda: notebook.living() == {child}, lambda: stories(notebook.living()))
-    soon(lambda: not list(base.iterdir()), lambda: list(base.rglob("*")))
+    soon(lambda: notebook.living() == {child}, SOON_S, lambda: stories(notebook.living()))
+    soon(lambda: not list(base.iterdir()), story=lambda: list(base.rglob("*")))
 
 
 def test_the_directory_goes_with_the_last_when_notebook_and_agent_are_killed_at_once(
@@ -159,8 +146,8 @@ def test_the_directory_goes_with_the_last_when_notebook_and_agent_are_killed_at_
     notebook = open_notebook()
     for victim in ("notebook", "agent"):
         os.kill(notebook.pids[victim], signal.SIGKILL)
-    soon(lambda: not notebook.living(), lambda: stories(notebook.living()))
-    soon(lambda: not list(base.iterdir()), lambda: list(base.rglob("*")))
+    soon(lambda: not notebook.living(), SOON_S, lambda: stories(notebook.living()))
+    soon(lambda: not list(base.iterdir()), story=lambda: list(base.rglob("*")))
 
 
 def test_a_cluster_without_kernels_leaves_no_directory_when_it_is_killed(
@@ -171,5 +158,5 @@ def test_a_cluster_without_kernels_leaves_no_directory_when_it_is_killed(
     )
     notebook = open_notebook(code=code)
     notebook.process.kill()
-    soon(lambda: not notebook.living(), lambda: stories(notebook.living()))
+    soon(lambda: not notebook.living(), SOON_S, lambda: stories(notebook.living()))
     assert not list(base.iterdir())

@@ -13,7 +13,8 @@ import pytest
 
 from handoff_lab.backends.kernels import local
 from handoff_lab.messages import HERE, Failed, Failure, FailureKind, Source, Started
-from tests.backends.conftest import Rig, wait_until_gone
+from tests.backends.conftest import Rig
+from tests.others import gone, soon
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("base")]
 
@@ -23,7 +24,7 @@ def test_close_leaves_nothing(make_rig: Callable[..., Rig], base: Path) -> None:
     processes = rig.processes()
     assert len(processes) >= 4
     rig.backend.close()
-    wait_until_gone(processes, 0.5)
+    soon(gone(processes), 0.5)
     assert not list(base.iterdir())
 
 
@@ -53,7 +54,7 @@ def test_a_lost_agent_is_noticed_within_a_second_and_takes_all_with_it(
     assert running not in rig.ends  # the loss of its node says it all
     assert rig.run(lambda: 1, "beta") == 1
     below_beta = rig.processes()
-    wait_until_gone(processes - below_beta)
+    soon(gone(processes - below_beta), 5.0)
 
 
 def test_small_results_outlive_their_node_and_large_ones_do_not(make_rig: Callable[..., Rig]) -> None:
@@ -101,7 +102,7 @@ def test_a_removed_node_ends(make_rig: Callable[..., Rig], base: Path) -> None:
     rig.backend.remove_node("alpha")
     rig.until(lambda: rig.lost)
     assert rig.lost["alpha"].expected
-    wait_until_gone(processes)
+    soon(gone(processes), 5.0)
     assert not list(base.glob("*/node-*"))
 
 
@@ -152,7 +153,7 @@ def test_the_end_of_the_coordinators_process_is_the_end_of_everything(base: Path
     assert len(list(base.iterdir())) == 1
     process.send_signal(number)
     process.communicate()
-    wait_until_gone(processes)
+    soon(gone(processes), 5.0)
     assert not list(base.iterdir())
 
 
@@ -165,7 +166,7 @@ def test_what_a_function_started_ends_with_its_node(make_rig: Callable[..., Rig]
     rig = make_rig(alpha={"cpu": 1})
     pid = rig.run(start)
     rig.backend.close()
-    wait_until_gone({pid})
+    soon(gone({pid}), 5.0)
 
 
 def test_an_idle_node_is_idle(make_rig: Callable[..., Rig]) -> None:

@@ -1,9 +1,8 @@
-"""What tests of faults share: waiting for what others do, and the story that events tell."""
+"""What tests of faults share: the marks that functions leave, and the story that events tell."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,26 +17,6 @@ LOST_S = 1.0  # within which the loss of a node of this machine is known
 @pytest.fixture
 def marks(tmp_path: Path) -> Marks:
     return Marks(tmp_path)
-
-
-def soon(condition: Callable[[], object], seconds: float = 15.0, story: Callable[[], object] = str) -> None:
-    """Until it is so; what other processes do is told to nobody."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"it did not happen in time; {story()}"
-        time.sleep(0.005)
-
-
-def is_there(pid: int) -> bool:
-    """Whether a process lives, zombies aside."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def gone(pids: Collection[int]) -> Callable[[], bool]:
-    return lambda: not any(map(is_there, pids))
 
 
 def told(run: hl.Run, name: tuple[str, ...], node: str) -> list[Event]:

@@ -16,6 +16,7 @@ import pytest
 
 import handoff_lab as hl
 from handoff_lab.node.pool import GRACE_S
+from tests.others import soon
 
 pytestmark = pytest.mark.real
 
@@ -117,7 +118,7 @@ class Stage:
         return self.submit(hl.Function("victim", code, extra_args=list(args or [self.path]), **on("alpha"), **options))
 
     def wait_until_here(self) -> None:
-        until(lambda: (self.path / "here").exists())
+        soon(lambda: (self.path / "here").exists())
 
     def go(self) -> None:
         (self.path / "go").touch()
@@ -129,14 +130,6 @@ def returning(n: int) -> hl.Function:
 
 def on(node: str) -> dict[str, Any]:
     return {"node": node, "cost": {"cpu": 1}}
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what another process does."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.002)
 
 
 # -- moments ---------------------------------------------------------------------
@@ -230,7 +223,7 @@ def test_it_ends_and_its_slot_is_free(stage: Stage, moment: str, what: str) -> N
     begin = time.time()
     run.cancel(None if what == "run" else "victim")
     if moment == "queued":  # what is before it goes on
-        until(lambda: run.status != "running")
+        soon(lambda: run.status != "running")
         assert stage.runs[0].status == "running"
     if moment in ("queued", "fetching"):
         stage.go()
@@ -262,7 +255,7 @@ def test_while_its_node_dies(tmp_path: Path, first: str, what: str) -> None:
             deed()
         run.join(raise_on_error=False)
         assert run.status == "cancelled"
-        until(lambda: node not in cluster.nodes)
+        soon(lambda: node not in cluster.nodes)
         (other,) = cluster.nodes
         after = cluster.execute(hl.DAG("after").add(hl.Function("n", number, extra_args=[1], **on(other))))
         assert after.attempts == {"n": 1}

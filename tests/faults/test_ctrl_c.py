@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 from jupyter_client import BlockingKernelClient, KernelManager
+
+from tests.others import gone, soon
 
 pytestmark = pytest.mark.real
 
@@ -156,26 +157,11 @@ def script() -> Iterator[Callable[..., Script]]:
             one.process.communicate()
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what another process does."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def test_ctrl_c_cancels_a_blocking_execute_and_the_cluster_is_usable(
     script: Callable[..., Script], tmp_path: Path
 ) -> None:
     blocking = script(BLOCKING, tmp_path / "here")
-    until((tmp_path / "here").exists)
+    soon((tmp_path / "here").exists)
     blocking.press_ctrl_c()
     code, out, error = blocking.finish()
     assert (code, out) == (0, "interrupted\nfine\n"), error
@@ -197,14 +183,14 @@ def test_a_second_time_while_the_cluster_is_closed_leaves_nothing(
     closing = script(CLOSING, tmp_path / "here")
     pids = json.loads(closing.stdout.readline())
     assert len(pids) > 4
-    until((tmp_path / "here").exists)
+    soon((tmp_path / "here").exists)
     closing.press_ctrl_c()
     assert closing.stdout.readline() == "closing\n"
     closing.press_ctrl_c()
     code, _, error = closing.finish()
     assert code != 0
     assert "KeyboardInterrupt" in error
-    until(lambda: not any(map(is_alive, pids)))
+    soon(gone(pids), PATIENCE_S)
 
 
 # -- a notebook --------------------------------------------------------------------
@@ -256,7 +242,7 @@ def notebook() -> Iterator[Notebook]:
 @pytest.mark.parametrize(("code", "presses"), [("endless", 1), ("endless", 2), ("deaf", 2)])
 def test_the_stop_button_cancels_the_run_of_a_cell(notebook: Notebook, tmp_path: Path, code: str, presses: int) -> None:
     request = notebook.send(f"cluster.execute(graph({code}, {str(tmp_path / 'here')!r}))")
-    until((tmp_path / "here").exists)
+    soon((tmp_path / "here").exists)
     notebook.manager.interrupt_kernel()
     assert notebook.reply(request)["ename"] == "KeyboardInterrupt"
     for _ in range(presses - 1):  # while the run is being cancelled

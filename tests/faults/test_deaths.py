@@ -15,8 +15,9 @@ import pytest
 
 import handoff_lab as hl
 from handoff_lab.telemetry.events import NODE_DOWN
-from tests.faults.conftest import LOST_S, begun, gone, soon, story_of, told
+from tests.faults.conftest import LOST_S, begun, story_of, told
 from tests.faults.marks import Marks
+from tests.others import gone, soon
 
 pytestmark = pytest.mark.real
 HERE = sys.modules[__name__]

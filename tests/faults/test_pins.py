@@ -10,8 +10,9 @@ import pytest
 
 import handoff_lab as hl
 from handoff_lab.telemetry.events import FUNCTION_WAIT
-from tests.faults.conftest import LOST_S, begun, soon
+from tests.faults.conftest import LOST_S, begun
 from tests.faults.marks import Marks
+from tests.others import soon
 
 pytestmark = pytest.mark.real
 NODES = {"alpha": {"cpu": 2}, "beta": {"cpu": 2}}

@@ -10,8 +10,8 @@ import pytest
 
 import handoff_lab as hl
 from handoff_lab.telemetry.events import FUNCTION_RETRY
-from tests.faults.conftest import soon
 from tests.faults.marks import Marks
+from tests.others import soon
 
 NODES = {"alpha": {"cpu": 1}, "beta": {"cpu": 1}}
 

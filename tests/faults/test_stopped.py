@@ -19,8 +19,9 @@ from handoff_lab.node.lifeline import descendants
 from handoff_lab.telemetry.events import FUNCTION_STOP, NODE_DOWN
 from handoff_lab.transport.sockets import cut
 from tests.backends.conftest import Rig
-from tests.faults.conftest import LOST_S, begun, gone, soon, story_of, told
+from tests.faults.conftest import LOST_S, begun, story_of, told
 from tests.faults.marks import Marks
+from tests.others import gone, soon
 
 pytestmark = pytest.mark.real
 

@@ -1,0 +1,39 @@
+"""What tests ask of other processes: whether they are there, and to wait for what they do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+
+
+def soon(condition: Callable[[], object], seconds: float = 30.0, story: Callable[[], object] = str) -> None:
+    """Until it is so: what other processes do is told to nobody."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it did not happen in time; {story()}"
+        time.sleep(0.005)
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process lives, zombies aside."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def gone(pids: Collection[int]) -> Callable[[], bool]:
+    return lambda: not any(map(is_there, pids))
+
+
+def stories(pids: Collection[int]) -> list[str]:
+    """Those that are there: their parents, and what they were started as."""
+    found = []
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+            found.append(f"{pid} of {parent}: {words[:200]}")
+    return found
