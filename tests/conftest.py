@@ -1,8 +1,9 @@
-"""What all tests share: Hypothesis without a clock, and no trace in the user's own Jupyter folders."""
+"""What all tests share: Hypothesis without a clock, Ctrl-C, and no trace in the user's own Jupyter folders."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+# A shell's background job ignores it, and so would what tests start, and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
