@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import math
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from handoff_lab._units import parse_bytes
+from handoff_lab._units import is_seconds, parse_bytes
 from handoff_lab.coordinator.request import Request, take_up
-from handoff_lab.detached import starting
+from handoff_lab.detached import places, starting
 from handoff_lab.detached.client import Client
-from handoff_lab.detached.place import Place, Settings
+from handoff_lab.detached.place import Settings
 from handoff_lab.telemetry.log import log_directory as usual_log_directory
 
 if TYPE_CHECKING:
@@ -45,11 +44,17 @@ def attach(name_or_path: str | os.PathLike[str] | None = None) -> Cluster:
     ------
     BackendError
         There is no such cluster; the message names those that there are.
+    AuthenticationError
+        Its directory is another user's: what is kept there is unpickled, so it is not even looked at.
     """
     from handoff_lab.cluster import Cluster
 
-    client = starting.attach(Place.find(name_or_path))
-    allocator, names = client.kept
+    client = starting.attach(places.find(name_or_path))
+    try:
+        allocator, names = client.kept
+    except BaseException:
+        client.detach()
+        raise
     return Cluster._over(client, client.place.name, allocator, tuple(filter(None, map(_module, names))))
 
 
@@ -69,7 +74,9 @@ def start(
     """Start the coordinator of a detached cluster, with its nodes."""
     if result_store is not None:
         raise ValueError("a detached cluster takes no result_store: it never unpickles results; read run.results")
-    if not 0 < lease_s < math.inf:
+    if "/" in name or name in (".", ".."):
+        raise ValueError(f"{name!r} is no name for a detached cluster: it would be taken for a path; use another")
+    if not is_seconds(lease_s) or not lease_s:
         raise ValueError(f"lease is {lease_s!r}; it must be a number of seconds above 0")
     settings = Settings(
         name,

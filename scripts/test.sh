@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# All tests: those of pure code run beside those with real processes and browsers, which mostly wait.
+# All tests, in three sessions side by side, as most of them wait: those of pure code, those in a browser, and those
+# with real processes. The last are shown as they go, the others when they have ended.
 set -u
 cd "$(dirname "$0")/.."
 
-pure_output=$(mktemp)
-nice .venv/bin/python -m pytest -m "not (real or browser)" >"$pure_output" 2>&1 &
-pure=$!
-trap 'kill "$pure" 2>/dev/null; rm -f "$pure_output"' EXIT
+outputs=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$outputs"' EXIT
 
-.venv/bin/python -m pytest -m "real or browser"
+aside() { # NAME EXPRESSION
+    nice .venv/bin/python -m pytest -m "$2" >"$outputs/$1" 2>&1 &
+}
+
+aside pure "not (real or browser)"
+pure=$!
+aside browser "browser"
+browser=$!
+.venv/bin/python -m pytest -m "real and not browser"
 failed=$?
-wait "$pure"
-pure_failed=$?
-cat "$pure_output"
-exit $((failed || pure_failed))
+for session in pure browser; do
+    wait "${!session}" || failed=1
+    cat "$outputs/$session"
+done
+exit "$failed"

@@ -1,11 +1,14 @@
-"""What tests ask of other processes: whether they are there, and to wait for what they do."""
+"""What tests ask of other processes: to end with the tests, whether they are there, and to wait for what they do."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+
+PYTHON = ("setpriv", "--pdeathsig", "KILL", sys.executable)  # ends with the thread that started it, whatever ends that
 
 
 def soon(condition: Callable[[], object], seconds: float = 30.0, story: Callable[[], object] = str) -> None:

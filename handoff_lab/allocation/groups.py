@@ -140,9 +140,8 @@ def _check_pin(group: Group, capabilities: Mapping[str, Resources]) -> None:
     if node not in capabilities:
         pinned = next(f for f in group.members if f.node == node)
         known = ", ".join(map(repr, sorted(capabilities))) or "none"
-        raise AllocationError(
-            pinned.id, pinned.cost, reason=f"is pinned to {node!r}, which is not there (nodes: {known})"
-        )
+        reason = f"is pinned to {node!r}, which is not there (nodes: {known}); add it, or pin to another"
+        raise AllocationError(pinned.id, pinned.cost, reason=reason)
     for function in group.members:
         if not function.cost.fits_in(capabilities[node]):
             lack = function.cost.shortfall(capabilities[node])

@@ -240,7 +240,7 @@ class _Unsized:
         if not near | wanted:
             return chosen
         best = near >> self._shift[chosen] & _COUNT, wanted >> self._shift[chosen] & _COUNT
-        for node in shares.left if len(shares.left) <= _FEW else self._linked(near | wanted):
+        for node in reversed(self._names) if len(self._names) <= _FEW else self._linked(near | wanted):
             shift = self._shift[node]
             merit = near >> shift & _COUNT, wanted >> shift & _COUNT
             if merit > best and node in shares.left:
@@ -248,7 +248,7 @@ class _Unsized:
         return chosen
 
     def _linked(self, counts: int) -> Iterator[str]:
-        """The nodes that hold something."""
+        """The nodes that hold something, the last first."""
         while counts:
             place = (counts.bit_length() - 1) // _LANE
             counts &= (1 << place * _LANE) - 1

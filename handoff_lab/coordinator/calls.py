@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
+from handoff_lab._names import writable
 from handoff_lab.coordinator.codes import CodeBook
 from handoff_lab.graph import Argument, Function
 from handoff_lab.messages import (
@@ -22,6 +23,8 @@ from handoff_lab.messages import (
 )
 from handoff_lab.resources import Resources
 from handoff_lab.scheduler import Program
+
+LABEL_LIMIT = 200  # characters of an id that a node is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Calls:
         return Attempt(
             start.id,
             start.node,
-            str(scheduled.id),
+            writable(str(scheduled.id))[:LABEL_LIMIT],
             manner.codes,
             tuple([Source(key, node) for key, node in start.sources]) if start.sources else (),
             recipe,

@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import cloudpickle  # type: ignore[import-untyped]
 
 from handoff_lab._errors import InvalidDAGError, InvalidFunctionError
+from handoff_lab._names import shown
+from handoff_lab._units import MOST_AMOUNT, MOST_SECONDS, is_seconds
 from handoff_lab.allocation import AllocatorLike, resolve_allocator
 from handoff_lab.coordinator.calls import Calls
 from handoff_lab.coordinator.codes import CodeBook
@@ -96,7 +98,7 @@ class Request:
             max_concurrency=max_concurrency,
             timeout_s=timeout,
             on_error=on_error,
-            nodes=None if nodes is None else tuple(nodes),
+            nodes=None if nodes is None else _nodes(nodes),
             rebalances=getattr(allocator, "rebalances", False) is True,
             backoff=_BACKOFF,
             wait_for_node_s=_patience("wait_for_node", wait_for_node),
@@ -105,7 +107,7 @@ class Request:
         frozen = dag.copy()
         chosen = None if targets is None else _as_ids(targets, frozen)
         _validate(frozen, chosen)
-        request = cls(frozen, chosen, dict(inputs or {}), options, tuple(setup))
+        request = cls(frozen, chosen, dict(inputs or {}), options, _texts("setup", setup, "import numpy as np"))
         request._check_inputs()
         return request
 
@@ -212,9 +214,25 @@ def _by_value(modules: Sequence[ModuleType]) -> Iterator[None]:
                 cloudpickle.unregister_pickle_by_value(module)
 
 
+def _nodes(names: Sequence[str]) -> tuple[str, ...]:
+    chosen = _texts("nodes", names, "node-1")
+    if not chosen:
+        raise ValueError("nodes is empty; name at least one, or leave it out for all")
+    return chosen
+
+
+def _texts(name: str, given: object, example: str) -> tuple[str, ...]:
+    """Several texts; refuses one alone, which would be taken for its letters."""
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+        texts = tuple(given)
+        if all(isinstance(text, str) for text in texts):
+            return texts
+    raise TypeError(f"{name} is {shown(given)}; it must be a list of texts, such as [{example!r}]")
+
+
 def _require_whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST_AMOUNT:
+        raise ValueError(f"{name} is {shown(value)}; it must be a whole number of at least {least}")
 
 
 def _patience(name: str, value: float | bool) -> float:
@@ -226,5 +244,5 @@ def _patience(name: str, value: float | bool) -> float:
 
 
 def _require_seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} is {value!r}; it must be a number of seconds")
+    if not is_seconds(value):
+        raise ValueError(f"{name} is {shown(value)}; it must be a number of seconds, up to {MOST_SECONDS:.0e}")

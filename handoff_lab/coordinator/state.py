@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TypeVar
 
+from handoff_lab.backends.base import Feature
 from handoff_lab.coordinator.calls import Calls
 from handoff_lab.graph import DAG
 from handoff_lab.messages import Ended
@@ -34,8 +35,10 @@ class RunState:
     calls: Calls
     record: RunRecord
     setup: tuple[str, ...] = ()  # source that each slot executes first
+    ids: Sequence[Hashable] = ()  # of the program's functions, by number; in the coordinator's process only
     log_directory: str | PathLike[str] | None = None
     log: RunLog | None = None  # open while the run goes on
+    lacks: Mapping[Feature, str] = field(default_factory=dict)  # what its backend can't do, in words
     logged_elsewhere: bool = False  # its coordinator is another process
     end: Ended | None = None
     over: threading.Event = field(default_factory=threading.Event)
@@ -112,7 +115,9 @@ class RunState:
             self.log.flush()
 
     def finish(self, end: Ended) -> None:
-        """The run is over; everyone who waits hears of it."""
+        """The run is over; everyone who waits hears of it. What is over stays as it is."""
+        if self.over.is_set():
+            return
         if self.log is not None:
             self.log.close()
         with self._changed:

@@ -7,7 +7,8 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from handoff_lab._errors import BackendError
@@ -77,6 +78,11 @@ class LoopThread:
 
     def promise(self) -> Future[Any]:
         """A future that fails when the thread ends before it is kept."""
+        if os.getpid() != self._pid:  # a forked child has no such thread, and maybe a lock that nobody will release
+            raise BackendError(
+                f"this cluster belongs to process {self._pid}, from which this one was forked; start one here, or use "
+                "hl.attach for a detached one"
+            )
         future: Future[Any] = Future()
         with self._lock:
             if self._promises is None or self._closing:
@@ -102,18 +108,7 @@ class LoopThread:
 
     def look(self) -> None:
         """See which of those who wait can go on; only on the thread."""
-        still = []
-        for condition, future in self._waiters:
-            try:
-                if future.done():
-                    continue
-                if condition():
-                    future.set_result(None)
-                else:
-                    still.append((condition, future))
-            except Exception as error:
-                future.set_exception(error)
-        self._waiters = still
+        self._waiters = [waiter for waiter in self._waiters if not _can_go_on(*waiter)]
 
     def _kept(self, future: Future[Any]) -> None:
         with self._lock:
@@ -136,6 +131,20 @@ class LoopThread:
         for future in broken:
             if not future.done():
                 future.set_exception(_closed_error())
+
+
+def _can_go_on(condition: Callable[[], bool], future: Future[None]) -> bool:
+    if future.done():
+        return True  # it was interrupted
+    failure = None
+    try:
+        is_true = condition()
+    except Exception as error:
+        is_true, failure = True, error
+    if is_true:
+        with suppress(InvalidStateError):  # it is interrupted at this very moment
+            future.set_result(None) if failure is None else future.set_exception(failure)
+    return is_true
 
 
 def _closed_error() -> BackendError:

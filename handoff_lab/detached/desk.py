@@ -6,8 +6,10 @@ import json
 import logging
 import pickle
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from handoff_lab._version import __version__
 from handoff_lab.coordinator import Coordinator
 from handoff_lab.coordinator.codes import PickledCode
 from handoff_lab.coordinator.state import RunState
-from handoff_lab.detached.following import Follower, write_down
+from handoff_lab.detached.following import Follower, Scribe
 from handoff_lab.detached.journal import Journal, Order
 from handoff_lab.detached.outline import from_outline
 from handoff_lab.detached.place import Settings
@@ -26,7 +28,6 @@ from handoff_lab.detached.protocol import (
     FROM_CLIENT,
     HEARTBEAT,
     VERSION,
-    failure_row,
     pack_error,
     seen_row,
     unpack_parts,
@@ -41,12 +42,13 @@ from handoff_lab.transport.wire import WireError, pack, unpack
 log = logging.getLogger(__name__)
 
 GOODBYE_MS = 1000  # for the last reply
+CALL_S = 5.0  # for the client that started this coordinator because it wants to attach
 
 
 @dataclass(slots=True)
 class _Client:
     descriptor: int
-    followers: list[Follower] = field(default_factory=list)
+    followers: set[Follower] = field(default_factory=set)  # of runs that go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,14 @@ class Desk:
     # -- clients -----------------------------------------------------------------
 
     def _begin_lease(self) -> None:
-        self._lease = self._loop.call_later(self._settings.lease_s, self._loop.stop)
+        """End when no client has come by then; what a coordinator before this one waited counts."""
+        now = time.monotonic()
+        since = self._journal.alone_since
+        if since is None or since > now:  # that was before the machine was started again
+            since = self._journal.alone_since = now
+        lease_s = self._settings.lease_s
+        left_s = max(since + lease_s - now, min(lease_s, CALL_S))
+        self._lease = self._loop.call_later(left_s, self._loop.stop)
 
     def _disconnected(self, event: int, descriptor: int) -> None:
         for identity, client in list(self._clients.items()):
@@ -129,7 +138,7 @@ class Desk:
         self._clients[identity] = _Client(descriptor)
         if self._lease is not None:
             self._lease.cancel()
-            self._lease = None
+            self._lease = self._journal.alone_since = None
         self._send(identity, [pack("welcome")])
 
     def _send(self, identity: bytes, frames: Sequence[Any]) -> None:
@@ -152,17 +161,16 @@ class Desk:
         """Each call has a thread: some wait for nodes."""
         try:
             result = _VERBS[verb](self, call, *arguments)
-        except BaseException as error:
-            call.tell("error", call.number, frames=[pack_error(error)])
-        else:
             if result is not _LATER:
                 call.tell("reply", call.number, [result])
+        except BaseException as error:
+            call.tell("error", call.number, frames=[pack_error(error)])
 
     def _do_nodes(self, call: _Call) -> Any:
         return [seen_row(seen) for seen in self._coordinator.seen_nodes().values()]
 
     def _do_available(self, call: _Call, node: str, cost: dict[str, float]) -> bool:
-        return self._coordinator.available(node, Resources(cost))
+        return bool(self._coordinator.available(node, Resources(cost)))  # a user's tracker may return anything
 
     def _do_wait_for_nodes(self, call: _Call, names: list[str]) -> None:
         self._coordinator.wait_for_nodes(names)
@@ -177,9 +185,7 @@ class Desk:
         return self._coordinator.invite(ttl_s)
 
     def _do_revoke(self, call: _Call, name: str) -> None:
-        backend: Any = self._coordinator.backend
         self._coordinator.revoke(name)
-        self._journal.site = self._coordinator.call(lambda: backend.site)  # the join file may have another key
 
     def _do_set_capabilities(self, call: _Call, name: str, capabilities: dict[str, float]) -> None:
         self._coordinator.set_capabilities(name, capabilities)
@@ -204,9 +210,11 @@ class Desk:
         state = from_outline(order.outline)
         state.log_directory = self._settings.log_directory
         codes, values = unpack_parts(run, order.parts)
-        self._journal.enter(run, order)
-        write_down(state, self._journal)
+        if run in self._do_runs(call):
+            raise BackendError(f"there is a run {run!r} already; begin another")
         try:
+            self._journal.enter(run, order)
+            Scribe(state, self._journal).begin()
             pickled = {key: PickledCode(None, data) for key, data in codes.items()}
             self._coordinator.submit(state, pickle.loads(order.options), pickled, values)
         except BaseException:
@@ -223,7 +231,13 @@ class Desk:
 
     def _do_follow(self, call: _Call, run: str, seen: int) -> Any:
         """The answer comes when all is told that happened so far."""
-        follower = Follower(self._state(run), call.number, call.tell)
+
+        def over(follower: Follower) -> None:
+            client = self._clients.get(call.client)
+            if client is not None:
+                self._loop.call_soon_threadsafe(partial(client.followers.discard, follower))
+
+        follower = Follower(self._state(run), call.number, call.tell, over)
 
         def begin() -> None:
             follower.begin(seen)
@@ -232,7 +246,7 @@ class Desk:
         def enter() -> None:
             client = self._clients.get(call.client)
             if client is not None:
-                client.followers.append(follower)
+                client.followers.add(follower)
                 self._coordinator.hear(begin)
 
         self._loop.call_soon_threadsafe(enter)
@@ -245,7 +259,10 @@ class Desk:
         raise BackendError(f"the cluster has no run {run!r}; it was forgotten")
 
     def _do_cancel(self, call: _Call, run: str, function: int | None) -> None:
-        self._coordinator.cancel(self._state(run).id, function)
+        if function is not None and not 0 <= function < len(self._state(run).program.functions):
+            raise ValueError(f"run {run!r} has no function number {function}")
+        self._journal.cancel(run, function)  # first: who has the answer can rely on it
+        self._coordinator.cancel(run, function)
 
     def _do_results_of(self, call: _Call, run: str) -> Any:
         held = self._coordinator.results_of(self._state(run).id)
@@ -260,7 +277,7 @@ class Desk:
                 call.tell("error", call.number, frames=[pack_error(error)])
                 return
             if isinstance(value, Failure):
-                call.tell("reply", call.number, [failure_row(value)])
+                call.tell("reply", call.number, [value])
             else:
                 call.tell("value", call.number, frames=value.buffers)  # type: ignore[attr-defined]
 

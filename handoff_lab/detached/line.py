@@ -33,8 +33,8 @@ class Line:
     ----------
     take
         Gets the kind and fields of each message, and its other frames.
-    lost, found
-        Called when the coordinator is gone, and when there is another; ``found(True)``: there will be none.
+    lost, found, given_up
+        Called when the coordinator is gone, when there is another, and with the reason when there will be none.
     welcome
         Is kept when the first answers.
     """
@@ -45,7 +45,8 @@ class Line:
         place: Place,
         take: Callable[[str, list[object], list[bytes]], None],
         lost: Callable[[], None],
-        found: Callable[[bool], None],
+        found: Callable[[], None],
+        given_up: Callable[[str], None],
         welcome: Future[None],
     ) -> None:
         self._loop = loop
@@ -53,6 +54,7 @@ class Line:
         self._take = take
         self._lost = lost
         self._found = found
+        self._given_up = given_up
         self._welcome = welcome
         self._socket: Socket | None = None
         self._watch: Watch
@@ -128,7 +130,7 @@ class Line:
         if not self._welcome.done():
             self._welcome.set_exception(BackendError(f"there is no coordinator of {self._place.name!r}: {why}"))
         elif not self._closed:
-            self._found(True)
+            self._given_up(why)
 
     # -- what comes --------------------------------------------------------------
 
@@ -153,6 +155,6 @@ class Line:
     def _on_welcome(self) -> None:
         self._up = True
         if self._welcome.done():
-            self._found(False)
+            self._found()
         else:
             self._welcome.set_result(None)

@@ -1,4 +1,4 @@
-"""Where detached clusters are kept: a private directory for each, with all that it takes to go on after a crash."""
+"""Where a detached cluster is kept: a private directory with all that it takes to go on after a crash."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import json
 import os
 import shutil
 import socket
+import stat
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
-from handoff_lab._errors import BackendError
-from handoff_lab.telemetry.log import log_directory
+from handoff_lab._errors import AuthenticationError, BackendError
 
 FRESH_S = 60.0  # for a directory that is just being made
 _LOOK_S = 0.02
@@ -49,56 +48,19 @@ class Place:
         self.path = path
         self.log_file = path / "log"
 
-    @classmethod
-    def make(cls, name: str) -> Place:
-        """A new one.
-
-        Raises
-        ------
-        BackendError
-            There is a cluster of this name.
-        """
-        reap()
-        place = cls(_home() / quote(name, safe=" "))
-        place.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            place.path.mkdir(mode=0o700)
-        except FileExistsError:
-            raise BackendError(
-                f"there is a detached cluster {name!r} already; hl.attach({name!r}) gives it back, .close() ends it"
-            ) from None
-        return place
-
-    @classmethod
-    def find(cls, name_or_path: str | os.PathLike[str] | None) -> Place:
-        """The one of this name, or the only one of this machine.
-
-        Raises
-        ------
-        BackendError
-            There is no such cluster, or it is not clear which is meant.
-        """
-        reap()
-        places = found()
-        if name_or_path is None:
-            if len(places) == 1:
-                return places[0]
-            names = ", ".join(repr(place.name) for place in places)
-            raise BackendError(
-                f"which one? there are detached clusters {names}" if names else "there is no detached cluster"
-            )
-        for place in (cls(_home() / quote(os.fspath(name_or_path), safe=" ")), cls(Path(name_or_path))):
-            if place.exists:
-                if (machine := place.settings.machine) != socket.gethostname():
-                    raise BackendError(f"the detached cluster {place.name!r} is on {machine}; attach to it there")
-                return place
-        names = ", ".join(repr(place.name) for place in places) or "none"
-        raise BackendError(f"there is no detached cluster {os.fspath(name_or_path)!r}; there are: {names}")
-
     @property
     def name(self) -> str:
         """The cluster's name."""
         return unquote(self.path.name)
+
+    def require_private(self) -> None:
+        """Raise where another user could have put something: what is read here is trusted, pickles among it."""
+        found = self.path.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise AuthenticationError(
+                f"{self.path} is not of this user alone (owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}),"
+                " so nothing in it is trusted: attach as the user who started the cluster"
+            )
 
     # -- files -------------------------------------------------------------------
 
@@ -112,6 +74,12 @@ class Place:
             file.write(data)
         new.replace(path)
 
+    def append(self, name: str, data: bytes) -> None:
+        """Write at the end of a file, in a directory that is there."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        with open(os.open(self.path / name, flags, 0o600), "ab") as file:
+            file.write(data)
+
     def read(self, name: str) -> bytes | None:
         """A file's content; None if it is not there."""
         try:
@@ -121,8 +89,19 @@ class Place:
 
     @property
     def settings(self) -> Settings:
-        """What the cluster was started with."""
-        return Settings(**json.loads(self.read("settings") or b""))
+        """What the cluster was started with.
+
+        Raises
+        ------
+        BackendError
+            It was started by another version of handoff_lab, or has just ended.
+        """
+        try:
+            return Settings(**json.loads(self.read("settings") or b""))
+        except (ValueError, TypeError):
+            raise BackendError(
+                f"the detached cluster in {self.path} has ended, or is of another version of handoff_lab: use that one"
+            ) from None
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
@@ -144,7 +123,13 @@ class Place:
     # -- life --------------------------------------------------------------------
 
     def hold(self, patience_s: float = 0.5) -> int | None:
-        """Become its coordinator: a descriptor to keep open; None if there is one."""
+        """Become its coordinator: a descriptor to keep open; None if there is one.
+
+        Raises
+        ------
+        FileNotFoundError
+            The place is gone.
+        """
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         end = time.monotonic() + patience_s  # others may be looking whether there is one
         while True:
@@ -156,7 +141,11 @@ class Place:
                     return None
                 time.sleep(_LOOK_S)
             else:
-                return descriptor
+                break
+        if not _is_at(descriptor, self.path / "lock"):
+            os.close(descriptor)
+            raise FileNotFoundError(self.path)
+        return descriptor
 
     @property
     def is_served(self) -> bool:
@@ -194,30 +183,14 @@ class Place:
                 return False
             lease_s = self.settings.lease_s if self.exists else 0.0
             seen = max(path.stat().st_mtime for path in (self.path, self.path / "lock") if path.exists())
-        except (FileNotFoundError, ValueError):
-            return False  # it changes just now
+        except (FileNotFoundError, BackendError):
+            return False  # it changes just now, or is not ours to judge
         return not self.is_served and time.time() - seen > FRESH_S + 2 * lease_s
 
 
-def found() -> list[Place]:
-    """The detached clusters of this user on this machine."""
-    here = (place for place in _places() if place.exists and place.settings.machine == socket.gethostname())
-    return sorted(here, key=lambda place: place.path)
-
-
-def reap() -> None:
-    """Remove what killed coordinators left behind."""
-    for place in _places():
-        if place.is_left_over:
-            place.remove()
-
-
-def _places() -> Iterator[Place]:
-    with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(_home()):
-            if entry.is_dir(follow_symlinks=False):  # also one that is still being made, or removed
-                yield Place(Path(entry.path))
-
-
-def _home() -> Path:
-    return log_directory().parent / "detached"
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether this is still the file that is there."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

@@ -25,6 +25,7 @@ _TAIL = 2000  # characters of its log that an error shows
 _LIVED_S = 5.0  # a coordinator that lived so long was not at fault from the start
 _TRIES = 3
 _PAUSE_S = 1.0  # before another try, when the one before failed at once
+_SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
 
 Serve = Callable[[Place, Callable[[], None]], int]
 
@@ -40,6 +41,7 @@ def launch(place: Place) -> None:
     if not place.exists:
         raise BackendError(f"the detached cluster {place.name!r} was closed")
     path = os.pathsep.join(str(path) or str(Path.cwd()) for path in sys.path)
+    place.append(place.log_file.name, b"")  # which makes it, for this user alone
     with open(place.log_file, "ab") as log:
         done = subprocess.run(
             [sys.executable, "-m", "handoff_lab.detached", str(place.path)],
@@ -70,11 +72,14 @@ def supervise(place: Place, serve: Serve, ready: int) -> int:
     """Run a coordinator, and run it again when it is killed."""
     adopt_orphans()  # nodes that a killed coordinator started are reaped here
     os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started this may have it ignored
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # they wait until they are asked for
     failures = 0
     while True:
         started = time.monotonic()
         child = os.fork()
         if child == 0:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             os._exit(_serve(place, serve, ready))
         if ready >= 0:
             os.close(ready)
@@ -90,8 +95,6 @@ def supervise(place: Place, serve: Serve, ready: int) -> int:
 
 
 def _serve(place: Place, serve: Serve, ready: int) -> int:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
     def tell() -> None:
         if ready >= 0:
             os.write(ready, b"\0")
@@ -108,14 +111,12 @@ def _serve(place: Place, serve: Serve, ready: int) -> int:
 
 def _wait_for(child: int) -> tuple[int, bool]:
     """Reap whatever ends, until it is ``child``: its exit code, and whether a SIGTERM came, which is for the child."""
-    told: list[int] = []
-
-    def pass_on(number: int, frame: object) -> None:
-        told.append(number)
-        os.kill(child, number)
-
-    signal.signal(signal.SIGTERM, pass_on)
+    is_told = False
     while True:
-        pid, status = os.wait()
-        if pid == child:
-            return os.waitstatus_to_exitcode(status), bool(told)
+        if signal.sigwait(_SIGNALS) == signal.SIGTERM:
+            is_told = True
+            os.kill(child, signal.SIGTERM)
+            continue
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == child:
+                return os.waitstatus_to_exitcode(ended[1]), is_told

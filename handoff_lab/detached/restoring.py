@@ -5,27 +5,30 @@ from __future__ import annotations
 import logging
 import pickle
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from handoff_lab.backends.base import Code
 from handoff_lab.coordinator.codes import PickledCode
-from handoff_lab.coordinator.coordinator import EarlierRun
+from handoff_lab.coordinator.runs import EarlierRun
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.detached.journal import Journal
 from handoff_lab.detached.outline import from_outline
 from handoff_lab.detached.protocol import unpack_parts
-from handoff_lab.messages import AttemptId, Finished, Started
+from handoff_lab.messages import AttemptId, Failed, FailureKind, Finished, Started
 from handoff_lab.node.tether import Memory
-from handoff_lab.scheduler import Past, RunOptions, State
+from handoff_lab.scheduler import Past, RunOptions, State, Tried
 from handoff_lab.scheduler.state import FinalFailure
 from handoff_lab.store.payload import Payload
-from handoff_lab.telemetry.functions import FunctionStatus
+from handoff_lab.telemetry.events import FUNCTION_EXCEPTION, FUNCTION_RETRY, Event
+from handoff_lab.telemetry.functions import FunctionRecord, FunctionStatus
 from handoff_lab.telemetry.log import RunLog, log_path
 from handoff_lab.telemetry.record import HAS_RESULT, RunRecord
 
 log = logging.getLogger(__name__)
 
+_FREE = (FailureKind.NODE, FailureKind.INPUT)  # losses, which are no fault of the function's
 _DEAD = {FunctionStatus.SKIPPED: State.SKIPPED, FunctionStatus.CANCELLED: State.CANCELLED}
 
 
@@ -38,26 +41,30 @@ class Record:
     codes: Mapping[str, Code]
     values: Mapping[AttemptId, Payload]
     failures: Mapping[int, FinalFailure]
+    cancelled: Sequence[int | None]  # functions that were to be cancelled; None: all of it
 
     def taken_up(self, held: Mapping[str, Memory], generation: int) -> EarlierRun:
         """The run with what nodes hold of it."""
         return EarlierRun(self.state, self.options, self.codes, self.values, self._past(held, generation))
 
     def _past(self, held: Mapping[str, Memory], generation: int) -> Past:
-        state, index = self.state, self.state.program.index
+        state, index, failures = self.state, self.state.program.index, self.failures
         functions = {index[id]: record for id, record in state.record.functions.items() if id in index}
         dead = {i: _DEAD[record.status] for i, record in functions.items() if record.status in _DEAD}
+        dead |= dict.fromkeys(failures, State.FAILED)
         nodes = {i: record.node for i, record in functions.items() if record.node}
+        told = {i for i, record in functions.items() if record.status is FunctionStatus.FAILED}
         made: dict[int, tuple[str, Finished]] = {}
         running: dict[int, tuple[str, Started]] = {}
         for node, memory in held.items():
             for id, finished in memory.finished.items():
                 is_news = id.function not in made or made[id.function][1].id < id
-                if id.run == state.id and nodes.get(id.function) == node and is_news:
+                if self._is_of(id, node, nodes, dead) and is_news:
                     made[id.function] = node, finished
             for id, started in memory.started.items():
-                if id.run == state.id and nodes.get(id.function) == node:  # else it was not given to this node
+                if self._is_of(id, node, nodes, dead):
                     running[id.function] = node, started
+        unheard = self._unheard(held, nodes, {*dead, *made, *running})
         return Past(
             generation=generation,
             elapsed_s=time.time() - (state.record.started or time.time()),
@@ -66,12 +73,61 @@ class Record:
             attempts={i: record.attempts for i, record in functions.items()},
             done={i for i, record in functions.items() if record.status in HAS_RESULT},
             begun={i for i, record in functions.items() if record.status is FunctionStatus.RUNNING},
-            dead=dead | dict.fromkeys(self.failures, State.FAILED),
-            failures=self.failures,
+            dead=dead,
+            failures=failures,
+            untold=[i for i in failures if i not in told],
+            tried=self._tried(functions),
+            unheard=unheard,
+            cancelled=self.cancelled,
             made=made,
             running=running,
             present={(key, node) for node, memory in held.items() for key in memory.finished},
         )
+
+    def _is_of(self, id: AttemptId, node: str, nodes: Mapping[int, str], dead: Container[int]) -> bool:
+        """Whether an attempt is of this run, of a function that its node was given last and that is still to be."""
+        return id.run == self.state.id and nodes.get(id.function) == node and id.function not in dead
+
+    def _unheard(
+        self, held: Mapping[str, Memory], nodes: Mapping[int, str], over: Container[int]
+    ) -> dict[int, list[Failed]]:
+        """Attempts that failed and of which the log says nothing: it knows those that it tells of by their times."""
+        known = {
+            (event.metadata["function"], event.measurements.get("ended"))
+            for event in self.state.record.events.parts
+            if isinstance(event, Event) and event.name == FUNCTION_EXCEPTION
+        }
+        functions = self.state.program.functions
+        found: defaultdict[int, list[Failed]] = defaultdict(list)
+        for node, memory in held.items():
+            for id, event in sorted(memory.failed.items()):
+                is_ours = self._is_of(id, node, nodes, over) and event.ended is not None
+                if is_ours and (functions[id.function].id, event.ended) not in known:
+                    found[id.function].append(event)
+        return found
+
+    def _tried(self, functions: Mapping[int, FunctionRecord]) -> dict[int, Tried]:
+        """What the log tells of attempts that failed."""
+        retries: Counter[Hashable] = Counter()
+        deaths: Counter[Hashable] = Counter()
+        due: dict[Hashable, float] = {}  # when, in wall-clock seconds, a function is tried again
+        for event in self.state.record.events.parts:
+            if isinstance(event, Event) and event.name == FUNCTION_EXCEPTION:
+                id, kind = event.metadata["function"], event.metadata["kind"]
+                retries[id] += kind not in _FREE
+                deaths[id] += kind == FailureKind.DIED
+            elif isinstance(event, Event) and event.name == FUNCTION_RETRY:
+                due[event.metadata["function"]] = event.time + event.measurements["delay"]
+        now = time.time()
+        return {
+            i: Tried(
+                retries[record.id],
+                deaths[record.id],
+                due.get(record.id, now) - now if record.status is FunctionStatus.RETRYING else 0.0,
+            )
+            for i, record in functions.items()
+            if record.id in retries
+        }
 
 
 def read_runs(journal: Journal, directory: str | None) -> Iterator[Record]:
@@ -81,8 +137,8 @@ def read_runs(journal: Journal, directory: str | None) -> Iterator[Record]:
             yield _read(journal, run, directory)
         except FileNotFoundError:
             journal.drop(run)  # it did not begin, or was so long ago that its log is gone
-        except (ValueError, OSError) as error:
-            log.warning("run %s is lost: %s", run, error)
+        except Exception:  # it may be anything, where a user's policy is unpickled: the other runs go on
+            log.exception("run %s is lost", run)
 
 
 def _read(journal: Journal, run: str, directory: str | None) -> Record:
@@ -97,7 +153,7 @@ def _read(journal: Journal, run: str, directory: str | None) -> Record:
         state.finish(end)
     codes, values = unpack_parts(run, order.parts)
     pickled = {key: PickledCode(None, data) for key, data in codes.items()}
-    return Record(state, pickle.loads(order.options), pickled, values, journal.failures(run))
+    return Record(state, pickle.loads(order.options), pickled, values, journal.failures(run), journal.cancelled(run))
 
 
 def useful(runs: Iterable[EarlierRun]) -> set[AttemptId]:

@@ -7,19 +7,20 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from handoff_lab.backends.base import Emit
 from handoff_lab.backends.kernels import KernelBackend
 from handoff_lab.backends.kernels.site import Site
 from handoff_lab.coordinator import Coordinator
+from handoff_lab.coordinator.runs import EarlierRun
 from handoff_lab.detached.desk import Desk
-from handoff_lab.detached.following import write_down
+from handoff_lab.detached.following import Scribe
 from handoff_lab.detached.journal import Journal, Whereabouts
 from handoff_lab.detached.place import Address, Place, Settings
 from handoff_lab.detached.process import ENDED, TAKEN
-from handoff_lab.detached.restoring import read_runs, useful
+from handoff_lab.detached.restoring import Record, read_runs, useful
 from handoff_lab.messages import AttemptId, BackendEvent, NodeJoined, NodeLost
 from handoff_lab.node.tether import Memory
 from handoff_lab.transport.loop import Loop
@@ -91,7 +92,7 @@ class Server:
         def take_up() -> None:
             """All at once: nothing that a node says may go lost meanwhile."""
             held = backend.stop_waiting()
-            runs = [record.taken_up(held, generation) for record in records]
+            runs = list(_taken_up(records, held, generation))
             wanted = useful(runs)
 
             def keep(running: set[AttemptId]) -> None:
@@ -103,8 +104,16 @@ class Server:
             log.warning("taken up again, with %d runs and %d nodes", len(runs), len(held))
 
         for record in records:
-            write_down(record.state, self._journal)
+            Scribe(record.state, self._journal).begin()
         coordinator.call(take_up)
+
+
+def _taken_up(records: Iterable[Record], held: Mapping[str, Memory], generation: int) -> Iterator[EarlierRun]:
+    for record in records:
+        try:
+            yield record.taken_up(held, generation)
+        except Exception:  # a bug of ours; the other runs go on
+            log.exception("run %s is lost", record.state.id)
 
 
 class _Backend(KernelBackend):
@@ -117,6 +126,7 @@ class _Backend(KernelBackend):
         self.to_start = {name: has for name, has in settings.nodes.items() if name not in self._present}
         self._all_back = threading.Event()
         self._restarts = site is not None
+        self._keys = () if site is None else site.expected  # that the journal knows of
         super().__init__(
             self.to_start,
             name=settings.name,
@@ -140,6 +150,17 @@ class _Backend(KernelBackend):
         self.returning.gathers = self._restarts
         self.returning.told = self._look
 
+    def invite(self, ttl_s: float) -> str:
+        """The text with which one node can join; a coordinator after this one is to know of it."""
+        text = super().invite(ttl_s)
+        self._note_keys()
+        return text
+
+    def revoke(self, name: str) -> None:
+        """Cut a node off, also for coordinators after this one."""
+        super().revoke(name)
+        self._journal.site = self.site  # its join file may have changed, too
+
     def wait_for_return(self, patience_s: float) -> None:
         """Wait until all nodes that were there have said what they have. On any thread."""
         if self._expected:
@@ -156,6 +177,12 @@ class _Backend(KernelBackend):
     def _note(self, name: str, where: Whereabouts) -> None:
         self._present[name] = where
         self._journal.nodes = self._present
+        self._note_keys()
+
+    def _note_keys(self) -> None:
+        if self._keys != self._hub.expected:
+            self._keys = self._hub.expected
+            self._journal.site = self.site
 
     def _look(self) -> None:
         if self._expected <= {name for name, held in self.returning.held.items() if held.is_all}:

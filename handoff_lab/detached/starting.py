@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from handoff_lab._errors import BackendError
+from handoff_lab.detached import places
 from handoff_lab.detached.client import Client
 from handoff_lab.detached.place import Place, Settings
 from handoff_lab.detached.process import launch
@@ -26,7 +29,7 @@ def start(settings: Settings, tracker: Any, kept: Any) -> Client:
     BackendError
         There is a cluster of this name, or it could not be started.
     """
-    place = Place.make(settings.name)
+    place = places.make(settings.name)
     client: Client | None = None
     try:
         if tracker is not None:
@@ -39,7 +42,8 @@ def start(settings: Settings, tracker: Any, kept: Any) -> Client:
         client.wait_for_nodes(settings.nodes)
     except BaseException:
         if client is not None:
-            client.close()
+            with contextlib.suppress(BackendError):
+                client.close()
         place.remove()  # a coordinator that comes up now finds that, and ends
         raise
     return client

@@ -3,7 +3,7 @@
 from handoff_lab.scheduler.backoff import Backoff
 from handoff_lab.scheduler.compile import compile_program, sinks
 from handoff_lab.scheduler.program import Program, RunOptions, ScheduledFunction
-from handoff_lab.scheduler.resuming import Past
+from handoff_lab.scheduler.resuming import Past, Tried
 from handoff_lab.scheduler.scheduler import Scheduler
 from handoff_lab.scheduler.state import InvalidTransition, State
 
@@ -16,6 +16,7 @@ __all__ = [
     "ScheduledFunction",
     "Scheduler",
     "State",
+    "Tried",
     "compile_program",
     "sinks",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 
+from handoff_lab._errors import FunctionTimeoutError
 from handoff_lab.graph import DAG, Argument, Collocated, Function
 from handoff_lab.graph.references import Serializer
 from handoff_lab.messages import HERE, AttemptId
@@ -124,6 +125,7 @@ class _Compiler:
                     self._homes.get(self._groups[function.id]) if self._homes and function.id in self._groups else None,
                     max_retries=function.max_retries,
                     retry_delay=function.retry_delay,
+                    retries_timeout=_retries_timeout(function),
                 )
             )
 
@@ -206,3 +208,7 @@ class _Compiler:
             self._serializers,
             self._crossings,
         )
+
+
+def _retries_timeout(function: Function) -> bool:
+    return function.retry_on is Exception or issubclass(FunctionTimeoutError, function.retry_on)

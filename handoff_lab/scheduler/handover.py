@@ -52,7 +52,7 @@ class HandOver:
         """Queue ``i`` if it can be handed over early."""
         if run.awaited[i] or run.state[i] != WAITING or not run.missing[i] or not run.ahead or run.ending is not None:
             return
-        node = self._ledger.open.get(run.node[i] or "")
+        node = self._ledger.home(run, i)
         if node is not None and node.keeps_ledger and run.cost_class[i] and i not in run.late:
             run.move(i, READY)
             heappush(node.ahead, (run.priority[i], run.id, i, run))

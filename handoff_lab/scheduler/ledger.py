@@ -50,6 +50,12 @@ class Ledger:
         self.custom = tracker is not None
         self.nodes: dict[str, NodeState] = {}
         self.open: dict[str, NodeState] = {}  # those that take functions: all but the draining ones
+        self.retiring: dict[str, NodeState] = {}  # draining ones that still take what can run nowhere else
+
+    def takes_ahead(self, name: str | None) -> bool:
+        """Whether a node takes functions before they can begin."""
+        node = self.nodes.get(name or "")
+        return node is not None and node.keeps_ledger
 
     def join(self, info: NodeInfo) -> NodeState:
         capabilities = parse_capabilities(info.capabilities)
@@ -65,12 +71,28 @@ class Ledger:
         self._register(name, node.capabilities)
         return node
 
+    def home(self, run: Progress, i: int) -> NodeState | None:
+        """The node that function ``i`` was given, if it takes it."""
+        name = run.node[i] or ""
+        node = self.open.get(name)
+        if node is None and name in self.retiring and not run.stays.isdisjoint((i, run.program.functions[i].toward)):
+            return self.retiring[name]
+        return node
+
+    def retire(self, name: str) -> None:
+        self.retiring[name] = self.open.pop(name)
+
+    def shut(self, name: str) -> None:
+        self.open.pop(name, None)
+        self.retiring.pop(name, None)
+
     def reopen(self, name: str) -> None:
+        self.retiring.pop(name, None)
         self.open[name] = self.nodes[name]
 
     def leave(self, name: str) -> NodeState:
         """Take a node out; its claims are released by those who hold them."""
-        self.open.pop(name, None)
+        self.shut(name)
         node = self.nodes.pop(name)
         self._register(name, _NOTHING)
         return node

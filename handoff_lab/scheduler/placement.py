@@ -15,6 +15,7 @@ from handoff_lab.graph import Collocated, Function
 from handoff_lab.messages import Command, Failure, FailureKind, Free
 from handoff_lab.resources import Resources
 from handoff_lab.scheduler import reports
+from handoff_lab.scheduler.endings import Endings
 from handoff_lab.scheduler.ledger import Ledger
 from handoff_lab.scheduler.lifecycle import Lifecycle
 from handoff_lab.scheduler.patience import absent_pin, awaited, patience, that_wait
@@ -26,8 +27,16 @@ from handoff_lab.scheduler.timers import Due, Timers
 class Placement:
     """Gives functions their nodes."""
 
-    def __init__(self, ledger: Ledger, lifecycle: Lifecycle, timers: Timers, emit: Callable[[Command], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        lifecycle: Lifecycle,
+        endings: Endings,
+        timers: Timers,
+        emit: Callable[[Command], None],
+    ) -> None:
         self._ledger = ledger
+        self._endings = endings
         self._lifecycle = lifecycle
         self._timers = timers
         self._emit = emit
@@ -46,7 +55,7 @@ class Placement:
         for name in run.options.nodes or ():
             if name not in known and functions:
                 there = ", ".join(map(repr, sorted(known))) or "none"
-                reason = f"is to run on {name!r}, which is not there (nodes: {there})"
+                reason = f"is to run on {name!r}, which is not there (nodes: {there}); leave it out of nodes, or add it"
                 raise AllocationError(functions[0].id, functions[0].cost, reason=reason)
         later = that_wait(functions, run.options, capabilities)
         if later:
@@ -91,7 +100,7 @@ class Placement:
 
     def _is_home(self, run: Progress, i: int) -> bool:
         """Whether the node of ``i`` is there and can hold it."""
-        node = self._ledger.open.get(run.node[i] or "")
+        node = self._ledger.home(run, i)
         return node is not None and run.program.functions[i].cost.fits_in(node.capabilities)
 
     def _place(self, run: Progress, homeless: Sequence[int]) -> None:
@@ -108,7 +117,9 @@ class Placement:
                 answer = allocate(run.options.allocator, functions, capabilities)
             except AllocationError as error:
                 culprit = error.function if error.function in asked else next(iter(asked))
-                self._fail(run, asked.pop(culprit), f"and it has no other: {error}")
+                i = asked.pop(culprit)
+                if not self._stay(run, i):
+                    self._fail(run, i, f"and it has no other: {error}")
             else:
                 targets.update((i, answer[id]) for id, i in asked.items())
                 break
@@ -180,8 +191,8 @@ class Placement:
         pin = absent_pin(function, capabilities)
         patience_s = patience(run.options, pin)
         before = run.waits.pop(i, None)
-        if run.state[i] not in PENDING:
-            return  # skipped since, or the run stops
+        if run.state[i] not in PENDING or self._stay(run, i):
+            return  # else it was skipped since, or the run stops
         if not patience_s:
             run.node[i] = function.node if isinstance(function.node, str) else run.node[i]
             self._fail(run, i, _why_not(function, capabilities))
@@ -189,6 +200,15 @@ class Placement:
             run.waits[i] = before
         else:
             self._wait(run, i, Wait(pin, patience_s, self._timers.now + patience_s))
+
+    def _stay(self, run: Progress, i: int) -> bool:
+        """Leave function ``i`` on its node, which is to go when that is done; whether it can be so."""
+        node = self._ledger.retiring.get(run.node[i] or "")
+        if node is None or not run.program.functions[i].cost.fits_in(node.capabilities):
+            return False
+        run.stays.add(i)
+        self._resume(run, i)
+        return True
 
     def _wait(self, run: Progress, i: int, wait: Wait) -> None:
         run.waits[i] = wait
@@ -199,7 +219,7 @@ class Placement:
     def _fail(self, run: Progress, i: int, why: str) -> None:
         if run.state[i] not in PENDING:
             return  # skipped since, or the run stops
-        self._lifecycle.fail_unstarted(
+        self._endings.fail_unstarted(
             run, i, Failure(FailureKind.NODE, f"{self._gone(run.node[i])}, {why}", retryable=False)
         )
 
@@ -211,7 +231,7 @@ class Placement:
             run.node[i] = wait.pin
             story = f"to which it is pinned, and did not come within {wait.patience_s:g} s"
             failure = Failure(FailureKind.NODE, f"{self._gone(wait.pin)}, {story}", retryable=False)
-        self._lifecycle.fail_unstarted(run, i, failure)
+        self._endings.fail_unstarted(run, i, failure)
 
     def _gone(self, name: str | None) -> str:
         if name in self._ledger.open:

@@ -38,6 +38,7 @@ class ScheduledFunction:
     toward: int | None = None  # hidden: the consumer
     max_retries: int | None = None  # None: as the run says
     retry_delay: float = 0.0  # seconds
+    retries_timeout: bool = True  # whether it is tried again when it ran longer than its timeout
 
     @property
     def is_to_run(self) -> bool:

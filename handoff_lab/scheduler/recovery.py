@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from handoff_lab.messages import AttemptId, Command, Failed, Failure, FailureKind, NodeLost
 from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.dispatch import Dispatcher
+from handoff_lab.scheduler.endings import Endings
 from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.lifecycle import Lifecycle
 from handoff_lab.scheduler.placement import Placement
@@ -34,12 +35,14 @@ class Recovery:
         ledger: Ledger,
         dispatcher: Dispatcher,
         lifecycle: Lifecycle,
+        endings: Endings,
         placement: Placement,
         emit: Callable[[Command], None],
     ) -> None:
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._lifecycle = lifecycle
+        self._endings = endings
         self._placement = placement
         self._emit = emit
 
@@ -49,13 +52,13 @@ class Recovery:
         node = self._ledger.nodes[name]
         affected = [run for run in runs if name in run.node or name in run.holder]
         ended = [(run, i) for run in affected for i in _in_flight_on(run, name)]
+        untried = _cannot_have_run(node, ended)
         for run, i in ended:
             self._dispatcher.leave(run, i, node)
         self._ledger.leave(name)
         self._placement.remember(name, event.reason)
         results = sum(run.holder.count(name) for run in affected)
         self._emit(reports.node("down", node, reason=event.reason, lost=results))
-        untried = _cannot_have_run(node, ended)
         if node.keeps_ledger:
             ended.reverse()  # what was handed over early counts as tried before its inputs are found missing
         for run, i in ended:
@@ -72,11 +75,24 @@ class Recovery:
             self._evacuate(run, name)
             self._lose(run, [i for i, holder in enumerate(run.holder) if holder == name])
 
+    def retire(self, runs: Iterable[Progress], name: str) -> None:
+        """A node takes no more functions but those that can run nowhere else; those that run there go on."""
+        self._emit(reports.node("changed", self._ledger.nodes[name], draining=True))
+        self._ledger.retire(name)
+        self._clear(runs, name)
+
     def drain(self, runs: Iterable[Progress], name: str) -> None:
         """A node takes no more functions; those that run there go on."""
-        self._emit(reports.node("changed", self._ledger.open.pop(name), draining=True))
+        if name in self._ledger.open:
+            self._emit(reports.node("changed", self._ledger.nodes[name], draining=True))
+        self._ledger.shut(name)
         self._placement.remember(name, "it is being drained")
+        self._clear(runs, name)
+
+    def _clear(self, runs: Iterable[Progress], name: str) -> None:
+        """What has not begun on the node goes elsewhere, if it can."""
         for run in runs:
+            run.stays = {i for i in run.stays if run.node[i] != name}
             if run.status == "running" and name in run.node:
                 self._evacuate(run, name)
                 if self._ledger.nodes[name].keeps_ledger:
@@ -145,7 +161,7 @@ class Recovery:
         if len(places) >= _VANISHED and run.state[i] in PENDING:
             where = " and ".join(map(repr, sorted(set(places))))
             story = f"its result was made {len(places)} times on {where} and could not be had from there; see node logs"
-            self._lifecycle.fail_unstarted(run, i, Failure(FailureKind.INPUT, story, retryable=False))
+            self._endings.fail_unstarted(run, i, Failure(FailureKind.INPUT, story, retryable=False))
 
 
 def _in_flight_on(run: Progress, name: str) -> list[int]:
@@ -153,18 +169,22 @@ def _in_flight_on(run: Progress, name: str) -> list[int]:
 
 
 def _cannot_have_run(node: NodeState, ended: Sequence[tuple[Progress, int]]) -> set[tuple[Progress, int]]:
-    """Attempts that the node was given in advance: all but the most urgent, of which the news may have been lost.
+    """Attempts that the node was given in advance, and had no slot or no room for.
 
-    None of those either that wait, in the end, for something that was said to run.
+    Where it was not said what a slot runs, the news may have been lost: of two attempts, the most urgent ones. None
+    that waits, in the end, for something that was said to run.
     """
     if not node.keeps_ledger:
         return set()
     waited = [(run, i) for run, i in ended if run.state[i] in (SUBMITTED, REVOKED)]
     behind: set[tuple[Progress, int]] = set()
     for run, i in waited:  # producers first
-        if any(run.state[p] == RUNNING or (run, p) in behind for p in run.program.functions[i].inputs):
+        function = run.program.functions[i]
+        waits = any(run.state[p] == RUNNING or (run, p) in behind for p in function.inputs)
+        if waits or not function.cost.fits_beside(node.claimed, node.capabilities):
             behind.add((run, i))
     free = sorted(
         (entry for entry in waited if entry not in behind), key=lambda entry: (entry[0].priority[entry[1]], entry[1])
     )
-    return behind.union(free[2 * node.slots :])
+    silent = max(0, node.slots - sum(run.state[i] == RUNNING for run, i in ended))
+    return behind.union(free[2 * silent :])

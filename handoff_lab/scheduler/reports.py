@@ -9,6 +9,8 @@ from handoff_lab.messages import (
     Cancelled,
     Failed,
     Finished,
+    GpuLoad,
+    GpuUse,
     NodeLoad,
     Report,
     ReportTransferred,
@@ -175,10 +177,34 @@ def node(what: str, state: NodeState, **facts: object) -> Report:
     return Report(("handoff", "node", what), _NOTHING, metadata)
 
 
-def utilization(event: NodeLoad, state: NodeState) -> Report:
+def utilization(event: NodeLoad, state: NodeState, runs: Mapping[str, Progress]) -> Report:
     measurements = {"cpu_percent": event.cpu_percent, "memory": event.memory}
-    metadata = {"node": state.name, "claimed": state.claimed, "capabilities": state.capabilities}
+    metadata: dict[str, Any] = {"node": state.name, "claimed": state.claimed, "capabilities": state.capabilities}
+    if event.gpus:
+        measurements["gpu_percent"] = sum(gpu.percent or 0.0 for gpu in event.gpus)
+        measurements["gpu_memory"] = sum(gpu.memory for gpu in event.gpus)
+        metadata["gpus"] = [_gpu(gpu, state.name, runs) for gpu in event.gpus]
     return Report(_UTILIZATION, measurements, metadata)
+
+
+def _gpu(gpu: GpuLoad, node: str, runs: Mapping[str, Progress]) -> dict[str, Any]:
+    uses = [found for use in gpu.functions if (found := _gpu_use(use, node, runs)) is not None]
+    return {"gpu": gpu.gpu, "percent": gpu.percent, "memory": gpu.memory, "total": gpu.total, "functions": uses}
+
+
+def _gpu_use(use: GpuUse, node: str, runs: Mapping[str, Progress]) -> dict[str, Any] | None:
+    """None for what is over, and for what the node has no business with."""
+    run, i, number = use.id
+    progress = runs.get(run)
+    if progress is None or not 0 <= i < len(progress.node) or (progress.node[i], progress.number[i]) != (node, number):
+        return None
+    return {
+        "run": run,
+        "function": progress.program.functions[i].id,
+        "attempt": progress.attempt(i),
+        "percent": use.percent,
+        "memory": use.memory,
+    }
 
 
 def _attempt(run: Progress, i: int) -> dict[str, Any]:

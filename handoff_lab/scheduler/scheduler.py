@@ -32,6 +32,7 @@ from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.balance import Balance
 from handoff_lab.scheduler.columns import Columns
 from handoff_lab.scheduler.dispatch import Dispatcher
+from handoff_lab.scheduler.endings import Endings
 from handoff_lab.scheduler.handover import HandOver
 from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.lifecycle import Lifecycle
@@ -42,6 +43,7 @@ from handoff_lab.scheduler.resuming import Past, Resumption
 from handoff_lab.scheduler.state import (
     DELAYED,
     IN_FLIGHT,
+    PENDING,
     REVOKED,
     RUNNING,
     SUBMITTED,
@@ -76,10 +78,11 @@ class Scheduler:
         self._timers = Timers(emit)
         self._handover = HandOver(self._ledger, emit)
         self._dispatcher = Dispatcher(self._ledger, self._timers, self._handover, prefetch, emit)
-        self._lifecycle = Lifecycle(self._ledger, self._dispatcher, self._handover, self._timers, emit)
-        self._placement = Placement(self._ledger, self._lifecycle, self._timers, emit)
-        self._recovery = Recovery(self._ledger, self._dispatcher, self._lifecycle, self._placement, emit)
-        self._resumption = Resumption(self._ledger, self._lifecycle, self._handover, emit)
+        self._endings = endings = Endings(self._ledger, self._dispatcher, self._handover, emit)
+        self._lifecycle = Lifecycle(self._ledger, self._dispatcher, self._handover, self._timers, endings, emit)
+        self._placement = Placement(self._ledger, self._lifecycle, endings, self._timers, emit)
+        self._recovery = Recovery(self._ledger, self._dispatcher, self._lifecycle, endings, self._placement, emit)
+        self._resumption = Resumption(self._ledger, self._lifecycle, endings, self._handover, self._timers, emit)
         self._balance = Balance(self._ledger, self._dispatcher, self._lifecycle)
         self._runs: dict[str, Progress] = {}
         self._columns = Columns(self._runs, self._ledger, self._dispatcher, self._lifecycle, self._handover, emit)
@@ -144,7 +147,7 @@ class Scheduler:
     def _withdraw(self, run: Progress) -> None:
         """Take back a run that could not begin: none of its commands was handed out."""
         del self._runs[run.id]
-        self._lifecycle.abandon(run)
+        self._endings.abandon(run)
         self._commands.clear()
 
     def cancel(self, run: str, now: float, function: int | None = None) -> list[Command]:
@@ -153,8 +156,8 @@ class Scheduler:
         if progress.status != "running" or progress.ending is not None:
             return []
         if function is None:
-            return self._decide(now, lambda: self._lifecycle.stop(progress, "cancelled"))
-        return self._decide(now, lambda: self._lifecycle.cancel(progress, function))
+            return self._decide(now, lambda: self._endings.stop(progress, "cancelled"))
+        return self._decide(now, lambda: self._endings.cancel(progress, function))
 
     def handle(self, events: Sequence[BackendEvent], now: float) -> list[Command]:
         """Take in what the backend says; what follows from all of it is decided together."""
@@ -179,15 +182,29 @@ class Scheduler:
                 continue
             if timer.what is Due.END_RUN:
                 run.overtime = True
-                self._lifecycle.stop(run, "failed")
+                self._endings.stop(run, "failed")
             elif timer.what is Due.GIVE_UP_WAITING:
                 self._placement.give_up(run)
             elif run.state[timer.function] == DELAYED:
                 self._lifecycle.restart(run, timer.function)
 
+    def retire(self, node: str, now: float) -> list[Command]:
+        """Let a node finish what runs there, and what can run nowhere else; the rest goes elsewhere."""
+        if node not in self._ledger.open:
+            return []
+        return self._decide(now, lambda: self._recovery.retire(self._runs.values(), node))
+
+    def is_idle(self, node: str) -> bool:
+        """Whether nothing runs on a node that retires, and nothing has to."""
+        if self._ledger.nodes[node].in_flight:
+            return False
+        return not any(
+            run.node[i] == node and run.state[i] in PENDING for run in self._runs.values() for i in run.stays
+        )
+
     def drain(self, node: str, now: float) -> list[Command]:
         """Let a node finish what runs there and take nothing new: what waits for it goes elsewhere, as after a loss."""
-        if node not in self._ledger.open:
+        if node not in self._ledger.open and node not in self._ledger.retiring:
             return []
         return self._decide(now, lambda: self._recovery.drain(self._runs.values(), node))
 
@@ -217,7 +234,7 @@ class Scheduler:
             return []
         progress.status = progress.ending = "failed"
         in_flight = [i for i, state in enumerate(progress.state) if state in IN_FLIGHT]
-        self._lifecycle.abandon(progress)
+        self._endings.abandon(progress)
         self._commands.clear()
         return [Stop(AttemptId(run, i, progress.number[i])) for i in in_flight]
 
@@ -243,7 +260,7 @@ class Scheduler:
                 self._dispatcher.dispatch()
             self._handover.flush()
             self._timers.ask()
-            self._lifecycle.end(now)
+            self._endings.end(now)
             return self._commands.copy()
         finally:
             self._commands.clear()
@@ -311,7 +328,7 @@ class Scheduler:
         if run is None:
             return
         i = event.id.function
-        if run.state[i] == SUBMITTED or (run.state[i] == REVOKED and self._lifecycle.is_ahead(run, i)):
+        if run.state[i] == SUBMITTED or (run.state[i] == REVOKED and self._ledger.takes_ahead(run.node[i])):
             self._begin(run, i, event.started, event.slot)  # what was recalled too late runs on
 
     def _begin(self, run: Progress, i: int, started: float, slot: int) -> None:
@@ -412,7 +429,7 @@ class Scheduler:
     def _node_load(self, event: NodeLoad) -> None:
         node = self._ledger.nodes.get(event.name)
         if node is not None:
-            self._emit(reports.utilization(event, node))
+            self._emit(reports.utilization(event, node, self._runs))
 
     def _result_lost(self, event: ResultLost) -> None:
         self._recovery.lose_result(self._runs.values(), event.key, event.node)

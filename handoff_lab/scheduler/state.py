@@ -104,8 +104,8 @@ class Progress:
         "_steps", "ahead", "awaited", "cancelled", "capped", "cost_class", "deaths", "dependents", "early", "ending",
         "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "latest", "missing",
         "moving", "node", "number", "options", "overtime", "priority", "program", "promised", "queued", "recomputed",
-        "retried", "retries", "started", "state", "status", "unfinished", "unplaced", "vanished", "waits", "wanted",
-        "withdrawn",
+        "retried", "retries", "started", "state", "status", "stays", "unfinished", "unplaced", "vanished", "waits",
+        "wanted", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, program: Program, options: RunOptions, now: float, steps: deque[tuple[object, ...]]) -> None:
@@ -143,6 +143,7 @@ class Progress:
         self.queued: list[int] = []  # functions whose inputs are all there, of which that is still to be told
         self.ahead = options.max_concurrency is None  # whether functions may be handed over early
         self.unplaced: set[int] = set()  # functions whose node is gone
+        self.stays: set[int] = set()  # functions that can run nowhere but on a node that retires
         self.waits: dict[int, Wait] = {}  # functions that fit on no node now, and may wait for one
         self.vanished: dict[int, list[str]] = {}  # nodes that are there, but lost the function's result
         self.unfinished = count

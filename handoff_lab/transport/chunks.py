@@ -7,6 +7,7 @@ from collections.abc import Container
 
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames
+from handoff_lab.store.segments import Buffer
 from handoff_lab.transport.desk import Desk
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
@@ -26,12 +27,17 @@ class Chunks:
         self.desk = Desk(loop, keys, host, BULK_THREAD, members, self._asked)
 
     def _asked(self, name: str, identity: bytes, body: memoryview) -> None:
-        chunk = read_chunk(body)
-        value = self._store.get(chunk.key)
-        found = []
-        try:
-            if value is not None:
-                found.append(value.piece(chunk.part, chunk.offset, min(chunk.size, CHUNK)))
-        except (LookupError, OSError, ValueError) as error:
-            log.warning("bytes of %s could not be sent to node %r: %s", chunk.key, name, error)
-        self.desk.send(identity, chunk.pack_head(), *found)
+        self.desk.send(identity, *cut_chunk(self._store, body))
+
+
+def cut_chunk(store: MemoryStore[Frames], body: memoryview) -> list[Buffer]:
+    """The answer to a request for a chunk; raises ``WireError`` for what is none."""
+    chunk = read_chunk(body)
+    value = store.get(chunk.key)
+    found = []
+    try:
+        if value is not None:
+            found.append(value.piece(chunk.part, chunk.offset, min(chunk.size, CHUNK)))
+    except (LookupError, OSError, ValueError) as error:
+        log.warning("bytes of %s could not be sent: %s", chunk.key, error)
+    return [chunk.pack_head(), *found]

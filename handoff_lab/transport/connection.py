@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import zmq
 
+from handoff_lab.store.segments import Buffer
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.sockets import Heartbeat, Watch, dial
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT = Heartbeat(every_s=1.0, timeout_s=5.0)  # a large frame keeps libzmq's thread from answering for a while
 CONNECT_S = 10.0
+NOWHERE = "tcp://0.0.0.0:0"  # where a member listens that nobody can connect to
 RETRY_S = 0.05
 AT_ONCE = 4  # messages taken before others have their turn: of chunks the next may be there when one is written
 
@@ -75,9 +77,9 @@ class Connection:
         """Whether something can be sent now."""
         return not self._socket.closed
 
-    def send(self, frame: bytes) -> None:
-        """Send, as long as it is open."""
-        self._stream.send(frame)
+    def send(self, *frames: Buffer) -> None:
+        """Send a message, as long as it is open."""
+        self._stream.send(*frames)
 
     def close(self) -> None:
         """Close it; nothing is called any more."""

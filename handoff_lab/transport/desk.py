@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ import zmq
 from handoff_lab.transport.connection import HEARTBEAT
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
+from handoff_lab.transport.questions import is_answer
 from handoff_lab.transport.sockets import Watch, cut, serve
 from handoff_lab.transport.stream import Stream, is_numbered
 from handoff_lab.transport.wire import WireError
@@ -24,10 +25,11 @@ AT_ONCE = 16  # requests taken before others have their turn
 REQUEST_LIMIT = 64 * 2**20  # bytes of one; libzmq ends a connection that sends more, and takes no memory for it
 
 Asked: TypeAlias = Callable[[str, bytes, memoryview], None]  # by whom, over which connection, what
+Answered: TypeAlias = Callable[[str, memoryview, Sequence[zmq.Frame]], None]  # by whom, and what
 
 
 class Desk:
-    """A socket for requests of one frame.
+    """A socket for requests, of one frame each.
 
     Parameters
     ----------
@@ -37,14 +39,24 @@ class Desk:
         Names of those who may ask; ``remove`` one that may no longer.
     asked
         Gets each request; raises ``WireError`` for what is none.
+    answered
+        Gets answers of those who call to be asked, in the same way.
     """
 
     def __init__(
-        self, loop: Loop, keys: KeyPair, host: str, thread: int, members: Container[str], asked: Asked
+        self,
+        loop: Loop,
+        keys: KeyPair,
+        host: str,
+        thread: int,
+        members: Container[str],
+        asked: Asked,
+        answered: Answered | None = None,
     ) -> None:
         self._loop = loop
         self._members = members
         self._asked = asked
+        self._answered = answered
         self._connections: dict[str, set[int]] = {}  # descriptors from which each member asked
         self._callers: dict[bytes, _Caller] = {}  # by identity
         self._socket, self.endpoint = serve(loop, keys, DOMAIN, host, HEARTBEAT, thread, REQUEST_LIMIT)
@@ -67,6 +79,7 @@ class Desk:
 
     def remove(self, name: str) -> None:
         """Cut a member's connections."""
+        self._watch.drain()  # so that none of them has ended already
         for descriptor in self._connections.pop(name, ()):
             cut(descriptor)
 
@@ -96,17 +109,25 @@ class Desk:
         self._watch.drain()  # so that a descriptor used anew is not taken for the old connection
         descriptor = int(frames[-1].get(zmq.SRCFD))
         self._connections.setdefault(name, set()).add(descriptor)
-        if len(frames) != 2:
-            raise WireError("not one frame")
+        if len(frames) < 2:
+            raise WireError("no frame")
         identity, body = frames[0].bytes, frames[1].buffer
         if not is_numbered(body):
-            self._asked(name, identity, body)
+            self._hear(name, identity, body, frames[2:])
             return
         caller = self._callers.get(identity)
         if caller is None:
             caller = self._callers[identity] = _Caller(descriptor, self._stream_to(identity))
-        for request, *_ in caller.stream.take([body]):
-            self._asked(name, identity, request)
+        for head, *parts in caller.stream.take([body, *frames[2:]]):
+            self._hear(name, identity, head, parts)
+
+    def _hear(self, name: str, identity: bytes, head: memoryview, parts: Sequence[zmq.Frame]) -> None:
+        if self._answered is not None and is_answer(head):
+            self._answered(name, head, parts)
+        elif parts:
+            raise WireError("not one frame")
+        else:
+            self._asked(name, identity, head)
 
     def _stream_to(self, identity: bytes) -> Stream:
         return Stream(self._loop, lambda frames: self._send(identity, *frames))

@@ -10,18 +10,15 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeAlias
 
 import zmq
 
 from handoff_lab.messages import AttemptId
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import SHARED_FROM, Buffer, Draft, is_crowded
-from handoff_lab.transport.connection import Connection, Member
 from handoff_lab.transport.inbox import Arrived
-from handoff_lab.transport.keys import KeyPair
-from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.questions import CHUNK, Chunk, read_chunk_head
-from handoff_lab.transport.sockets import BULK_THREAD
 from handoff_lab.transport.wire import WireError
 
 log = logging.getLogger(__name__)
@@ -30,17 +27,30 @@ TOGETHER = 4  # values under way from one member
 WINDOW = 16  # chunks under way from one member: enough to keep ciphers and wires busy, few enough for memory
 
 
-class Fetcher:
-    """Fetches values from one member; ``broken`` is called when the connection breaks."""
+class Channel(Protocol):
+    """A connection for chunks."""
 
-    def __init__(self, loop: Loop, keys: KeyPair, member: Member, broken: Callable[[str], None]) -> None:
-        self._name = member.name
+    @property
+    def is_open(self) -> bool: ...
+    def send(self, frame: bytes, /) -> None: ...
+    def close(self) -> None: ...
+
+
+Received: TypeAlias = Callable[[memoryview, Sequence[zmq.Frame]], None]
+Connect: TypeAlias = Callable[[Callable[[], None], Received], Channel]  # when it is open again, and what came
+
+
+class Fetcher:
+    """Fetches values from one member."""
+
+    def __init__(self, name: str, connect: Connect) -> None:
+        self._name = name
         self._numbers = itertools.count()
         self._fetches: dict[int, _Fetch] = {}
         self._waiting: deque[_Fetch] = deque()
         self._turns: deque[_Fetch] = deque()  # those of which not all is asked for
         self._asked: dict[tuple[int, int, int], Chunk] = {}  # by number, part and offset
-        self._connection = Connection(loop, keys, member, BULK_THREAD, self._ask_again, self._received, broken)
+        self._connection = connect(self._ask_again, self._received)
 
     def fetch(self, key: AttemptId, sizes: Sequence[int], arrived: Arrived) -> None:
         """Fetch a value whose parts have these sizes."""

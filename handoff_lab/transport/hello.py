@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handoff_lab._errors import ResourceError, VersionMismatchError
+from handoff_lab._names import NAME_LENGTH, is_name
 from handoff_lab._version import __version__
 from handoff_lab.messages import NodeInfo
 from handoff_lab.resources import parse_capabilities
@@ -15,8 +16,6 @@ from handoff_lab.transport.keys import is_key
 from handoff_lab.transport.peers import Member
 from handoff_lab.transport.rows import read_amounts, read_count, read_flag, read_text, read_texts
 from handoff_lab.transport.wire import PROTOCOL, WireError, pack
-
-_NAME_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,8 @@ class Hello:
 
     def pack(self) -> bytes:
         """The message."""
-        info = {name: getattr(self.info, name) for name in NodeInfo.__slots__}
-        return pack("hello", PROTOCOL, {"node": info, "key": self.public_key, "endpoint": self.endpoint})
+        facts = {"node": facts_of(self.info), "key": self.public_key, "endpoint": self.endpoint}
+        return pack("hello", PROTOCOL, facts)
 
     @classmethod
     def read(cls, fields: Mapping[Any, Any]) -> Hello:
@@ -46,25 +45,41 @@ class Hello:
         WireError
             When it is none.
         """
-        node = fields.get("node")
-        if not isinstance(node, dict) or set(node) != set(NodeInfo.__slots__):
-            raise WireError("malformed hello")
-        info = NodeInfo(
-            name=read_text(node["name"]),
-            capabilities=read_amounts(node["capabilities"]),
-            slots=read_count(node["slots"]),
-            host=read_text(node["host"]),
-            pid=read_count(node["pid"]),
-            versions=read_texts(node["versions"]),
-            labels=read_texts(node["labels"]),
-            connection_file=read_text(node["connection_file"]),
-            keeps_ledger=read_flag(node["keeps_ledger"]),
-        )
-        check_capabilities(info.capabilities)
+        info = read_info(fields.get("node"))
         key, endpoint = read_text(fields.get("key")), read_text(fields.get("endpoint"))
         if not is_name(info.name) or not is_key(key) or not endpoint.startswith("tcp://"):
             raise WireError("malformed hello")
         return cls(info, key, endpoint)
+
+
+def facts_of(info: NodeInfo) -> dict[str, Any]:
+    """What a node says of itself, by name."""
+    return {name: getattr(info, name) for name in NodeInfo.__slots__}
+
+
+def read_info(facts: Any) -> NodeInfo:
+    """A node from its facts.
+
+    Raises
+    ------
+    WireError
+        When they are none.
+    """
+    if not isinstance(facts, dict) or set(facts) != set(NodeInfo.__slots__):
+        raise WireError("malformed node")
+    info = NodeInfo(
+        name=read_text(facts["name"]),
+        capabilities=read_amounts(facts["capabilities"]),
+        slots=read_count(facts["slots"]),
+        host=read_text(facts["host"]),
+        pid=read_count(facts["pid"]),
+        versions=read_texts(facts["versions"]),
+        labels=read_texts(facts["labels"]),
+        connection_file=read_text(facts["connection_file"]),
+        keeps_ledger=read_flag(facts["keeps_ledger"]),
+    )
+    check_capabilities(info.capabilities)
+    return info
 
 
 def check_capabilities(capabilities: Mapping[str, float]) -> None:
@@ -79,18 +94,9 @@ def glance(fields: Mapping[Any, Any]) -> tuple[str, dict[str, str]]:
     """Name and versions in a hello of whatever protocol; nothing where they cannot be read."""
     try:
         node = fields["node"]
-        return read_text(node["name"])[:_NAME_LENGTH], read_texts(node["versions"])
+        return read_text(node["name"])[:NAME_LENGTH], read_texts(node["versions"])
     except (WireError, LookupError, TypeError):
         return "", {}
-
-
-def is_name(name: str) -> bool:
-    """Whether a node may be called so: one line of printable text, no blanks around it.
-
-    >>> is_name("my box"), is_name(" box"), is_name("")
-    (True, False, False)
-    """
-    return 0 < len(name) <= _NAME_LENGTH and name.isprintable() and name == name.strip()
 
 
 def own_versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ from handoff_lab.transport.fetching import Fetcher
 from handoff_lab.transport.inbox import Arrived, Inbox, Question
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
-from handoff_lab.transport.sockets import DATA_THREAD
+from handoff_lab.transport.sockets import BULK_THREAD, DATA_THREAD
 
 Broken: TypeAlias = Callable[[str, list[Question]], None]
 
@@ -65,7 +65,12 @@ class Link:
     def _fetch(self, endpoint: str, key: AttemptId, sizes: Sequence[int], arrived: Arrived) -> None:
         if self._fetcher is None:
             member = replace(self._member, endpoint=endpoint)
-            self._fetcher = Fetcher(self._loop, self._keys, member, self._break)
+            self._fetcher = Fetcher(
+                member.name,
+                lambda opened, received: Connection(
+                    self._loop, self._keys, member, BULK_THREAD, opened, received, self._break
+                ),
+            )
         self._fetcher.fetch(key, sizes, arrived)
 
     def _break(self, reason: str) -> None:

@@ -7,18 +7,21 @@ do small values to a reader: over its mailbox if it has one on this host, becaus
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import zmq
+
 from handoff_lab.messages import HERE, AttemptId
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import Buffer, Segment
-from handoff_lab.transport.chunks import Chunks
-from handoff_lab.transport.connection import Member
+from handoff_lab.transport.back import BackLink, Call
+from handoff_lab.transport.chunks import Chunks, cut_chunk
+from handoff_lab.transport.connection import NOWHERE, Member
 from handoff_lab.transport.desk import DOMAIN, HERE_ID, Desk
 from handoff_lab.transport.inbox import Arrived, Inbox, Question
 from handoff_lab.transport.keys import KeyPair, is_key
@@ -40,25 +43,33 @@ SMALL = 16 * 1024  # bytes: larger values travel alone
 AROUND_S = 60.0  # that a member who could not be reached is asked through the coordinator, until it is tried again
 CHUNKED = 2**20  # bytes: larger values go in chunks, if they cannot be handed over
 BATCH_BYTES = 64 * 1024  # of small values in one message
+_CALL = b""  # the identity of the connection that this process opened to be asked over
 
 
 class Peers:
-    """Serves this process's values to the other members, and reads theirs."""
+    """Serves this process's values to the other members, and reads theirs.
 
-    def __init__(self, loop: Loop, keys: KeyPair, admission: Admission, store: MemoryStore[Frames], host: str) -> None:
+    Without a ``host``, an address at which they can connect to this one, they ask through the coordinator's process.
+    """
+
+    def __init__(
+        self, loop: Loop, keys: KeyPair, admission: Admission, store: MemoryStore[Frames], host: str | None
+    ) -> None:
         self._loop = loop
         self._keys = keys
         self._admission = admission
         self._store = store
-        self._host = host
+        self._host = host or "127.0.0.1"
         self._members: dict[str, Member] = {}
-        self._links: dict[str, Link] = {}
+        self._links: dict[str, Link | BackLink] = {}
+        self._call: Call | None = None  # to the coordinator's process, without a host
+        self._calls: dict[str, Callable[[bytes], None]] = {}  # how members are asked that call this process
         self._inbox = Inbox()
         self._mailbox: Mailbox | None = None
         self._outgoing: dict[bytes, _Batch] = {}  # by identity
-        self._desk = Desk(loop, keys, host, DATA_THREAD, self._members, self._asked)
+        self._desk = Desk(loop, keys, self._host, DATA_THREAD, self._members, self._asked, self._answered)
         self._chunks: Chunks | None = None  # when they are first needed
-        self.endpoint = self._desk.endpoint
+        self.endpoint = NOWHERE if host is None else self._desk.endpoint
 
     def open_mailbox(self, path: Path) -> None:
         """Use a mailbox with members on this host from now on; ``path`` is in a directory of mode 0700."""
@@ -73,6 +84,9 @@ class Peers:
         """Make a member known: it may read here, and can be read from."""
         self._members[member.name] = member
         self._admission.admit(DOMAIN, member.public_key, member.name or HERE_ID)
+        if member.name == HERE and self.endpoint == NOWHERE:
+            self._hang_up()
+            self._call = Call(self._loop, self._keys, member, self._asked_back)
 
     def remove(self, name: str) -> None:
         """Forget a member: its connections are cut, and what is being read from it fails."""
@@ -82,9 +96,12 @@ class Peers:
         self._admission.revoke(DOMAIN, member.public_key)
         for desk in self._desks():
             desk.remove(name)
+        self._calls.pop(name, None)
         link = self._links.pop(name, None)
         if link is not None:
             link.close(f"node {name!r} is gone")
+        if name == HERE:
+            self._hang_up()
 
     def remove_all(self) -> None:
         """Forget all members."""
@@ -99,9 +116,20 @@ class Peers:
             if member is None:
                 arrived(f"node {holder!r} is gone")
                 return
-            broken = partial(self._broken, member)
-            link = self._links[holder] = Link(self._loop, self._keys, member, self._inbox, broken)
+            link = self._links[holder] = self._link_to(member)
         link.ask((holder, key, arrived))
+
+    def _link_to(self, member: Member) -> Link | BackLink:
+        broken = partial(self._broken, member)
+        here = self._members.get(HERE)
+        if member.endpoint != NOWHERE:
+            return Link(self._loop, self._keys, member, self._inbox, broken)
+        if here is not None:
+            return Link(self._loop, self._keys, member, self._inbox, broken, here)
+        link = BackLink(self._loop, member.name, self._inbox, broken)
+        if member.name in self._calls:
+            link.called(self._calls[member.name])
+        return link
 
     def _broken(self, member: Member, reason: str, questions: list[Question]) -> None:
         """A connection broke: it may be the way there that is bad, and the coordinator may know a better one."""
@@ -137,6 +165,9 @@ class Peers:
 
     def _asked(self, name: str, identity: bytes, body: memoryview) -> None:
         request = read_request(body)
+        if not request.keys:
+            self._called(name, partial(self._desk.send, identity))
+            return
         reader = _Reader(name, identity, request.address, is_far=bool(request.holder))
         for number, key in enumerate(request.keys, request.first):
             if request.holder:
@@ -144,7 +175,37 @@ class Peers:
             else:
                 self._store.want(key, partial(self._answer, reader, number))
 
+    # -- members that call -----------------------------------------------------
+
+    def _called(self, name: str, send: Callable[[bytes], None]) -> None:
+        self._calls[name] = send
+        link = self._links.get(name)
+        if isinstance(link, BackLink):
+            link.called(send)
+
+    def _answered(self, name: str, head: memoryview, parts: Sequence[zmq.Frame]) -> None:
+        link = self._links.get(name)
+        if isinstance(link, BackLink):
+            link.received(head, parts)
+
+    def _asked_back(self, body: memoryview) -> None:
+        try:
+            self._asked(HERE, _CALL, body)
+        except WireError:
+            self._reply(_CALL, *cut_chunk(self._store, body))
+
+    def _hang_up(self) -> None:
+        if self._call is not None:
+            self._call.close()
+            self._call = None
+
     # -- answers ---------------------------------------------------------------
+
+    def _reply(self, identity: bytes, *frames: Any) -> None:
+        if identity != _CALL:
+            self._desk.send(identity, *frames)
+        elif self._call is not None:
+            self._call.send(*frames)
 
     def _pass_on(self, reader: _Reader, number: int, value: Frames | str) -> None:
         self._answer(reader, number, None if isinstance(value, str) else value)
@@ -176,7 +237,7 @@ class Peers:
             return  # it was removed meanwhile
         data = SmallAnswers(batch.numbers, batch.values).pack()
         if self._mailbox is None or not self._mailbox.deliver(reader.address, data):
-            self._desk.send(reader.identity, data)
+            self._reply(reader.identity, data)
 
     def _answer_large(self, reader: _Reader, number: int, value: Frames) -> None:
         if reader.name not in self._members:
@@ -184,12 +245,12 @@ class Peers:
         *rest, last = value.parts
         try:
             if isinstance(last, Segment) and self._mailbox and self._mailbox.post(reader.address, number, last):
-                self._desk.send(reader.identity, LargeAnswer(number, last.sizes).pack(), *rest)
+                self._reply(reader.identity, LargeAnswer(number, last.sizes).pack(), *rest)
             elif value.nbytes > CHUNKED and not reader.is_far:
-                answer = LargeAnswer(number, value.sizes, self._chunk_endpoint())
-                self._desk.send(reader.identity, answer.pack())
+                endpoint = "" if reader.identity == _CALL else self._chunk_endpoint()
+                self._reply(reader.identity, LargeAnswer(number, value.sizes, endpoint).pack())
             else:
-                self._desk.send(reader.identity, LargeAnswer(number, None).pack(), *value.buffers)
+                self._reply(reader.identity, LargeAnswer(number, None).pack(), *value.buffers)
         except BlockingIOError:
             self._loop.call_later(POST_AGAIN_S, lambda: self._answer_large(reader, number, value))
 

@@ -133,6 +133,15 @@ def read_chunk_head(data: bytes | memoryview) -> tuple[int, int, int]:
     return number, part, offset
 
 
+def is_answer(data: bytes | memoryview) -> bool:
+    """Whether this is no request, if it is anything.
+
+    >>> is_answer(SmallAnswers([7], [None]).pack()), is_answer(Request(0, (), ()).pack())
+    (True, False)
+    """
+    return len(data) > 0 and data[0] in (0x92, 0x93)  # lists of two and three
+
+
 def read_answer(data: bytes | memoryview) -> SmallAnswers | LargeAnswer:
     """An answer, or the head of one; raises as ``read_request``."""
     what, found, *rest = _read_list(data, 2, 3)

@@ -28,6 +28,8 @@ from handoff_lab.messages import (
     FailureKind,
     Finished,
     FinishedMany,
+    GpuLoad,
+    GpuUse,
     NodeChanged,
     NodeLoad,
     ResultLost,
@@ -38,7 +40,7 @@ from handoff_lab.messages import (
     Wrote,
     ids_of,
 )
-from handoff_lab.transport.wire import WireError
+from handoff_lab.transport.wire import WireError, load
 
 Row: TypeAlias = Sequence[Any]
 Reader: TypeAlias = Callable[[Any], Any]
@@ -71,7 +73,7 @@ def read_text(value: Any) -> str:
     return value
 
 
-def _bytes(value: Any) -> bytes:
+def read_bytes(value: Any) -> bytes:
     if type(value) is not bytes:
         raise WireError("no bytes")
     return value
@@ -83,7 +85,7 @@ def read_count(value: Any) -> int:
     return value
 
 
-def _number(value: Any) -> float:
+def read_number(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
         raise WireError("no finite number")
     return float(value)
@@ -95,7 +97,7 @@ def read_flag(value: Any) -> bool:
     return value
 
 
-def _tuple_of(read: Reader) -> Reader:
+def tuple_of(read: Reader) -> Reader:
     def reader(value: Any) -> tuple[Any, ...]:
         if type(value) is not list:
             raise WireError("no list")
@@ -104,7 +106,7 @@ def _tuple_of(read: Reader) -> Reader:
     return reader
 
 
-def _optional(read: Reader) -> Reader:
+def optional(read: Reader) -> Reader:
     return lambda value: None if value is None else read(value)
 
 
@@ -112,7 +114,7 @@ def read_amounts(value: Any) -> dict[str, float]:
     """Amounts of resources: text to number."""
     if type(value) is not dict:
         raise WireError("no amounts")
-    return {read_text(name): _number(amount) for name, amount in value.items()}
+    return {read_text(name): read_number(amount) for name, amount in value.items()}
 
 
 def read_texts(value: Any) -> dict[str, str]:
@@ -122,7 +124,7 @@ def read_texts(value: Any) -> dict[str, str]:
     return {read_text(name): read_text(text) for name, text in value.items()}
 
 
-def _one_of(*choices: str) -> Reader:
+def one_of(*choices: str) -> Reader:
     known = {str(choice): choice for choice in choices}  # an enum's member comes back as that member
 
     def reader(value: Any) -> str:
@@ -136,8 +138,8 @@ def _one_of(*choices: str) -> Reader:
 # -- records: their classes' fields in order -----------------------------------
 
 
-class _Record:
-    """How the rows of one dataclass are read."""
+class Record:
+    """How the rows of one record are read: of a dataclass, or a tuple with names."""
 
     def __init__(self, cls: Callable[..., Any], *readers: Reader) -> None:
         self._cls = cls
@@ -165,10 +167,11 @@ def _column_of(*types: type, check: Callable[[list[Any]], bool] = lambda column:
 def _column_of_frames(value: Any) -> list[tuple[bytes, ...] | None]:
     if type(value) is not list:
         raise WireError("no column of frames")
-    return [frames if frames is None else _tuple_of_bytes(frames) for frames in value]
+    return [frames if frames is None else read_frames(frames) for frames in value]
 
 
-def _tuple_of_bytes(value: Any) -> tuple[bytes, ...]:
+def read_frames(value: Any) -> tuple[bytes, ...]:
+    """The frames of a value."""
     if type(value) is not list or not {bytes}.issuperset(map(type, value)):
         raise WireError("no frames")
     return tuple(value)
@@ -186,29 +189,31 @@ def _none_known_negative(column: list[int | None]) -> bool:
     return _none_negative([count for count in column if count is not None])
 
 
-_frames = _optional(_tuple_of_bytes)
+_frames = optional(read_frames)
 _counts = _column_of(int, check=_none_negative)
 _moments = _column_of(float, check=_all_finite)
-_seconds = _optional(_number)
-_texts = _tuple_of(read_text)
-_FAILURE = _Record(
-    Failure, _one_of(*FailureKind), read_text, read_text, read_text, _optional(_bytes), read_flag, read_text
+_seconds = optional(read_number)
+FAILURE = Record(
+    Failure, one_of(*FailureKind), read_text, read_text, read_text, optional(read_bytes), read_flag, read_text
 )  # fmt: skip
+_GPU_USE = Record(GpuUse, read_id, optional(read_number), optional(read_count))
+_GPU_LOAD = Record(GpuLoad, read_text, optional(read_number), read_count, read_count, tuple_of(_GPU_USE.read))
+NODE_LOAD = Record(NodeLoad, read_text, read_number, read_count, tuple_of(_GPU_LOAD.read))
 _CALL = (
-    _tuple_of(read_text),  # codes
+    tuple_of(read_text),  # codes
     read_amounts,  # cost
-    _one_of("process", "kernel"),
+    one_of("process", "kernel"),
     _seconds,
-    _optional(read_text),  # retry_on
-    _tuple_of(read_text),  # setup
+    optional(read_text),  # retry_on
+    tuple_of(read_text),  # setup
     read_flag,  # granted
 )
-_EVENTS: Mapping[type, _Record] = {
-    Started: _Record(Started, read_id, _number, read_count),
-    Finished: _Record(
-        Finished, read_id, _number, _number, read_count, _frames, read_count, _optional(read_count), read_text
+_EVENTS: Mapping[type, Record] = {
+    Started: Record(Started, read_id, read_number, read_count),
+    Finished: Record(
+        Finished, read_id, read_number, read_number, read_count, _frames, read_count, optional(read_count), read_text
     ),
-    FinishedMany: _Record(
+    FinishedMany: Record(
         FinishedMany,
         read_text,
         _counts,
@@ -221,16 +226,16 @@ _EVENTS: Mapping[type, _Record] = {
         _column_of(int, type(None), check=_none_known_negative),
         _column_of(str),
     ),
-    Failed: _Record(Failed, read_id, _FAILURE.read, _seconds, _seconds, read_count, _optional(read_count), read_text),
-    Cancelled: _Record(Cancelled, read_id, _seconds, _seconds, read_text),
-    TransferredMany: _Record(
+    Failed: Record(Failed, read_id, FAILURE.read, _seconds, _seconds, read_count, optional(read_count), read_text),
+    Cancelled: Record(Cancelled, read_id, _seconds, _seconds, read_text),
+    TransferredMany: Record(
         TransferredMany, read_text, read_text, _counts, _counts, _column_of(str), _counts, _moments, _moments
     ),
-    Transferred: _Record(Transferred, read_id, read_text, read_text, read_count, _number, _number),
-    Wrote: _Record(Wrote, read_id, read_text),
-    NodeChanged: _Record(NodeChanged, read_text, read_amounts, read_count),
-    NodeLoad: _Record(NodeLoad, read_text, _number, read_count),
-    ResultLost: _Record(ResultLost, read_id, read_text),
+    Transferred: Record(Transferred, read_id, read_text, read_text, read_count, read_number, read_number),
+    Wrote: Record(Wrote, read_id, read_text),
+    NodeChanged: Record(NodeChanged, read_text, read_amounts, read_count),
+    NodeLoad: NODE_LOAD,
+    ResultLost: Record(ResultLost, read_id, read_text),
 }
 _NUMBERS = {cls: number for number, cls in enumerate(_EVENTS)}
 _RECORDS = tuple(_EVENTS.values())
@@ -260,7 +265,7 @@ def read_attempts(rows: Any, node: str) -> list[Attempt]:
     calls = {call: _read_call(call) for call in {*packed}}
     attempts = []
     for id, label, sources, recipe, priority, call in zip(
-        _read_ids(ids), labels, _read_inputs(inputs), recipes, map(_number, priorities), packed, strict=True
+        _read_ids(ids), labels, _read_inputs(inputs), recipes, map(read_number, priorities), packed, strict=True
     ):
         codes, cost, runs_in, timeout_s, retry_on, setup, granted = calls[call]
         attempts.append(
@@ -304,7 +309,7 @@ def _read_inputs(rows: Sequence[Any]) -> list[tuple[Source, ...]]:
     runs, functions, numbers, nodes, values = _columns(flat, 5)
     _require(runs, str)
     _require(nodes, str)
-    inline = [value if value is None else _tuple_of_bytes(value) for value in values]
+    inline = [value if value is None else read_frames(value) for value in values]
     sources = map(Source, _ids(runs, functions, numbers), nodes, inline)
     return [tuple(islice(sources, len(row))) for row in rows]
 
@@ -334,10 +339,7 @@ _packed_call = _PackedCalls()
 
 @lru_cache(maxsize=_REMEMBERED_CALLS)
 def _read_call(packed: bytes) -> tuple[Any, ...]:
-    try:
-        call = msgpack.unpackb(packed)
-    except (ValueError, msgpack.UnpackException, RecursionError):
-        raise WireError("no msgpack") from None
+    call = load(packed)
     if type(call) is not list or len(call) != len(_CALL):
         raise WireError("malformed call")
     return tuple([read(part) for read, part in zip(_CALL, call, strict=True)])

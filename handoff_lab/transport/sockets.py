@@ -7,6 +7,7 @@ import os
 import socket as system_socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from handoff_lab.transport.loop import Loop
 
 Socket: TypeAlias = zmq.Socket[bytes]
 
+LEASE_S = 2.0  # for which a node may answer nothing: a machine that swaps, or is paused, stands still for a while
 SEND_TIMEOUT_MS = 1000  # libzmq's send would wait for ever on a connection that was refused
 # Masks of libzmq's threads: values must not keep heartbeats waiting, nor large values small ones.
 CONTROL_THREAD, DATA_THREAD, BULK_THREAD = 1, 2, 4
@@ -28,8 +30,8 @@ _WILDCARDS = {"*", "0.0.0.0", "::", ""}  # noqa: S104 - to refuse them
 class Heartbeat:
     """How often libzmq pings the other side, and after how much silence it gives up. No GIL is needed for either."""
 
-    every_s: float = 0.2
-    timeout_s: float = 0.6
+    every_s: float = 0.4
+    timeout_s: float = LEASE_S
 
     def apply(self, socket: Socket) -> None:
         """Set the options; before bind or connect."""
@@ -134,16 +136,21 @@ class Watch:
 
 
 def cut(descriptor: int) -> None:
-    """End the connection on one of libzmq's descriptors; a key's revocation alone leaves it standing."""
+    """End the connection on one of libzmq's descriptors; a key's revocation alone leaves it standing.
+
+    Drain its watch first: the number of a connection that ended may be another file's by now.
+    """
     try:
-        duplicate = system_socket.socket(fileno=os.dup(descriptor))
+        copy = os.dup(descriptor)
     except OSError:
         return  # it is closed already
-    with duplicate:
-        try:
-            duplicate.shutdown(system_socket.SHUT_RDWR)
-        except OSError:
-            pass  # the other side was quicker
+    try:
+        duplicate = system_socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)  # it is no socket: the number is another file's
+        return
+    with duplicate, suppress(OSError):  # the other side was quicker
+        duplicate.shutdown(system_socket.SHUT_RDWR)
 
 
 def host_and_port(endpoint: str) -> tuple[str, int]:

@@ -61,7 +61,12 @@ class WireError(ValueError):
 
 def pack(kind: str, *fields: Any) -> bytes:
     """A message of this kind; a dataclass among the fields becomes the list of its fields."""
-    packed: bytes = msgpack.packb((kind, *fields), default=_plain)
+    return dump((kind, *fields))
+
+
+def dump(value: Any) -> bytes:
+    """A value as msgpack; a dataclass becomes the list of its fields."""
+    packed: bytes = msgpack.packb(value, default=_plain)
     return packed
 
 
@@ -73,10 +78,7 @@ def unpack(data: bytes | memoryview, schema: Schema) -> tuple[str, list[Any]]:
     WireError
         For anything else.
     """
-    try:
-        message = msgpack.unpackb(data, strict_map_key=True)
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise WireError(f"no msgpack: {type(error).__name__}") from None
+    message = load(data)
     if not isinstance(message, list) or not message or not isinstance(message[0], str):
         raise WireError("no message of a known form")
     kind, *fields = message
@@ -86,6 +88,20 @@ def unpack(data: bytes | memoryview, schema: Schema) -> tuple[str, list[Any]]:
     if len(types) != len(fields) or not all(map(_is_a, fields, types)):
         raise WireError(f"malformed message {kind!r}")
     return kind, fields
+
+
+def load(data: bytes | memoryview) -> Any:
+    """What ``dump`` wrote, in lists and other plain values.
+
+    Raises
+    ------
+    WireError
+        It is no msgpack.
+    """
+    try:
+        return msgpack.unpackb(data, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise WireError(f"no msgpack: {type(error).__name__}") from None
 
 
 def _plain(value: Any) -> Any:

@@ -184,6 +184,64 @@ def test_a_second_connection_of_a_nodes_key_is_not_heard(empty: Rig, fake: FakeN
     assert set(empty.backend.nodes()) == {"fake"}
 
 
+def test_only_a_connection_that_stands_is_cut(empty: Rig, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of one that ended may be that of a file of the user's by now."""
+    cuts: list[int] = []
+    monkeypatch.setattr(hub, "cut", cuts.append)
+    fake.knock()
+    fake.ask(fake.keys, pack("ready"))
+    fake.close()
+    empty.until(lambda: empty.lost)
+    assert not cuts
+    other = FakeNode(empty, "other")
+    other.knock()
+    other.ask(other.keys, pack("ready"))
+    empty.backend.revoke("other")
+    assert len(cuts) == 1
+    other.close()
+
+
+def test_a_node_that_comes_back_too_late_is_told(empty: Rig, fake: FakeNode) -> None:
+    fake.knock()
+    said: list[int] = []
+    late = dial(empty.loop, fake.keys, fake.file.server_key, fake.file.endpoint, Heartbeat(), CONTROL_THREAD)
+    fake.sockets.append(late)
+    watch = Watch(empty.loop, late, zmq.EVENT_HANDSHAKE_SUCCEEDED, lambda event, value: said.append(event))
+    late.connect(fake.file.endpoint)
+    empty.until(lambda: said)
+    watch.close()
+    empty.backend._hub.dismiss("fake", "it did not come back")
+    late.send(pack("numbered"))
+    empty.until(lambda: late.poll(0))
+    kind, (reason, *_) = unpack(late.recv(), TO_NODE)
+    assert kind == "refused"
+    assert "did not come back in time" in reason
+    assert fake.knock() == ("welcome", [])
+
+
+def test_a_node_whose_welcome_was_lost_with_its_connection_asks_again(
+    empty: Rig, fake: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(empty.backend._presence, "endures", lambda name: True)
+    fake.knock()
+    fake.ask(fake.keys, pack("numbered"))
+    fake.sockets.pop().close()
+    empty.until(lambda: empty.backend._hub._guests["fake"].away)
+    again = dial(empty.loop, fake.keys, fake.file.server_key, fake.file.endpoint, Heartbeat(), CONTROL_THREAD)
+    fake.sockets.append(again)
+    again.connect(fake.file.endpoint)
+    again.send(pack("numbered"))
+    answers: list[bytes] = []
+
+    def is_welcome() -> bool:
+        while again.poll(0):
+            answers.append(again.recv())
+        return pack("welcome") in answers
+
+    empty.until(is_welcome)
+    assert not empty.lost
+
+
 def test_the_key_of_another_member_is_refused(empty: Rig, fake: FakeNode) -> None:
     fake.knock()
     kind, (reason, *_) = fake.called("other").knock()

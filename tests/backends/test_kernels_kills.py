@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.others import soon, stories
+from tests.others import PYTHON, soon, stories
 
 pytestmark = pytest.mark.real
 
@@ -60,7 +60,7 @@ class Notebook:
         name, _, value = self._mark.partition("=")
         path = os.pathsep.join(map(str, sys.path))
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *words],
+            [*PYTHON, "-c", code, *words],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": path, "XDG_RUNTIME_DIR": str(base), name: value},

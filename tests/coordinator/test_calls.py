@@ -150,3 +150,10 @@ def test_code_that_cannot_be_pickled_fails_elsewhere_only(code: Callable[..., An
     run = prepared(Function("f", code))
     assert isinstance(attempt(run, "f"), Failure) is broken
     assert isinstance(attempt(run, "f", elsewhere=False), Attempt)
+
+
+@pytest.mark.parametrize(("id", "label"), [("\udcff.txt", "\\udcff.txt"), ("x" * 300, "x" * 200)])
+def test_an_id_of_any_text_has_a_label_that_can_be_sent(id: str, label: str) -> None:
+    made = attempt(prepared(Function(id, len)), id)
+    assert isinstance(made, Attempt)
+    assert made.label == label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -37,3 +38,21 @@ def test_delays_before_retries_grow_and_differ() -> None:
     for delay, least in zip(delays, (10, 20, 40, 60, 60), strict=True):
         assert least < delay < 1.25 * least
     assert backoff.delay(10.0, 1, "b") != delays[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"setup": "import os"}, r"setup is 'import os'; it must be a list of texts, such as \['import numpy as np'\]"),
+        ({"setup": 5}, "setup is 5; it must be a list"),
+        ({"setup": [len]}, "setup is .*; it must be a list"),
+        ({"nodes": "alpha"}, r"nodes is 'alpha'; it must be a list of texts, such as \['node-1'\]"),
+        ({"nodes": []}, "nodes is empty; name at least one, or leave it out for all"),
+        ({"timeout": 2**65}, "timeout is .*; it must be a number of seconds, up to 1e"),
+        ({"wait_for_node": 2**65}, "wait_for_node is .*; it must be a number of seconds, up to 1e"),
+        ({"max_retries": 2**65}, "max_retries is .*; it must be a whole number"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=said):
+        Request.make(DAG().add(Function("f", len)), None, **options)

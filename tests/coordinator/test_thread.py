@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
@@ -54,6 +55,23 @@ def test_a_condition_that_raises_is_its_own_callers_matter(thread: LoopThread) -
         good.result(10)
 
 
+def test_one_who_is_interrupted_just_then_keeps_no_other_waiting(thread: LoopThread) -> None:
+    interrupted = threading.Event()
+
+    def come_true() -> bool:
+        thread._waiters[0][1].cancel()
+        return interrupted.is_set()
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(thread.wait_until, come_true)
+        thread.call(lambda: None)
+        interrupted.set()
+        second = pool.submit(thread.wait_until, interrupted.is_set)
+        second.result(10)
+        with pytest.raises(CancelledError):
+            first.result(10)
+
+
 def test_whoever_waits_for_a_thread_that_ends_is_told(thread: LoopThread, shut: list[str]) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(thread.wait_until, lambda: False)
@@ -98,3 +116,18 @@ def test_a_loop_that_fails_shuts_all_the_same(
     with pytest.raises(BackendError):
         waiting.result(10)
     assert shut == ["test"]
+
+
+def test_a_forked_child_is_told_whose_it_is(thread: LoopThread) -> None:
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            thread.call(lambda: None)
+        except BackendError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as told:
+        assert f"belongs to process {os.getpid()}" in told.read()
+    os.waitpid(child, 0)

@@ -14,7 +14,7 @@ from typing import IO, Any
 import pytest
 from jupyter_client import BlockingKernelClient, KernelManager
 
-from tests.others import gone, soon
+from tests.others import PYTHON, gone, soon
 
 pytestmark = pytest.mark.real
 
@@ -123,7 +123,7 @@ class Script:
     def __init__(self, code: str, *words: str | Path) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", COMMON + code, *words],
+            [*PYTHON, "-c", COMMON + code, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ import pytest
 
 import handoff_lab as hl
 from handoff_lab.cli import main
+from handoff_lab.store.directory import SharedDirectory
 from handoff_lab.telemetry.events import Event
+from tests.others import PYTHON, soon, stories
 
 pytestmark = pytest.mark.real
 
@@ -86,13 +89,17 @@ class World:
 
     def notebook(self, lease_s: float = 60.0, code: str = NOTEBOOK) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", code, str(self.folder), str(lease_s)],
+            [*PYTHON, "-c", code, str(self.folder), str(lease_s)],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))},
         )
-        self._processes.append(process)
+        self.adopt(process)
         return process
+
+    def adopt(self, process: subprocess.Popen[str]) -> None:
+        """End it at the end."""
+        self._processes.append(process)
 
     def coordinator(self) -> int:
         pid: int = json.loads((self.places / "night" / "address").read_text())["pid"]
@@ -141,33 +148,21 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         world.close()
 
 
-def soon(condition: Callable[[], object], story: Callable[[], object] = str) -> None:
-    end = time.monotonic() + SOON_S
-    while not condition():
-        assert time.monotonic() < end, story()
-        time.sleep(0.02)  # nothing tells what other processes do
-
-
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def commands(pids: set[int]) -> list[str]:
-    found = []
-    for pid in pids:
-        with suppress(OSError):
-            found.append(f"{pid}: {Path(f'/proc/{pid}/cmdline').read_bytes().replace(bytes(1), b' ').decode()[:150]}")
-    return found
-
-
 def assert_nothing_is_left(world: World) -> None:
-    assert_nothing_but_a_folder_is_left(world)
+    soon(lambda: not world.living(), story=lambda: stories(world.living()))
+    soon(lambda: not list(world.runtime.iterdir()), story=lambda: list(world.runtime.rglob("*")))
     assert not world.places.exists() or not list(world.places.iterdir())
 
 
-def assert_nothing_but_a_folder_is_left(world: World) -> None:
-    soon(lambda: not world.living(), lambda: commands(world.living()))
-    soon(lambda: not list(world.runtime.iterdir()), lambda: list(world.runtime.rglob("*")))
+def assert_nothing_is_left_for_long(world: World) -> None:
+    """After a kill at the moment when a directory was made, and had nobody yet to remove it, the next one does."""
+    soon(lambda: not world.living(), story=lambda: stories(world.living()))
+    SharedDirectory.create().leave()
+    assert not list(world.runtime.iterdir())
 
 
 def test_a_killed_notebook_loses_nothing_and_nothing_finished_runs_again(
@@ -277,8 +272,8 @@ def test_everything_ends_when_nobody_is_attached_for_the_lease(world: World, als
         os.kill(parent(coordinator), signal.SIGKILL)
         os.kill(coordinator, signal.SIGKILL)
     assert len(before) > 5
-    soon(lambda: not world.living(), lambda: commands(world.living()))
-    soon(lambda: not list(world.runtime.iterdir()), lambda: list(world.runtime.rglob("*")))
+    soon(lambda: not world.living(), story=lambda: stories(world.living()))
+    soon(lambda: not list(world.runtime.iterdir()), story=lambda: list(world.runtime.rglob("*")))
     if also != "nothing else":  # what the dead left goes when its time is up
         old = time.time() - 3600
         for path in (world.places / "night", world.places / "night" / "lock"):
@@ -311,7 +306,7 @@ def test_a_notebook_killed_while_it_starts_leaves_nothing(world: World, file: st
     soon((world.places / "night" / file).exists)
     notebook.kill()
     notebook.wait()
-    assert_nothing_but_a_folder_is_left(world)
+    assert_nothing_is_left_for_long(world)
 
 
 @pytest.mark.parametrize("file", ["lock", "site", "address", "nodes"])
@@ -322,7 +317,7 @@ def test_a_coordinator_killed_while_it_starts_leaves_nothing(world: World, file:
         os.kill(pid, signal.SIGKILL)
     notebook.kill()
     notebook.wait()
-    assert_nothing_but_a_folder_is_left(world)
+    assert_nothing_is_left_for_long(world)
 
 
 @pytest.mark.parametrize("victim", ["coordinator", "supervisor"])
@@ -366,6 +361,14 @@ def test_one_who_closes_the_cluster_closes_it_for_all(world: World) -> None:
     with pytest.raises(hl.RunCancelledError):
         run.wait(SOON_S)
     soon(lambda: one.closed)
+    assert_nothing_is_left(world)
+
+
+def test_two_may_close_it_at_once(world: World) -> None:
+    clusters = [hl.Cluster({}, name="night", detached=True), hl.attach()]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(hl.Cluster.close, clusters))  # neither raises
+    assert all(cluster.closed for cluster in clusters)
     assert_nothing_is_left(world)
 
 
@@ -437,3 +440,93 @@ def wait_for(path: str) -> str:
 class _Store(dict[Any, Any]):
     def put(self, key: Any, value: Any) -> None: ...
     def delete(self, key: Any) -> None: ...
+
+
+def invited(world: World, invitation: str, name: str) -> subprocess.Popen[str]:
+    """A node's agent that joins by invitation."""
+    words = [sys.executable, "-m", "handoff_lab.node", "--invite", "-", "--name", name, "--cpu", "1"]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, text=True)
+    world.adopt(process)
+    assert process.stdin is not None
+    process.stdin.write(f"{invitation}\n")
+    process.stdin.close()
+    return process
+
+
+def test_invited_nodes_and_invitations_outlive_the_coordinator(world: World) -> None:
+    with hl.Cluster({}, name="night", detached=True) as cluster:
+        guest, late = cluster.invite(ttl=60), cluster.invite(ttl=60)
+        process = invited(world, guest, "guest")
+        soon(lambda: set(cluster.nodes) == {"guest"})
+        dag = hl.DAG("guests").add(
+            hl.Function("made", lambda: "x" * 100_000),
+            hl.Function("wait", wait_for, extra_args=[str(world.folder / "go on")]),
+            hl.Function("size", lambda made, wait: len(made), args=["made", "wait"]),
+        )
+        run = cluster.submit(dag)
+        soon(lambda: run.record.counts() == {"done": 1, "running": 1, "waiting": 1})
+        os.kill(world.coordinator(), signal.SIGKILL)
+        world.let_go_on()
+        run.wait(SOON_S)
+        assert (run.results["size"], run.recomputed) == (100_000, 0)
+        assert cluster.nodes["guest"].pid == process.pid
+        cluster.revoke("guest")
+        assert process.wait(SOON_S) == 0
+        invited(world, late, "late")
+        soon(lambda: set(cluster.nodes) == {"late"})
+        again = invited(world, guest, "again")  # it was used before the kill
+        assert again.wait(SOON_S) != 0
+    assert_nothing_is_left(world)
+
+
+def test_what_was_tried_and_what_was_cancelled_before_the_kill_counts_after_it(world: World) -> None:
+    def fail(folder: Path) -> None:
+        with open(folder / "calls", "a") as calls:
+            calls.write("fail\n")
+        if (folder / "calls").read_text().count("fail") == 3:
+            (folder / "third").touch()
+            wait_for(str(folder / "go on"))
+        raise ValueError("again")
+
+    with hl.Cluster({"alpha": {"cpu": 2}}, name="night", detached=True) as cluster:
+        dag = hl.DAG("tries").add(
+            hl.Function("fail", fail, extra_args=[world.folder], cost={"cpu": 1}),
+            hl.Function("use", lambda fail: fail, args=["fail"]),
+        )
+        run = cluster.submit(dag, max_retries=5, on_error="continue")
+        never = hl.Function("wait", wait_for, extra_args=[str(world.folder / "never")])
+        dropped = cluster.submit(hl.DAG("drop").add(never))
+        world.wait("third")
+        soon(lambda: dropped.record.counts() == {"running": 1})
+        agent = cluster.nodes["alpha"].pid
+        os.kill(agent, signal.SIGSTOP)  # so that it does not hear of the cancellation before the kill
+        dropped.cancel()
+        os.kill(world.coordinator(), signal.SIGKILL)
+        os.kill(agent, signal.SIGCONT)
+        world.let_go_on()
+        with pytest.raises(hl.RunCancelledError):
+            dropped.wait(SOON_S)
+        with pytest.raises(hl.FunctionFailedError) as caught:
+            run.wait(SOON_S)
+        assert caught.value.attempts == 6
+        assert world.calls() == {"fail": 6}
+        assert run.record.counts() == {"failed": 1, "skipped": 1}
+    assert_nothing_is_left(world)
+
+
+def test_a_lease_goes_on_when_the_coordinator_is_started_again(world: World) -> None:
+    notebook = world.notebook()
+    world.wait("train began")
+    place = world.places / "night"
+    assert not (place / "alone").exists() or not (place / "alone").read_text()
+    notebook.kill()
+    notebook.wait()
+    soon(lambda: (place / "alone").read_text())
+    alone = (place / "alone").read_text()
+    os.kill(world.coordinator(), signal.SIGKILL)
+    soon(lambda: (place / "generation").read_text() == "2")
+    soon((place / "address").exists)
+    assert (place / "alone").read_text() == alone
+    with hl.attach():
+        assert not (place / "alone").read_text()
+    assert_nothing_is_left(world)

@@ -11,7 +11,6 @@ import functools
 import json
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -23,6 +22,7 @@ from handoff_lab import AuthenticationError
 from handoff_lab.backends.base import one_by_one
 from handoff_lab.backends.kernels.cells import Cells
 from handoff_lab.backends.kernels.reports import Reports
+from handoff_lab.backends.kernels.returning import Returning
 from handoff_lab.messages import (
     Attempt,
     AttemptId,
@@ -33,6 +33,8 @@ from handoff_lab.messages import (
     FailureKind,
     Finished,
     FinishedMany,
+    GpuLoad,
+    GpuUse,
     NodeChanged,
     NodeInfo,
     NodeLoad,
@@ -68,33 +70,11 @@ from handoff_lab.transport.rows import attempt_row, event_row, read_amounts, rea
 from handoff_lab.transport.stream import Stream
 from handoff_lab.transport.wire import FROM_NODE, PROTOCOL, TO_NODE, WireError, pack, unpack
 from handoff_lab.transport.zap import Admission
-from tests.safety.inputs import FIELDS, JSON_LINES, MSGPACK, RAW, Form, make
+from tests.safety.detached import DETACHED
+from tests.safety.inputs import FIELDS, JSON_LINES, RAW, Decoder
 
 KEYS = KeyPair("rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7", "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6")  # ZeroMQ's own
 KEY = AttemptId("run", 1, 1)
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """A reader, what it may raise, and good inputs of its."""
-
-    read: Callable[[bytes], object]
-    raises: tuple[type[Exception], ...]
-    seeds: tuple[bytes, ...]  # contents, in this form
-    form: Form = MSGPACK
-    frame: Callable[[bytes], bytes] = bytes  # what stands around a content
-
-    def make(self, data: bytes) -> bytes:
-        """The input that a string of bytes stands for."""
-        return self.frame(make(self.form, self.seeds, data))
-
-    def __call__(self, data: bytes) -> bool:
-        """Whether it was read; what must not be raised is raised."""
-        try:
-            self.read(data)
-        except self.raises:
-            return False
-        return True
 
 
 # -- the control plane ---------------------------------------------------------------
@@ -113,6 +93,10 @@ def from_node(data: bytes) -> None:
             reports.expect(AttemptId("run", function, 1), "alpha")
         for event in reports.take("alpha", *fields):
             list(one_by_one(event))
+    elif kind == "held":
+        returning = Returning(lambda node, message: None)
+        returning.gathers = True
+        returning.received("alpha", *fields)
     elif kind.startswith("cell"):
         cells = Cells(lambda node, message: None)
         cells.run("alpha", "1", len, len)
@@ -143,7 +127,7 @@ EVENTS: list[BackendEvent] = [
     TransferredMany("run", "alpha", [1], [1], ["beta"], [9], [1.0], [2.0]),
     Wrote(KEY, "text"),
     NodeChanged("alpha", {"cpu": 4.0}, 4),
-    NodeLoad("alpha", 50.0, 10**9),
+    NodeLoad("alpha", 50.0, 10**9, (GpuLoad("0", None, 1, 2, (GpuUse(AttemptId("run", 0, 1), 1.0, None),)),)),
     ResultLost(KEY, "beta"),
 ]
 ATTEMPT = Attempt(
@@ -156,6 +140,7 @@ FROM_NODE_SEEDS = (
     pack("cell_output", 0, json.dumps({"type": "stream", "content": {"name": "stdout", "text": "x"}}).encode()),
     pack("cell_done", 0, b'{"status": "ok"}'),
     pack("leaving", "why"),
+    pack("held", [event_row(event) for event in EVENTS[1:4]], [event_row(EVENTS[0])], 1),
     pack("ready"),
 )
 TO_NODE_SEEDS = (
@@ -302,6 +287,7 @@ DECODERS: dict[str, Decoder] = {
     ),
     "inbox": Decoder(inbox, (), (SmallAnswers([7], [(b"one",)]).pack(), LargeAnswer(7, [1]).pack())),
     "stream": Decoder(stream, (WireError,), (_numbered(pack("leaving", "x")),), RAW),
+    **DETACHED,
     "channel": Decoder(
         channel,
         (OSError,),

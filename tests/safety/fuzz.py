@@ -20,7 +20,9 @@ CORPUS_BYTES = 200_000
 RUNS = 1_000_000
 LONGEST = 96  # bytes that an input is made of
 OPTIONS = ("-timeout=10", "-rss_limit_mb=600", f"-max_len={LONGEST}", "-verbosity=0")
-INSTRUMENTED = ["handoff_lab.transport", "handoff_lab.node.channel", "handoff_lab.telemetry", "handoff_lab.backends"]
+INSTRUMENTED = [
+    f"handoff_lab.{name}" for name in ("transport", "node.channel", "node.tether", "telemetry", "backends", "detached")
+]
 REPORTS = 5  # lines about memory in the first run
 
 

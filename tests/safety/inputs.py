@@ -81,6 +81,29 @@ def make(form: Form, seeds: tuple[bytes, ...], data: bytes) -> bytes:
     return form.dump(value)
 
 
+@dataclass(frozen=True)
+class Decoder:
+    """A reader, what it may raise, and good inputs of its."""
+
+    read: Callable[[bytes], object]
+    raises: tuple[type[Exception], ...]
+    seeds: tuple[bytes, ...]  # contents, in this form
+    form: Form = MSGPACK
+    frame: Callable[[bytes], bytes] = bytes  # what stands around a content
+
+    def make(self, data: bytes) -> bytes:
+        """The input that a string of bytes stands for."""
+        return self.frame(make(self.form, self.seeds, data))
+
+    def __call__(self, data: bytes) -> bool:
+        """Whether it was read; what must not be raised is raised."""
+        try:
+            self.read(data)
+        except self.raises:
+            return False
+        return True
+
+
 def _changed_bytes(seed: bytes, choices: Choices, changes: int) -> bytes:
     changed = bytearray(seed)
     for _ in range(changes):

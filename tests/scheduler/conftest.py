@@ -135,7 +135,7 @@ class CheckedSimulation(Simulation):
             assert (run.state[i] in IN_FLIGHT) == (AttemptId(run.id, i, run.number[i]) in self._in_flight)
             if run.state[i] == READY:
                 assert all(there)
-                assert run.node[i] in self.scheduler._ledger.open
+                assert self.scheduler._ledger.home(run, i) is not None
                 self._check_is_held_back(run, i)
             if run.state[i] == WAITING:
                 assert not all(there) or self._waits_for_node(run, i), (

@@ -75,6 +75,7 @@ incidents = st.one_of(
     st.tuples(st.just("lose"), st.sampled_from(NAMES)),
     st.tuples(st.just("remove"), st.sampled_from(NAMES)),
     st.tuples(st.just("drain"), st.sampled_from(NAMES)),
+    st.tuples(st.just("retire"), st.sampled_from(NAMES)),
     st.tuples(st.just("add"), st.sampled_from(NAMES)),
     st.tuples(st.just("change"), st.sampled_from(NAMES), st.sampled_from((*CAPABILITIES, {}))),
     st.tuples(st.just("cancel"), st.sampled_from(("r0", "r1"))),
@@ -108,6 +109,8 @@ class Incidents:
                 backend.remove_node(name)
             case "drain", name if name in simulation.scheduler.nodes:
                 simulation.drain(name)
+            case "retire", name if name in simulation.scheduler.nodes:
+                simulation.retire(name)
             case "add", name if name not in backend.nodes():
                 backend.add_node(name, CAPABILITIES[0], {})
             case "change", name, capabilities if name in backend.nodes():

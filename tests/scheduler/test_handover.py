@@ -201,6 +201,18 @@ def test_of_what_a_lost_node_was_given_only_the_first_counts_as_tried() -> None:
     assert [progress.attempt(i) for i in range(6)] == [2, 2, 1, 1, 1, 1]
 
 
+def test_what_only_waited_on_a_lost_node_for_a_slot_or_for_room_does_not_count_as_tried() -> None:
+    for cost, running in ({}, [0, 1]), ({"cpu": 2}, [0]):
+        talk = Talk("a", "b", cpu=2)
+        talk.begin(wide(6, cost=cost), allocator=lambda functions, nodes: {f.id: min(nodes) for f in functions})
+        talk.hear(*(Started(key(i), 10.0) for i in running))
+        commands = talk.hear(NodeLost("a", "it was killed"))
+        retried = [c.metadata["function"] for c in commands if isinstance(c, Report) and c.name[-1] == "retry"]
+        assert retried == running[::-1]
+        progress = talk.scheduler.progress("run")
+        assert [progress.attempt(i) for i in range(6)] == [2 if i in running else 1 for i in range(6)]
+
+
 def test_results_of_a_run_that_is_gone_are_freed() -> None:
     assert Talk("a").hear(done([3], run="gone")) == [Free((AttemptId("gone", 3, 1),))]
 
@@ -295,6 +307,20 @@ def test_what_is_recalled_from_a_draining_node_counts_as_never_tried() -> None:
     commands = talk.hear(Failed(key(1), Failure(FailureKind.INPUT, "it will not come")), Cancelled(key(0)))
     assert [(start.id, start.node) for start in starts(commands)] == [(key(0, 2), "b"), (key(1, 2), "b")]
     assert not [c for c in commands if isinstance(c, Report) and c.name[-1] in ("exception", "retry")]
+
+
+def test_what_can_run_on_a_retiring_node_alone_goes_back_there() -> None:
+    talk = Talk("a", "b")
+    dag = DAG().add(Function(0, list, node="a"), Function(1, list), Function(2, list, [0], node="a"))
+    talk.begin(dag, allocator=lambda functions, nodes: {f.id: min(nodes) for f in functions}, max_retries=0)
+    talk.scheduler.retire("a", 1.0)
+    commands = talk.hear(*(Cancelled(key(i)) for i in range(3)))
+    assert {(start.id, start.node) for start in starts(commands)} == {
+        (key(0, 2), "a"), (key(1, 2), "b"), (key(2, 2), "a"),
+    }  # fmt: skip
+    assert not talk.scheduler.is_idle("a")
+    talk.hear(done([1], number=2), done([0, 2], number=2))
+    assert talk.scheduler.is_idle("a")
 
 
 def test_claims_that_are_told_never_exceed_what_a_node_has() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from handoff_lab._errors import AllocationError
 from handoff_lab.graph import DAG, Argument, Function, collocated
 from handoff_lab.messages import (
     HERE,
@@ -30,7 +31,7 @@ from handoff_lab.messages import (
 from handoff_lab.scheduler import RunOptions, Scheduler, State, compile_program
 
 TWO = {"n": {"cpu": 2}, "m": {"cpu": 2}}
-DONE, FAILED, SKIPPED = State.DONE, State.FAILED, State.SKIPPED
+CANCELLED, DONE, FAILED, SKIPPED = State.CANCELLED, State.DONE, State.FAILED, State.SKIPPED
 
 
 def on(**nodes: str) -> Any:
@@ -247,6 +248,50 @@ class TestDrain:
         assert simulation.spans() == {"a": (0, 2), "b": (1, 3), "c": (3, 5)}
         assert simulation.scheduler.in_flight("n") == 0
         assert simulation.ended["run"].status == "done"
+        simulation.check_end()
+
+
+class TestRetire:
+    def test_what_can_run_nowhere_else_is_done_there_first(self, simulate: Any) -> None:
+        simulation = simulate({"n": {"cpu": 1, "gpu": 1}, "m": {"cpu": 1}}, duration=2.0)
+        dag = DAG().add(
+            Function("begun", list, cost={"cpu": 1}),
+            Function("free", list, cost={"cpu": 1}),
+            Function("pinned", list, [Argument("begun", serialize=list)], cost={"cpu": 1}, node="n"),
+            Function("large", list, ["pinned"], cost={"gpu": 1}),
+        )
+        simulation.begin(dag, allocator=on(begun="n", free="n", pinned="n", large="n"))
+        simulation.backend.at(1.0, lambda: simulation.retire("n"))
+        simulation.run()
+        assert simulation.ended["run"].status == "done"
+        assert simulation.spans()["free"] == (1, 3)
+        run = simulation.runs["run"]
+        nodes = {id: run.node[i] for id, i in run.program.index.items()}
+        assert nodes == {"begun": "n", "free": "m", "pinned": "n", "large": "n"}
+        simulation.check_end()
+
+    def test_it_is_idle_when_that_is_done(self, simulate: Any) -> None:
+        simulation = simulate({"n": {"cpu": 1}, "m": {"cpu": 1}}, duration=2.0)
+        dag = DAG().add(Function("a", list, node="m"), Function("b", list, ["a"], node="n"))
+        simulation.begin(dag, allocator=on(a="m", b="n"), wait_for_node_s=9.0)
+        simulation.retire("n")
+        idle = {}
+        for time in (1.0, 3.0, 4.5):
+            simulation.backend.at(time, lambda time=time: idle.update({time: simulation.scheduler.is_idle("n")}))
+        simulation.run()
+        assert idle == {1.0: False, 3.0: False, 4.5: True}
+        assert simulation.scheduler.drain("n", 5.0) == []
+        with pytest.raises(AllocationError):
+            simulation.begin(dag, "later", allocator=on(a="m", b="n"))
+        simulation.check_end()
+
+    def test_its_loss_is_as_any_other(self, simulate: Any) -> None:
+        simulation = simulate({"n": {"cpu": 1}, "m": {"cpu": 1}}, duration=2.0)
+        simulation.begin(DAG().add(Function("a", list, node="m"), Function("b", list, ["a"], node="n")))
+        simulation.retire("n")
+        simulation.backend.at(1.0, lambda: simulation.backend.lose_node("n", "SIGKILL"))
+        simulation.run()
+        assert simulation.states() == {"a": CANCELLED, "b": FAILED}
         simulation.check_end()
 
 

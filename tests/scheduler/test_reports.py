@@ -11,6 +11,8 @@ from handoff_lab.messages import (
     Failure,
     FailureKind,
     Finished,
+    GpuLoad,
+    GpuUse,
     NodeChanged,
     NodeInfo,
     NodeJoined,
@@ -140,6 +142,18 @@ class TestOneFunction:
             (("node", "changed"), {}, {"node": "n", "capabilities": {"cpu": 3}})
         ]
         assert self.tell(NodeLoad("x", 1.0, 1), NodeChanged("x", {}, 1)) == []
+
+    def test_gpus_and_what_uses_them(self) -> None:
+        strangers = [GpuUse(AttemptId(*id), 1.0, 1) for id in (("gone", 0, 1), ("r", 99, 1), ("r", KEY.function, 7))]
+        uses = (GpuUse(KEY, None, 10**9), *strangers)
+        load = NodeLoad("n", 1.0, 1, (GpuLoad("2", 50.0, 3, 9, uses), GpuLoad("3", None, 4, 9)))
+        ((_, measurements, metadata),) = self.tell(load)
+        assert (measurements["gpu_percent"], measurements["gpu_memory"]) == (50.0, 7)
+        use = {"run": "r", "function": ("load", 1), "attempt": 1, "percent": None, "memory": 10**9}
+        assert metadata["gpus"] == [
+            {"gpu": "2", "percent": 50.0, "memory": 3, "total": 9, "functions": [use]},
+            {"gpu": "3", "percent": None, "memory": 4, "total": 9, "functions": []},
+        ]
 
     def test_a_node_that_drains(self) -> None:
         facts = {"node": "n", "capabilities": {"cpu": 2}}

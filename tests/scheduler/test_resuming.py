@@ -14,6 +14,7 @@ from handoff_lab.messages import (
     AttemptId,
     Command,
     Ended,
+    Failed,
     Failure,
     FailureKind,
     Finished,
@@ -26,7 +27,7 @@ from handoff_lab.messages import (
     Stop,
 )
 from handoff_lab.resources import Resources
-from handoff_lab.scheduler import Past, Program, RunOptions, Scheduler, State, compile_program
+from handoff_lab.scheduler import Past, Program, RunOptions, Scheduler, State, Tried, compile_program
 from handoff_lab.scheduler.state import FinalFailure
 
 NODES = ("alpha", "beta", "gamma")
@@ -216,3 +217,117 @@ def test_the_time_of_a_run_goes_on() -> None:
     scheduler.resume(program, RunOptions(timeout_s=10.0), Past(1, elapsed_s=8.0), 100.0)
     assert not any(isinstance(command, Stop) for command in scheduler.wake(101.9))
     assert any(isinstance(command, Stop) for command in scheduler.wake(102.1))
+
+
+def single() -> Program:
+    return compile_program(DAG("single").add(Function("try", lambda: 1)), run="r")
+
+
+def pair() -> Program:
+    dag = DAG("pair").add(Function("try", lambda: 1), Function("use", lambda x: x, args=["try"]))
+    return compile_program(dag, run="r")
+
+
+def starts(commands: Iterable[Command]) -> list[AttemptId]:
+    return [command.id for command in commands if isinstance(command, Start)]
+
+
+def told(commands: Iterable[Command], what: str) -> list[Report]:
+    return [command for command in commands if isinstance(command, Report) and command.name[-1] == what]
+
+
+def fail_again_and_again(scheduler: Scheduler, commands: list[Command], kind: FailureKind) -> tuple[int, Ended]:
+    """How often it was tried, and the end."""
+    count = 0
+    while ids := starts(commands):
+        (id,) = ids
+        count += 1
+        commands = scheduler.handle([Started(id, 1.0), Failed(id, Failure(kind, "no"))], 6.0)
+    (end,) = [command for command in commands if isinstance(command, Ended)]
+    return count, end
+
+
+def test_retries_that_were_used_up_count_on() -> None:
+    scheduler = scheduler_with(["alpha"])
+    past = Past(1, nodes={0: "alpha"}, attempts={0: 4}, tried={0: Tried(retries=4, deaths=0)})
+    commands = scheduler.resume(single(), RunOptions(max_retries=5), past, 5.0)
+    count, end = fail_again_and_again(scheduler, commands, FailureKind.EXCEPTION)
+    assert (count, end.attempts) == (2, 6)
+
+
+def test_an_attempt_of_whose_start_nothing_was_told_is_the_next_one() -> None:
+    id = AttemptId("r", 0, 2)
+    past = Past(
+        1, nodes={0: "alpha"}, attempts={0: 1}, tried={0: Tried(1, 0)}, running={0: ("alpha", Started(id, 1.0))}
+    )
+    scheduler = scheduler_with(["alpha"])
+    assert starts(scheduler.resume(single(), RunOptions(), past, 5.0)) == [id]
+    commands = scheduler.handle([Started(id, 1.0)], 6.0)
+    assert [report.metadata["attempt"] for report in told(commands, "start")] == [2]
+    past = Past(1, nodes={0: "alpha"}, attempts={0: 1}, made={0: ("alpha", Finished(id, 3.0, 4.0))})
+    commands = scheduler_with(["alpha"]).resume(single(), RunOptions(), past, 5.0)
+    assert told(commands, "stop")[0].metadata["attempt"] == 2
+
+
+def test_deaths_count_on() -> None:
+    scheduler = scheduler_with(["alpha"])
+    past = Past(1, nodes={0: "alpha"}, attempts={0: 1}, tried={0: Tried(retries=1, deaths=1)})
+    commands = scheduler.resume(single(), RunOptions(max_retries=9), past, 5.0)
+    count, end = fail_again_and_again(scheduler, commands, FailureKind.DIED)
+    assert (count, end.attempts, end.deaths) == (2, 3, 3)
+
+
+def test_attempts_that_failed_unheard_count() -> None:
+    for is_last in False, True:
+        failures = [Failed(AttemptId("r", 0, i), Failure(FailureKind.EXCEPTION, "no"), 1.0, 2.0) for i in (2, 3)]
+        past = Past(1, nodes={0: "alpha"}, attempts={0: 2}, begun={0}, tried={0: Tried(1, 0)}, unheard={0: failures})
+        scheduler = scheduler_with(["alpha"])
+        commands = scheduler.resume(single(), RunOptions(max_retries=3 if not is_last else 2), past, 5.0)
+        assert [exception.metadata["attempt"] for exception in told(commands, "exception")] == [2, 3]
+        assert len(told(commands, "retry")) == (1 if is_last else 2)
+        assert bool(starts(commands)) == (not is_last)
+        ends = [command for command in commands if isinstance(command, Ended)]
+        assert [(end.status, end.attempts) for end in ends] == ([("failed", 3)] if is_last else [])
+
+
+def test_what_waits_to_be_tried_again_waits_for_the_rest_of_its_time() -> None:
+    scheduler = scheduler_with(["alpha"])
+    past = Past(1, nodes={0: "alpha", 1: "alpha"}, attempts={0: 1}, tried={0: Tried(1, 0, wait_s=7.0)})
+    assert not starts(scheduler.resume(pair(), RunOptions(), past, 5.0))
+    assert not starts(scheduler.wake(11.9))
+    assert [id.function for id in starts(scheduler.wake(12.1))][:1] == [0]
+
+
+def test_a_failure_that_was_not_told_yet_is_told_and_what_needs_it_is_skipped() -> None:
+    failure = FinalFailure(2, 0, "alpha", Failure(FailureKind.EXCEPTION, "no"))
+    past = Past(
+        1, nodes={0: "alpha", 1: "alpha"}, attempts={0: 1}, dead={0: State.FAILED}, failures={0: failure}, untold=[0]
+    )
+    commands = scheduler_with(["alpha"]).resume(pair(), RunOptions(on_error="continue"), past, 5.0)
+    (exception,) = told(commands, "exception")
+    assert (exception.metadata["function"], exception.metadata["attempt"]) == ("try", 2)
+    assert [report.metadata["function"] for report in told(commands, "skip")] == ["use"]
+    (end,) = [command for command in commands if isinstance(command, Ended)]
+    assert (end.status, end.function, end.attempts) == ("failed", 0, 2)
+
+
+def test_what_was_to_be_cancelled_is_cancelled_and_nothing_starts() -> None:
+    for cancelled, gone in ([None], "cancel"), ([1], "cancel"), ([0], "skip"):
+        nodes = {0: "alpha", 1: "alpha"}
+        began = {0: ("alpha", Started(AttemptId("r", 0, 1), 1.0))}
+        past = Past(1, nodes=nodes, attempts={0: 1}, begun={0}, running=began, cancelled=cancelled)
+        commands = scheduler_with(["alpha"]).resume(pair(), RunOptions(), past, 5.0)
+        assert "use" in [report.metadata["function"] for report in told(commands, gone)]
+        assert bool(starts(commands)) == (cancelled == [1])  # what runs goes on: it is the next attempt
+        assert [command.status for command in commands if isinstance(command, Ended)] == (
+            [] if cancelled == [1] else ["cancelled"]
+        )
+
+
+def test_a_result_of_a_function_that_is_over_otherwise_changes_nothing() -> None:
+    made = {0: ("alpha", Finished(AttemptId("r", 0, 1), 3.0, 4.0))}
+    dead = {0: State.CANCELLED, 1: State.SKIPPED}
+    scheduler = scheduler_with(["alpha"])
+    commands = scheduler.resume(pair(), RunOptions(), Past(1, nodes={0: "alpha"}, dead=dead, made=made), 5.0)
+    assert not told(commands, "stop")[1:]  # but the run's
+    assert [command.status for command in commands if isinstance(command, Ended)] == ["cancelled"]

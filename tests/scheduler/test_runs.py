@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from handoff_lab._errors import AllocationError
+from handoff_lab._errors import AllocationError, RunError
 from handoff_lab.graph import DAG, Function
 from handoff_lab.messages import Attempt, AttemptId, Ended, Failure, FailureKind
 from handoff_lab.scheduler import Program, RunOptions, State
+from handoff_lab.scheduler.backoff import Backoff
 
 EXCEPTION, DIED, NODE, TIMEOUT = FailureKind.EXCEPTION, FailureKind.DIED, FailureKind.NODE, FailureKind.TIMEOUT
 DONE, FAILED, SKIPPED, CANCELLED = State.DONE, State.FAILED, State.SKIPPED, State.CANCELLED
@@ -117,6 +118,24 @@ class TestRetries:
         simulation.run()
         assert simulation.spans() == {"f": (22, 23)}
         assert [report.measurements["delay"] for report in simulation.told("retry")] == [10.0, 10.0]
+
+    @pytest.mark.parametrize(
+        ("retry_on", "attempts"), [(Exception, 2), (ValueError, 1), (TimeoutError, 2), ((KeyError, RunError), 2)]
+    )
+    def test_a_timeout_is_retried_if_its_exception_is(self, simulate: Any, retry_on: Any, attempts: int) -> None:
+        simulation = simulate(ONE, fails={"f": [TIMEOUT]})
+        simulation.begin(DAG().add(Function("f", list, timeout=1.0, retry_on=retry_on)))
+        simulation.run()
+        assert simulation.attempts() == {"f": attempts}
+        simulation.check_end()
+
+    @pytest.mark.parametrize("kind", [FailureKind.RESULT, FailureKind.INPUT])
+    def test_what_lacks_room_for_values_waits_for_others_to_make_some(self, simulate: Any, kind: FailureKind) -> None:
+        simulation = simulate(ONE, fails={"f": [kind, kind]})
+        simulation.begin(DAG().add(Function("f", list)), backoff=Backoff(growth=2.0))
+        simulation.run()
+        assert simulation.spans() == {"f": (3.5, 4.5)}
+        simulation.check_end()
 
     def test_a_lost_node_uses_up_no_retries(self, simulate: Any) -> None:
         simulation = simulate(ONE, fails={"f": [NODE, NODE]})

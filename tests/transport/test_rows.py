@@ -12,6 +12,8 @@ from handoff_lab.messages import (
     FailureKind,
     Finished,
     FinishedMany,
+    GpuLoad,
+    GpuUse,
     NodeChanged,
     NodeLoad,
     ResultLost,
@@ -40,6 +42,8 @@ failures = st.builds(
     st.booleans(),
     st.text(),
 )
+gpu_uses = st.builds(GpuUse, ids, seconds, st.none() | counts)
+gpu_loads = st.builds(GpuLoad, st.text(), seconds, counts, counts, st.lists(gpu_uses, max_size=2).map(tuple))
 events = st.one_of(
     st.builds(Started, ids, numbers, counts),
     st.builds(Finished, ids, numbers, numbers, counts, frames, counts, st.none() | counts, st.text()),
@@ -48,7 +52,7 @@ events = st.one_of(
     st.builds(Transferred, ids, st.text(), st.text(), counts, numbers, numbers),
     st.builds(Wrote, ids, st.text()),
     st.builds(NodeChanged, st.text(), amounts, counts),
-    st.builds(NodeLoad, st.text(), numbers, counts),
+    st.builds(NodeLoad, st.text(), numbers, counts, st.lists(gpu_loads, max_size=2).map(tuple)),
     st.builds(ResultLost, ids, st.text()),
 )
 

@@ -1,7 +1,10 @@
 """Who gets in, over real sockets."""
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import zmq
@@ -116,6 +119,18 @@ def test_a_connection_of_a_revoked_key_is_cut_and_does_not_come_back(pump, serve
     cut(server.letters[0][2])
     pump.until(lambda: zmq.EVENT_HANDSHAKE_FAILED_AUTH in events)
     assert zmq.EVENT_DISCONNECTED in events
+
+
+def test_what_is_no_connection_any_more_is_left_as_it_is() -> None:
+    """Its number may be another file's by now."""
+    with socket.socket() as listening:
+        pidfd = os.pidfd_open(os.getpid())
+        for descriptor in (listening.fileno(), pidfd):
+            before = {*Path("/proc/self/fd").iterdir()}
+            cut(descriptor)
+            assert {*Path("/proc/self/fd").iterdir()} == before
+        os.close(pidfd)
+    cut(pidfd)
 
 
 @pytest.mark.parametrize("host", ["*", "0.0.0.0", "::", ""])

@@ -1,9 +1,8 @@
-"""The kernel backend: hands nodes their attempts in few messages, and passes on what they report."""
+"""The kernel backend: nodes that are processes of their own, their attempts, values and cells."""
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -11,21 +10,20 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
-
-from handoff_lab._errors import BackendError, HandoffError
+from handoff_lab._errors import BackendError
 from handoff_lab.backends.base import Code, Emit, Feature, Reply, one_by_one
 from handoff_lab.backends.kernels.cells import Cells, Content
 from handoff_lab.backends.kernels.hub import Hub
-from handoff_lab.backends.kernels.local import END_S, SILENCE_S, LocalAgents
+from handoff_lab.backends.kernels.local import LocalAgents
+from handoff_lab.backends.kernels.presence import Presence
 from handoff_lab.backends.kernels.reports import Reports
 from handoff_lab.backends.kernels.returning import Returning
+from handoff_lab.backends.kernels.sending import KEYS, Sending
 from handoff_lab.backends.kernels.site import Site
 from handoff_lab.messages import (
     HERE,
     Attempt,
     AttemptId,
-    Failed,
     Failure,
     FailureKind,
     HowToEnd,
@@ -33,22 +31,17 @@ from handoff_lab.messages import (
     NodeInfo,
     NodeJoined,
     NodeLost,
-    Source,
 )
-from handoff_lab.node.report import slots_of
-from handoff_lab.store.memory import MemoryStore
-from handoff_lab.store.payload import Frames, Payload, join
-from handoff_lab.transport.hello import is_name
+from handoff_lab.node.report import STORE_SHARE, slots_of
+from handoff_lab.resources.probe import memory_limit
+from handoff_lab.store.payload import Frames, Payload
+from handoff_lab.store.spilling import SpillingStore
 from handoff_lab.transport.invitation import write_invitation
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.peers import Member, Peers
-from handoff_lab.transport.rows import Row, attempt_row
-from handoff_lab.transport.wire import BATCH, BATCH_BYTES, INLINE_LIMIT, pack
+from handoff_lab.transport.wire import pack
 from handoff_lab.transport.zap import Admission
-
-_KEYS = 4096  # in one message
-_REVOKED = "its key was revoked"
 
 
 class KernelBackend:
@@ -63,7 +56,7 @@ class KernelBackend:
     host : str
         The address on which nodes of other machines find this one.
     store_limit : int, optional
-        Bytes of values that each node started here holds in memory.
+        Bytes of values that each node started here holds in memory, and this process, too.
     site : Site, optional
         Where to listen so that another process can go on in this one's place.
     """
@@ -85,20 +78,17 @@ class KernelBackend:
         self._host = host
         self._store_limit = store_limit
         self._site = site
-        self._store: MemoryStore[Frames] = MemoryStore()  # values that this process holds
-        self._nodes: dict[str, NodeInfo] = {}
-        self._codes: dict[str, Code] = {}
-        self._sent: dict[str, set[str]] = {}  # keys of code, by node
-        self._farewells: dict[str, str] = {}  # what leaving nodes said
-        self._leaving: set[str] = set()  # nodes that were asked to go
-        self._ending: dict[tuple[str, HowToEnd], list[AttemptId]] = {}  # attempts, by node and how
+        self._reports = Reports()
+        self._nodes: dict[str, NodeInfo] = {}  # those that are there
+        self._held: list[Callable[[], None]] = []  # that is fetched when there is room again
         self._open = False
-        self._loop: Loop
         self._emit: Emit
+        self._store: SpillingStore  # values that this process holds
         self._peers: Peers
+        self._presence: Presence
         self._hub: Hub
         self._agents: LocalAgents
-        self._reports: Reports
+        self._sending: Sending
         self._cells: Cells
         self.returning: Returning  # nodes that come back from a coordinator that is gone
 
@@ -113,25 +103,31 @@ class KernelBackend:
         assert self._site is not None
         join = self._hub.join_file
         port = int(join.endpoint.rpartition(":")[2])
-        return replace(self._site, joiner=join.keys, port=port, directory=self._agents.path)
+        return replace(
+            self._site, joiner=join.keys, port=port, directory=self._agents.path, expected=self._hub.expected
+        )
 
     # -- life ------------------------------------------------------------------
 
     def open(self, loop: Loop, emit: Emit) -> None:
         """Listen, and start the nodes that were asked for, all at once."""
-        self._loop, self._emit = loop, emit
+        self._emit = emit
+        self._store = SpillingStore(self._store_limit or _share_of_memory(), loop.call_soon_threadsafe)
+        self._store.on_room(self._get_held)
         keys = KeyPair.generate()
         self._admission = Admission(loop)
         self._peers = Peers(loop, keys, self._admission, self._store, self._host)
         here = Member(HERE, keys.public, self._peers.endpoint)
-        self._hub = Hub(loop, self._admission, self._peers, here, self._host, self, self._site)
+        waits = self._site is not None
+        presence = self._presence = Presence(loop, self._nodes, self._came, self._heard, self._went, waits)
+        self._hub = presence.hub = Hub(loop, self._admission, self._peers, here, self._host, presence, self._site)
         directory = None if self._site is None else self._site.directory
-        self._agents = LocalAgents(
-            loop, self._hub.join_file, self._name, self._host, self._agent_ended, self._store_limit, directory
+        self._agents = presence.agents = LocalAgents(
+            loop, self._hub.join_file, self._name, self._host, presence.agent_ended, self._store_limit, directory
         )
         self.returning = Returning(self._hub.send)
         self._cells = Cells(self._hub.send)
-        self._reports = Reports()
+        self._sending = Sending(loop, self._hub, lambda failed: emit([failed]), self._reports, self._store)
         self._open = True
         for name, capabilities in self._wanted.items():
             self.add_node(name, capabilities, {})
@@ -147,6 +143,7 @@ class KernelBackend:
         self._agents.close()
         self._hub.close()
         self._peers.close()
+        self._store.close()
         self._admission.close()
 
     # -- nodes -----------------------------------------------------------------
@@ -161,29 +158,12 @@ class KernelBackend:
 
     def add_node(self, name: str, capabilities: Mapping[str, float] | None, labels: Mapping[str, str]) -> None:
         """Start an agent on this machine."""
-        if not is_name(name):
-            raise BackendError(f"{name!r} is no name for a node; use up to 64 printable characters")
-        if name in self._nodes or name in self._agents:
-            raise BackendError(f"there is a node {name!r} already; choose another name")
-        self._agents.start(name, capabilities, labels)
+        self._presence.start(name, capabilities, labels)
         self._peers.open_mailbox(self._agents.path / f"mailbox-{os.getpid()}")
 
     def remove_node(self, name: str) -> None:
         """Let a node end."""
-        verdict = "it did not end when it was told to"
-        self._hub.send(name, pack("stop"))
-        if name in self._agents:
-            self._agents.end(name, END_S, verdict)
-        elif name in self._nodes:
-            self._loop.call_later(END_S, lambda: self._insist(name, verdict))
-        else:
-            return
-        self._farewells[name] = "it was removed"
-        self._leaving.add(name)
-
-    def _insist(self, name: str, verdict: str) -> None:
-        if name in self._leaving:
-            self._hub.dismiss(name, verdict)
+        self._presence.remove(name)
 
     def invite(self, ttl_s: float) -> str:
         """The text with which one node can join, once, within ``ttl_s``."""
@@ -191,14 +171,7 @@ class KernelBackend:
 
     def revoke(self, name: str) -> None:
         """Cut a node off at once, and leave it no key with which it could come back."""
-        self._farewells[name] = _REVOKED
-        self._leaving.add(name)
-        if name in self._agents:
-            self._hub.dismiss(name, _REVOKED)
-            self._agents.kill(name, _REVOKED)
-        else:
-            self._hub.revoke(name, _REVOKED)
-            self._agents.renew(self._hub.join_file)
+        self._presence.revoke(name)
 
     def set_capabilities(self, name: str, capabilities: Mapping[str, float]) -> None:
         """Change what a node has."""
@@ -214,87 +187,19 @@ class KernelBackend:
 
     def load(self, codes: Mapping[str, Code]) -> None:
         """Remember code; it crosses with the first attempts that need it."""
-        self._codes.update(codes)
+        self._sending.load(codes)
 
     def unload(self, keys: Iterable[str]) -> None:
         """Forget code here and on the nodes."""
-        forgotten = {key for key in keys if self._codes.pop(key, None) is not None}
-        for name, sent in self._sent.items():
-            if known := forgotten & sent:
-                sent.difference_update(known)
-                self._hub.send(name, pack("unload", sorted(known)))
+        self._sending.unload(keys)
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Hand attempts to their nodes, a batch for each."""
-        by_node: defaultdict[str, list[Attempt]] = defaultdict(list)
-        for attempt in attempts:
-            # The NodeLost of a node that is no more ends these attempts too.
-            if attempt.node in self._nodes and self._reports.expect(attempt.id, attempt.node):
-                by_node[attempt.node].append(attempt)
-        for name, batch in by_node.items():
-            self._hand_over(name, batch)
+        self._sending.submit(attempts, self._nodes)
 
     def cancel(self, id: AttemptId, how: HowToEnd) -> None:
-        """End an attempt; those that are to end in one turn of the loop are told to in few messages."""
-        node = self._reports.node_of(id)
-        if node is not None:
-            if not self._ending:
-                self._loop.call_soon(self._send_cancels)
-            self._ending.setdefault((node, how), []).append(id)
-
-    def _send_cancels(self) -> None:
-        ending, self._ending = self._ending, {}
-        for (node, how), ids in ending.items():
-            for start in range(0, len(ids), _KEYS):
-                self._hub.send(node, pack("cancel", ids[start : start + _KEYS], how))
-
-    def _hand_over(self, name: str, attempts: list[Attempt]) -> None:
-        rows: list[Row] = []
-        nbytes = 0
-        for attempt in attempts:
-            recipe, inputs = attempt.recipe, attempt.inputs
-            try:
-                if recipe is not None and not isinstance(recipe, bytes):
-                    recipe = cloudpickle.dumps(recipe, protocol=5)
-                self._send_code(name, attempt)
-            except Exception as error:
-                self._fail(attempt.id, error)
-                continue
-            if inputs:
-                inputs = tuple([self._with_value(source) for source in inputs])
-                nbytes += sum([len(part) for source in inputs for part in source.inline or ()])
-            if recipe:
-                nbytes += len(recipe)
-            rows.append(attempt_row(attempt, inputs, recipe))
-            if len(rows) == BATCH or nbytes > BATCH_BYTES:
-                self._hub.send(name, pack("submit", rows))
-                rows, nbytes = [], 0
-        if rows:
-            self._hub.send(name, pack("submit", rows))
-
-    def _send_code(self, name: str, attempt: Attempt) -> None:
-        """Send the code that this attempt needs and its node does not have."""
-        sent = self._sent[name]
-        keys = attempt.codes
-        if attempt.setup or attempt.retry_on:
-            keys = (*keys, *attempt.setup, *((attempt.retry_on,) if attempt.retry_on else ()))
-        if not sent.issuperset(keys):
-            new = {key: self._codes[key].pickled() for key in keys if key not in sent}
-            self._hub.send(name, pack("load", new))
-            sent.update(new)
-
-    def _with_value(self, source: Source) -> Source:
-        """The source with its value, when that is small and here."""
-        small = self._reports.small.get(source.key)
-        if small is None and (value := self._store.get(source.key)) is not None and value.nbytes <= INLINE_LIMIT:
-            small = join(value.buffers)
-        return source if small is None else Source(source.key, source.node, small)
-
-    def _fail(self, id: AttemptId, error: Exception) -> None:
-        message = f"it could not be sent to its node: {type(error).__name__}: {error}"
-        failure = Failure(FailureKind.CODE, message, type(error).__name__, retryable=False)
-        self._reports.forget(id)
-        self._loop.call_soon(lambda: self._emit([Failed(id, failure)]))
+        """End an attempt."""
+        self._sending.cancel(id, how)
 
     # -- values ----------------------------------------------------------------
 
@@ -311,8 +216,15 @@ class KernelBackend:
             reply(value)
         elif node == HERE or self._store.knows(key):  # it was freed: its node may hear of that later than of this
             reply(Failure(FailureKind.INPUT, f"the value {key} is not here any more"))
+        elif self._store.is_full:  # it may be to stay here
+            self._held.append(lambda: self.get(key, node, reply))
         else:
             self._peers.read(node, key, lambda found: reply(_unavailable(found) if isinstance(found, str) else found))
+
+    def _get_held(self) -> None:
+        held, self._held = self._held, []
+        for get in held:
+            get()
 
     def free(self, keys: Iterable[AttemptId]) -> None:
         """Forget values here and on every node, copies too."""
@@ -321,8 +233,8 @@ class KernelBackend:
         self._reports.free(keys)
         for run, group in groupby(keys, attrgetter("run")):
             places = [key[1:] for key in group]
-            for start in range(0, len(places), _KEYS):
-                functions, numbers = zip(*places[start : start + _KEYS], strict=True)
+            for start in range(0, len(places), KEYS):
+                functions, numbers = zip(*places[start : start + KEYS], strict=True)
                 self._hub.broadcast(pack("free", run, functions, numbers))
 
     # -- cells -----------------------------------------------------------------
@@ -339,77 +251,43 @@ class KernelBackend:
         """Interrupt what a node's kernel runs."""
         self._cells.interrupt(node)
 
-    # -- what the hub hears ------------------------------------------------------
+    # -- what nodes say ----------------------------------------------------------
 
-    def refusal(self, info: NodeInfo) -> str | None:
-        """Refuse those who take the name of a node that is being started here."""
-        pid = self._agents.pid(info.name)
-        return "a node of this name is being started" if pid is not None and pid != info.pid else None
-
-    def refused(self, name: str, error: HandoffError) -> None:
-        """Tell of a node that would have come, had it the right versions."""
-        if name and name not in self._nodes and name not in self._agents:
-            self._emit([NodeLost(name, str(error))])
-
-    def joined(self, info: NodeInfo) -> None:
-        """Announce a node."""
-        self._agents.joined(info.name)
-        self._nodes[info.name] = info
-        self._sent[info.name] = set()
+    def _came(self, info: NodeInfo) -> None:
+        self._sending.meet_node(info.name)
         self._emit([NodeJoined(info)])
 
-    def received(self, name: str, kind: str, fields: list[Any]) -> None:
-        """Take what a node says."""
+    def _went(self, lost: NodeLost) -> None:
+        self._sending.forget_node(lost.name)
+        self._reports.forget_node(lost.name)
+        self.returning.lost(lost.name)
+        self._cells.lost(lost.name, lost.reason)
+        self._emit([lost])
+
+    def _heard(self, name: str, kind: str, fields: list[Any]) -> None:
         if kind == "events" and self.returning.gathers:
             self.returning.note(name, *fields)
         elif kind == "events":
-            events = self._reports.take(name, *fields)
-            for event in events:
-                if isinstance(event, NodeChanged):
-                    changed = replace(self._nodes[name], capabilities=event.capabilities, slots=event.slots)
-                    self._nodes[name] = changed
-            if not self.columns:
-                events = [one for event in events for one in one_by_one(event)]
-            self._emit(events)
+            self._take(name, *fields)
         elif kind == "held":
             self.returning.received(name, *fields)
-        elif kind == "leaving":
-            self._farewells[name] = fields[0]
-            self._hub.dismiss(name, fields[0])
         else:
             self._cells.received(name, kind, *fields)
 
-    def endures(self, name: str) -> bool:
-        """A node of this machine that runs calls again, unless it waits for the coordinator after this one."""
-        goes = name in self._farewells or name in self._leaving
-        return self._site is None and not goes and self._agents.is_running(name)
+    def _take(self, name: str, rows: list[Any]) -> None:
+        events = self._reports.take(name, rows)
+        for event in events:
+            if isinstance(event, NodeChanged):
+                self._nodes[name] = replace(self._nodes[name], capabilities=event.capabilities, slots=event.slots)
+        if not self.columns:
+            events = [one for event in events for one in one_by_one(event)]
+        self._emit(events)
 
-    def disconnected(self, name: str, reason: str) -> None:
-        """A node is gone; one of this machine that did not say that it goes, and is still there, is replaced."""
-        verdict = f"{reason} while its agent was still there"
-        if name in self._agents and name in self._farewells:
-            self._agents.end(name, END_S, verdict)
-        elif name in self._agents:
-            self._agents.replace(name, self._nodes[name].capabilities, SILENCE_S, verdict)
-        else:
-            self._lose(name, reason)
 
-    def _agent_ended(self, name: str, story: str) -> None:
-        joined = name in self._nodes
-        self._hub.dismiss(name, story)
-        if name in self._nodes or not joined:  # else that was its loss
-            self._lose(name, story)
-
-    def _lose(self, name: str, reason: str) -> None:
-        self._nodes.pop(name, None)
-        self._sent.pop(name, None)
-        self._reports.forget_node(name)
-        self.returning.lost(name)
-        reason = self._farewells.pop(name, reason)
-        self._cells.lost(name, reason)
-        expected = name in self._leaving
-        self._leaving.discard(name)
-        self._emit([NodeLost(name, reason, expected)])
+def _share_of_memory() -> int:
+    """The bytes that values may take here; without psutil, which takes long to import."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(STORE_SHARE * min(memory, memory_limit() or memory))
 
 
 def _unavailable(reason: str) -> Failure:

@@ -33,8 +33,9 @@ class Cells:
     ) -> None:
         """Run a cell; ``on_done`` takes the content of the kernel's reply, or says that the node was lost."""
         number = next(self._numbers)
+        message = pack("cell", number, source)  # first: it may be no Unicode
         self._cells[number] = _Cell(node, on_message, on_done)
-        self._send(node, pack("cell", number, source))
+        self._send(node, message)
 
     def interrupt(self, node: str) -> None:
         """Interrupt what runs in a node's kernel."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from handoff_lab._errors import HandoffError
 from handoff_lab.backends.kernels.invitations import Invitations
-from handoff_lab.backends.kernels.site import Site
-from handoff_lab.messages import NodeInfo
+from handoff_lab.backends.kernels.site import Expected, Site
 from handoff_lab.transport.hello import Hello, glance, mismatch
 from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.loop import Loop, Timer
@@ -21,6 +19,9 @@ from handoff_lab.transport.stream import Stream, is_numbered
 from handoff_lab.transport.wire import FROM_NODE, FROM_NODE_LIMIT, WireError, pack, unpack
 from handoff_lab.transport.zap import Admission
 
+if TYPE_CHECKING:
+    from handoff_lab.backends.kernels.presence import Presence
+
 log = logging.getLogger(__name__)
 
 DOMAIN = "control"
@@ -28,29 +29,8 @@ GOODBYE_MS = 200  # for the last commands
 READY_S = 10.0  # from the welcome until the node is back with its own key
 RETURN_S = 3.0  # for a node of which the connection alone broke
 AGAIN_S = 60.0  # for a lost node that was invited to join anew
+_TOO_LATE = "it did not come back in time after its welcome; it may join anew"
 _WORTHLESS = "this invitation was used already, or is past its time; make a new one with cluster.invite()"
-
-
-class HubListener(Protocol):
-    """Who is told what the hub hears; all calls come on the loop's thread."""
-
-    def refusal(self, info: NodeInfo) -> str | None:
-        """Why this node may not join, if so."""
-
-    def refused(self, name: str, error: HandoffError) -> None:
-        """A node that would have been let in has other versions."""
-
-    def joined(self, info: NodeInfo) -> None:
-        """A node is there, and takes commands from now on."""
-
-    def received(self, name: str, kind: str, fields: list[Any]) -> None:
-        """A node said something other than about its joining."""
-
-    def endures(self, name: str) -> bool:
-        """Whether a node of which the connection broke lives, and calls again."""
-
-    def disconnected(self, name: str, reason: str) -> None:
-        """A node is gone."""
 
 
 @dataclass(slots=True)
@@ -90,20 +70,24 @@ class Hub:
         peers: Peers,
         here: Member,
         host: str,
-        listener: HubListener,
+        presence: Presence,
         site: Site | None = None,
     ) -> None:
         self._loop = loop
         self._admission = admission
         self._peers = peers
         self._here = here
-        self._listener = listener
+        self._presence = presence
         self._guests: dict[str, _Guest] = {}
+        self._connected: dict[int, _Guest] = {}  # by descriptor
         self._site = site
         server = KeyPair.generate() if site is None else site.server
         joiner, port = (None, None) if site is None else (site.joiner, site.port)
         self._taken = {server.public, here.public_key}
         self._invitations = Invitations(loop, admission, DOMAIN)
+        if site is not None:
+            for expected in site.expected:
+                self._invitations.renew(expected, site.lease_s)
         self._socket, endpoint = serve(loop, server, DOMAIN, host, Heartbeat(), CONTROL_THREAD, FROM_NODE_LIMIT, port)
         self._watch = Watch(loop, self._socket, zmq.EVENT_DISCONNECTED, self._disconnected)
         loop.add_reader(self._socket, self._receive_all)
@@ -125,6 +109,7 @@ class Hub:
         guest = self._guests.pop(name, None)
         if guest is None:
             return
+        self._watch.drain()  # it may have hung up: its descriptor is not to be cut then
         guest.deadline.cancel()
         if guest.stream is not None:
             guest.stream.close()
@@ -132,13 +117,20 @@ class Hub:
         self._taken.discard(guest.hello.public_key)
         self._peers.remove(name)
         if guest.identity:
-            cut(guest.descriptor)
+            if guest.descriptor >= 0:
+                cut(guest.descriptor)
             self.broadcast(pack("gone", name))
-            self._listener.disconnected(name, reason)
+            self._presence.disconnected(name, reason)
 
     def invite(self, ttl_s: float) -> JoinFile:
         """Let one node join, within ``ttl_s``."""
         return replace(self.join_file, keys=self._invitations.make(ttl_s), once=True)
+
+    @property
+    def expected(self) -> tuple[Expected, ...]:
+        """Who else than those who have the join file is to be let in by a coordinator that takes this one's place."""
+        invited = (guest for guest in self._guests.values() if not self._invitations.is_good(guest.invitation))
+        return (*self._invitations.open, *(Expected(guest.hello.public_key, None, own=True) for guest in invited))
 
     def revoke(self, name: str, reason: str) -> None:
         """Dismiss a node, and change the join file if that is how it came: it may have kept the key."""
@@ -182,7 +174,8 @@ class Hub:
         except WireError as error:
             log.warning("%r sent what is no message: %s", letter.user, error)
             self.dismiss(letter.user, f"it sent what is no message: {error}")
-            cut(letter.descriptor)
+            if guest is None or guest.descriptor != letter.descriptor:
+                cut(letter.descriptor)
 
     def _hear(self, letter: _Letter, body: memoryview) -> None:
         kind, fields = unpack(body, FROM_NODE)
@@ -192,7 +185,7 @@ class Hub:
         elif kind in ("ready", "numbered"):
             self._on_ready(letter, numbered=kind == "numbered")
         elif (guest := self._guests.get(letter.user)) and guest.identity == letter.identity:
-            self._listener.received(letter.user, kind, fields)
+            self._presence.received(letter.user, kind, fields)
 
     def _on_hello(self, letter: _Letter, protocol: int, fields: dict[str, Any]) -> None:
         name, versions = glance(fields)
@@ -200,7 +193,7 @@ class Hub:
         if error is not None:
             log.warning("%s", error)
             self._send(letter.identity, pack("refused", str(error), error.what, error.here, error.there))
-            self._listener.refused(name, error)
+            self._presence.refused(name, error)
             return
         hello = Hello.read(fields)
         self._watch.drain()  # it may come again, and the end of its first connection not have been noticed
@@ -227,25 +220,26 @@ class Hub:
             return "there is a node of this name already; choose another with --name"
         if hello.public_key in self._taken or self._invitations.is_anothers(hello.public_key, invitation):
             return "its key is another's"
-        return self._listener.refusal(hello.info)
+        return self._presence.refusal(hello.info)
 
     def _on_ready(self, letter: _Letter, *, numbered: bool) -> None:
+        self._watch.drain()  # so that a descriptor used anew is not taken for the old connection
         guest = self._guests.get(letter.user)
-        if guest is None or guest.identity not in (b"", letter.identity):
+        if guest is None:
+            self._send(letter.identity, pack("refused", _TOO_LATE, "", "", ""))
             return
         if guest.identity:
-            self._send(letter.identity, pack("welcome"))  # it may not have heard that it is
+            if guest.identity == letter.identity or self._is_back(guest, letter):
+                self._send(letter.identity, pack("welcome"))  # it may not have heard that it is
             return
-        self._watch.drain()  # so that a descriptor used anew is not taken for the old connection
-        guest.deadline.cancel()
-        guest.identity, guest.descriptor = letter.identity, letter.descriptor
+        self._attach(guest, letter)
         self._send(letter.identity, pack("welcome"))
         if numbered:
             guest.stream = Stream(self._loop, lambda frames: self._send(guest.identity, *frames))
         self._introduce(guest)
         if self._site is not None:
             self._tell(guest, pack("lease", round(self._site.lease_s * 1000)))
-        self._listener.joined(guest.hello.info)
+        self._presence.joined(guest.hello.info)
 
     def _introduce(self, new: _Guest) -> None:
         """Tell the new member of the others, and them of it."""
@@ -256,15 +250,23 @@ class Hub:
         for guest in others:
             self._tell(guest, pack("peers", [new.hello.member]))
 
+    def _attach(self, guest: _Guest, letter: _Letter) -> None:
+        guest.deadline.cancel()
+        guest.identity, guest.descriptor = letter.identity, letter.descriptor
+        self._connected[letter.descriptor] = guest
+
     def _disconnected(self, event: int, descriptor: int) -> None:
-        for name, guest in list(self._guests.items()):
-            if guest.descriptor == descriptor:
+        guest = self._connected.pop(descriptor, None)
+        if guest is not None:
+            guest.descriptor = -1
+            name = guest.hello.info.name
+            if self._guests.get(name) is guest:
                 self._lose(name, guest)
 
     def _lose(self, name: str, guest: _Guest) -> None:
         reason = "its connection ended"
-        if guest.stream is not None and self._listener.endures(name):
-            guest.away, guest.descriptor = True, -1
+        if guest.stream is not None and self._presence.endures(name):
+            guest.away = True
             guest.deadline = self._loop.call_later(RETURN_S, lambda: self.dismiss(name, reason))
         else:
             self.dismiss(name, reason)
@@ -276,8 +278,8 @@ class Hub:
         self._watch.drain()
         if not guest.away or guest.stream is None or letter.user not in self._guests:
             return False
-        guest.deadline.cancel()
-        guest.away, guest.identity, guest.descriptor = False, letter.identity, letter.descriptor
+        guest.away = False
+        self._attach(guest, letter)
         guest.stream.resume()
         return True
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import dataclass
 
+from handoff_lab.backends.kernels.site import Expected
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop, Timer
 from handoff_lab.transport.zap import Admission
@@ -14,9 +16,8 @@ _NEWCOMER = " newcomer "  # how their User-Ids begin: no node's name begins with
 
 @dataclass(frozen=True, slots=True)
 class _Invitation:
-    public_key: str
+    expected: Expected
     expiry: Timer | None  # None: good until it is withdrawn, for any number of newcomers
-    own: bool = False  # the key is that of a node that was here, and may come back
 
 
 class Invitations:
@@ -32,8 +33,13 @@ class Invitations:
     def make(self, ttl_s: float | None = None, keys: KeyPair | None = None) -> KeyPair:
         """A pair of keys to join with, fresh unless given: once and within ``ttl_s``, or as often as wanted."""
         keys = keys or KeyPair.generate()
-        self._admit(keys.public, ttl_s)
+        self._admit(keys.public, ttl_s, own=False)
         return keys
+
+    @property
+    def open(self) -> list[Expected]:
+        """Those that are good once."""
+        return [invitation.expected for invitation in self._open.values() if invitation.expiry is not None]
 
     @staticmethod
     def is_newcomer(user: str) -> bool:
@@ -48,10 +54,16 @@ class Invitations:
         """Let a node come back within ``ttl_s``, which was invited once and proves the key that it had here."""
         self._admit(public_key, ttl_s, own=True)
 
+    def renew(self, expected: Expected, lease_s: float) -> None:
+        """Let in whom the coordinator before this one would have let in."""
+        ttl_s = lease_s if expected.until is None else expected.until - time.time()
+        if ttl_s > 0:
+            self._admit(expected.public_key, ttl_s, expected.own)
+
     def is_anothers(self, public_key: str, user: str) -> bool:
         """Whether the key of a newcomer is an invitation's, and not the one with which it is expected."""
         return any(
-            invitation.public_key == public_key and not (invitation.own and name == user)
+            invitation.expected.public_key == public_key and not (invitation.expected.own and name == user)
             for name, invitation in self._open.items()
         )
 
@@ -65,10 +77,11 @@ class Invitations:
         invitation = self._open.pop(user)
         if invitation.expiry is not None:
             invitation.expiry.cancel()
-        self._admission.revoke(self._domain, invitation.public_key)
+        self._admission.revoke(self._domain, invitation.expected.public_key)
 
-    def _admit(self, public_key: str, ttl_s: float | None, own: bool = False) -> None:
+    def _admit(self, public_key: str, ttl_s: float | None, own: bool) -> None:
         user = f"{_NEWCOMER}{next(self._numbers)}"
         expiry = None if ttl_s is None else self._loop.call_later(ttl_s, lambda: self.withdraw(user))
-        self._open[user] = _Invitation(public_key, expiry, own)
+        until = None if ttl_s is None else time.time() + ttl_s
+        self._open[user] = _Invitation(Expected(public_key, until, own), expiry)
         self._admission.admit(self._domain, public_key, user)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,40 +25,67 @@ sys.stdin.read()
 fcntl.flock(directory, fcntl.LOCK_EX)
 shutil.rmtree(sys.argv[1], ignore_errors=True)
 """
+_PF_EXITING = 0x4  # of a process: flag that its end has begun
 _TAIL = 2000  # characters of what an agent wrote before it failed
 _LOG_LIMIT = 100_000  # bytes of its log that are shown
 
 
 class LocalAgent:
-    """An agent's process. ``exited`` is called once, when it has ended by itself or was killed."""
+    """An agent's process. ``exited`` is called once, when it has ended by itself or was killed.
 
-    def __init__(self, loop: Loop, options: NodeOptions, log_file: Path, exited: Callable[[], None]) -> None:
+    ``environment`` has variables that are set over those of this process.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        options: NodeOptions,
+        log_file: Path,
+        exited: Callable[[], None],
+        environment: Mapping[str, str],
+    ) -> None:
         self._loop = loop
         self._exited = exited
         self._log_file = log_file
+        self._environment = environment
         self._lifeline = Lifeline()
-        options = replace(options, lifeline=self._lifeline.read_fd)
-        with open(log_file, "ab") as log:
-            self._process = subprocess.Popen(
+        try:
+            self._process = self._start(replace(options, lifeline=self._lifeline.read_fd))
+            self.pid = self._process.pid
+            self.sentinel = os.pidfd_open(self.pid)
+        except OSError:
+            self._lifeline.cut()  # which ends the process, if there is one
+            raise
+        loop.add_reader(self.sentinel, self._ended)
+
+    def _start(self, options: NodeOptions) -> subprocess.Popen[bytes]:
+        with open(self._log_file, "ab") as log:
+            return subprocess.Popen(
                 [sys.executable, "-m", "handoff_lab.node", *options.command_line()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=[self._lifeline.read_fd],
-                env={**os.environ, "PYTHONPATH": _import_path()},
+                env={**os.environ, "PYTHONPATH": _import_path(), **self._environment},
                 start_new_session=True,  # Ctrl-C in this terminal is not for the nodes
             )
-        self.pid = self._process.pid
-        self.sentinel = os.pidfd_open(self.pid)
-        loop.add_reader(self.sentinel, self._ended)
 
     @property
     def is_running(self) -> bool:
         """Whether it is neither stopped nor at its end."""
+        return self._state() not in "TtX"
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its end has begun: its connections may be closed a while before it is gone."""
+        return self._state() == "X"
+
+    def _state(self) -> str:
+        """As the kernel calls it, but X from the moment on when its end begins."""
         with contextlib.suppress(OSError):
-            state = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-            return state not in "TtZX"
-        return False
+            state, *numbers = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            return "X" if state == "Z" or int(numbers[5]) & _PF_EXITING else state
+        return "X"
 
     @property
     def story(self) -> str:

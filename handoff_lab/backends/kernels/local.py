@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from handoff_lab._errors import BackendError
+from handoff_lab.backends.kernels.gpus import LocalGpus
 from handoff_lab.backends.kernels.launch import LocalAgent, Reaper, end_all
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.resources import Resources
-from handoff_lab.store.directory import SharedDirectory
+from handoff_lab.store.directory import SharedDirectory, unusable
 from handoff_lab.transport.keys import JoinFile
 from handoff_lab.transport.loop import Loop, Timer
+
+log = logging.getLogger(__name__)
 
 JOIN_S = 30.0  # from its start until an agent has joined
 END_S = 2.0  # for an agent that was told to stop
 SILENCE_S = 0.05  # from an unexplained end of an agent's connection to its own
+AGAIN_S = 0.5  # from a replacement that did not come to the next; each time twice as long
+LATEST_S = 60.0
 
 
 @dataclass(slots=True)
@@ -27,7 +33,7 @@ class _Entry:
     agent: LocalAgent
     deadline: Timer
     verdict: str = ""  # why it was killed
-    again: bool = False  # whether another takes its place
+    again_s: float | None = None  # until another takes its place; None: none does
 
 
 class LocalAgents:
@@ -49,6 +55,8 @@ class LocalAgents:
         self._ended = ended
         self._store_limit = store_limit
         self._entries: dict[str, _Entry] = {}
+        self._coming: dict[str, Timer] = {}  # starts of replacements, by name
+        self._gpus = LocalGpus()
         self._numbers = itertools.count()
         self._join = join
         self._known = directory  # of the coordinator before this one, if there was one
@@ -81,6 +89,8 @@ class LocalAgents:
 
     def start(self, name: str, capabilities: Mapping[str, float] | None, labels: Mapping[str, str]) -> None:
         """Start the agent of a node."""
+        if name in self._coming:
+            self._coming.pop(name).cancel()
         place = self._place()
         options = NodeOptions(
             self.join_file,
@@ -94,12 +104,13 @@ class LocalAgents:
         )
         self._launch(options)
 
-    def _launch(self, options: NodeOptions) -> None:
+    def _launch(self, options: NodeOptions, again_s: float | None = None) -> None:
         name = options.name
         log_file = self._place() / f"agent-{next(self._numbers)}.log"
-        agent = LocalAgent(self._loop, options, log_file, lambda: self._has_ended(name))
+        environment = self._gpus.environment(name, options.capabilities or {})
+        agent = LocalAgent(self._loop, options, log_file, lambda: self._has_ended(name), environment)
         deadline = self._loop.call_later(JOIN_S, lambda: self.kill(name, f"it did not join within {JOIN_S:g} s"))
-        self._entries[name] = _Entry(options, agent, deadline)
+        self._entries[name] = _Entry(options, agent, deadline, again_s=again_s)
 
     def pid(self, name: str) -> int | None:
         """The process of a node's agent, if it was started here."""
@@ -119,19 +130,22 @@ class LocalAgents:
         """The agent is there in time."""
         if name in self._entries:
             self._entries[name].deadline.cancel()
+            self._entries[name].again_s = None
 
     def end(self, name: str, patience_s: float, verdict: str) -> None:
         """Kill an agent, unless it ends by itself in time."""
         entry = self._entries[name]
+        entry.again_s = None
         entry.deadline.cancel()
         entry.deadline = self._loop.call_later(patience_s, lambda: self.kill(name, verdict))
 
     def replace(self, name: str, capabilities: Mapping[str, float], patience_s: float, verdict: str) -> None:
-        """Kill an agent, unless it ends by itself in time, and start another in its place."""
+        """Kill an agent, unless it ends by itself in time, and start others in its place until one has joined."""
 
         def kill() -> None:
-            entry.again = True
-            self.kill(name, verdict)
+            if not entry.agent.is_ending:
+                entry.again_s = 0.0
+                self.kill(name, verdict)
 
         entry = self._entries[name]
         entry.options = replace(entry.options, capabilities=Resources(capabilities))
@@ -147,8 +161,8 @@ class LocalAgents:
     def close(self) -> None:
         """Wait for the agents to end, then kill those left; remove what was shared with them."""
         entries, self._entries = self._entries, {}
-        for entry in entries.values():
-            entry.deadline.cancel()
+        for timer in (*self._coming.values(), *(entry.deadline for entry in entries.values())):
+            timer.cancel()
         end_all([entry.agent for entry in entries.values()], END_S)
         with self._lock:
             self._closed = True
@@ -163,11 +177,20 @@ class LocalAgents:
             if self._closed:
                 raise BackendError("the cluster is closed; make a new one")
             if self._directory is None:
-                self._directory = self._enter_known() or SharedDirectory.create()
+                self._directory = self._make_place()
                 self._reaper = Reaper(self._directory.path)
-                if not (self._directory.path / "join.json").exists():
-                    self._join.write(self._directory.path / "join.json")
             return self._directory.path
+
+    def _make_place(self) -> SharedDirectory:
+        directory = self._enter_known() or SharedDirectory.create()
+        join_file = directory.path / "join.json"
+        if not join_file.exists():
+            try:
+                self._join.write(join_file)
+            except OSError as error:
+                directory.leave()
+                raise unusable(directory.path.parent, error) from error
+        return directory
 
     def _enter_known(self) -> SharedDirectory | None:
         """The directory in which other nodes wait, if it is still there."""
@@ -180,9 +203,28 @@ class LocalAgents:
 
     def _has_ended(self, name: str) -> None:
         entry = self._entries.pop(name)
+        self._gpus.give_back(name)
         entry.deadline.cancel()
         entry.agent.close()
         story = entry.agent.story
-        self._ended(name, f"{entry.verdict}; {story}" if entry.verdict else story)
-        if entry.again:
-            self._launch(entry.options)
+        if entry.verdict:
+            story = f"{entry.verdict}; {story}"
+        if entry.again_s is not None:
+            self._launch_later(entry.options, entry.again_s)
+        if entry.again_s:
+            log.warning("node %r is tried again in %g s: %s", name, entry.again_s, story)
+        self._ended(name, story)
+
+    def _launch_later(self, options: NodeOptions, after_s: float) -> None:
+        """Start a replacement, and others after it until one has joined."""
+        name, again_s = options.name, min(max(AGAIN_S, 2 * after_s), LATEST_S)
+
+        def launch() -> None:
+            del self._coming[name]
+            try:
+                self._launch(options, again_s)
+            except OSError as error:
+                log.warning("node %r is tried again in %g s: %s", name, again_s, error)
+                self._launch_later(options, again_s)
+
+        self._coming[name] = self._loop.call_later(after_s, launch)

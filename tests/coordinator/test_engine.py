@@ -1,0 +1,59 @@
+"""No run waits for ever for what went wrong between scheduler and backend."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import handoff_lab as hl
+
+
+@pytest.fixture
+def cluster() -> Iterator[hl.Cluster]:
+    with hl.Cluster({"alpha": {"cpu": 1}}, backend="local") as cluster:
+        yield cluster
+
+
+class Broken:
+    """A call that fails the first times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, times: int = 1) -> None:
+        self._call = getattr(owner, name)
+        self._times = times
+        monkeypatch.setattr(owner, name, self)
+
+    def __call__(self, *arguments: Any) -> Any:
+        self._times -= 1
+        if self._times >= 0:
+            raise LookupError("broken")
+        return self._call(*arguments)
+
+
+def test_a_run_ends_when_the_backend_does_not_take_its_functions_and_others_go_on(
+    cluster: hl.Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    other = cluster.submit(hl.DAG("other").add(hl.Function("f", go_on.wait, extra_args=[20])))
+    coordinator: Any = cluster._coordinator
+    Broken(monkeypatch, coordinator.backend, "submit")
+    run = cluster.submit(hl.DAG("run").add(hl.Function("f", int)))
+    with pytest.raises(hl.RunError, match=r"could not be done: LookupError"):
+        run.wait(20)
+    go_on.set()
+    other.wait(20)
+    assert other.results["f"] is True
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_all_runs_end_with_the_cluster_though_the_scheduler_fails(
+    cluster: hl.Cluster, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    coordinator: Any = cluster._coordinator
+    dag = hl.DAG("never").add(hl.Function("f", int, cost={"gpu": 1}))
+    runs = [cluster.submit(dag, wait_for_capacity=True) for _ in range(3)]
+    Broken(monkeypatch, coordinator.scheduler, "cancel", times)
+    cluster.close()
+    assert [run.join(raise_on_error=False).status for run in runs] == ["failed"] * times + ["cancelled"] * (3 - times)
