@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from choices import names_among, peers_among
 from engines.registry import ENGINES, OURS, PEERS
 from figures import FIGURES, START_UP
 from processes import ChildError, Places, adopt_orphans, private_folder, run_child
@@ -71,30 +72,16 @@ def _measure(name: str, outcome: Outcome, figures: Sequence[str], quick: bool, p
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Measure handoff_lab and its peers on the same work, in one run.")
-    parser.add_argument("--peers", type=_peers, default=PEERS, metavar="all|none|NAME,...", help=", ".join(PEERS))
+    parser.add_argument(
+        "--peers", type=peers_among(PEERS), default=PEERS, metavar="all|none|NAME,...", help=", ".join(PEERS)
+    )
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="samples, of which the median is shown")
-    parser.add_argument("--only", type=_figures, default=list(FIGURES), metavar="FIGURE,...", help=", ".join(FIGURES))
+    parser.add_argument(
+        "--only", type=names_among(FIGURES), default=list(FIGURES), metavar="FIGURE,...", help=", ".join(FIGURES)
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, not how fast")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write medians, samples, ratios and machine there")
     return parser
-
-
-def _peers(text: str) -> list[str]:
-    if text in ("all", "none"):
-        return PEERS if text == "all" else []
-    return _chosen(text, PEERS)
-
-
-def _figures(text: str) -> list[str]:
-    return _chosen(text, list(FIGURES))
-
-
-def _chosen(text: str, known: Sequence[str]) -> list[str]:
-    names = text.split(",")
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(known)}")
-    return [name for name in known if name in names]
 
 
 if __name__ == "__main__":

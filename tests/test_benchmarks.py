@@ -115,6 +115,28 @@ def test_every_quality_is_there_and_positive(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
+def test_faults_are_put_to_an_engine_and_what_it_tells_is_kept(tmp_path: Path) -> None:
+    output = tmp_path / "faults.json"
+    options = ["--repeat", "1", "--peers", "none", "--only", "pinned-killed", "--json", str(output)]
+    done = run(*options, script="faults.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (finding,) = json.loads(output.read_text())["findings"]["handoff"]["pinned-killed"]
+    assert finding["words"] == "NodeLostError after {after_s}; names function, node"
+    assert "to which it is pinned" in finding["told"]
+    assert finding["figures"]["attempts"] == 1
+    assert " s; names function, node |" in done.stdout
+
+
+@pytest.mark.real
+def test_what_is_added_to_dask_is_told_for_each_work(tmp_path: Path) -> None:
+    output = tmp_path / "overhead.json"
+    done = run("--functions", "100", "--repeat", "1", "--json", str(output), script="dask_overhead.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| client.submit | handoff_lab |" in " ".join(done.stdout.split())
+    assert len(json.loads(output.read_text())["seconds"]) == 6
+
+
+@pytest.mark.real
 def test_costs_are_told_for_each_part() -> None:
     done = run("--functions", "200", "--repeat", "1", "--shape", "layered", script="costs.py")
     assert done.returncode == 0, done.stdout + done.stderr
