@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -123,7 +124,7 @@ class Network:
 
     def set(self, source: str, target: str, line: Line) -> None:
         """Have the way from one host to another be so from now on."""
-        self._tell([source, target, line.loss, line.delay_s, line.jitter_s])
+        self._tell([source, target, *astuple(line)])
 
     def set_all(self, line: Line) -> None:
         """Have all ways be so from now on."""
@@ -132,6 +133,12 @@ class Network:
             for target in addresses:
                 if source != target:
                     self.set(source, target, line)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that this host has sent and received."""
+        counts = Path(f"/sys/class/net/{_link_name(0)}/statistics")
+        return sum(int((counts / name).read_text()) for name in ("rx_bytes", "tx_bytes"))
 
     def _tell(self, command: Any) -> None:
         assert self._relay.stdin is not None
@@ -144,7 +151,7 @@ class Network:
         """Give a host its link; address and descriptor, as the relay wants them."""
         device = os.open(_TUN, os.O_RDWR | os.O_CLOEXEC)
         descriptors.callback(os.close, device)
-        name = f"hl{os.getpid()}n{number}"
+        name = _link_name(number)
         fcntl.ioctl(device, _SET_INTERFACE, struct.pack("16sH", name.encode(), _TUN_WITHOUT_HEADER))
         if host is not None:
             subprocess.run(["ip", "link", "set", name, "netns", str(host.pid)], check=True)
@@ -154,3 +161,7 @@ class Network:
             else:
                 host.ip(command)
         return f"{address}={device}"
+
+
+def _link_name(number: int) -> str:
+    return f"hl{os.getpid()}n{number}"

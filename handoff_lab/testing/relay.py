@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+import math
 import os
 import random
 import select
@@ -16,22 +17,29 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 MTU = 1500
-_DESTINATION = slice(16, 20)  # in the header of an IPv4 packet
+PATIENCE_S = 0.25  # that a packet waits for a narrow line, before it is dropped
+_PROTOCOL = 9  # in the header of an IPv4 packet
+_DESTINATION = slice(16, 20)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """What becomes of packets that go one way between two hosts.
 
-    ``loss`` is the share that gets lost, 1 for a line that is cut; ``jitter_s`` comes on top of the delay, by chance.
+    ``loss`` is the share that gets lost, 1 for a line that is cut; ``jitter_s`` comes on top of the delay, by chance;
+    ``bandwidth`` is in bytes per second. Where it is not ``open``, no TCP connection can be begun this way, as to hosts
+    behind a router that translates addresses.
     """
 
     loss: float = 0.0
     delay_s: float = 0.0
     jitter_s: float = 0.0
+    bandwidth: float = math.inf
+    open: bool = True
 
 
 GOOD = Line()
@@ -45,6 +53,7 @@ class Relay:
         self._names = {socket.inet_aton(address): address for address in devices}
         self._random = random.Random(seed)
         self._lines: dict[tuple[str, str], Line] = {}
+        self._free: dict[tuple[str, str], float] = {}  # when a narrow line has passed on all that came
         self._late: list[tuple[float, int, int, bytes]] = []  # due, order, device, packet
         self._order = itertools.count()
 
@@ -77,14 +86,21 @@ class Relay:
         if target is None or packet[0] >> 4 != 4:
             return
         line = self._lines.get((source, target), GOOD)
-        if self._random.random() < line.loss:
+        if self._random.random() < line.loss or not (line.open or _goes_on(packet)):
             return
-        device = self._devices[target]
-        if line.delay_s or line.jitter_s:
-            due = time.monotonic() + line.delay_s + self._random.uniform(0, line.jitter_s)
-            heapq.heappush(self._late, (due, next(self._order), device, packet))
+        if line.delay_s or line.jitter_s or line.bandwidth < math.inf:
+            self._pass_on_late(source, target, line, packet)
         else:
-            os.write(device, packet)
+            os.write(self._devices[target], packet)
+
+    def _pass_on_late(self, source: str, target: str, line: Line, packet: bytes) -> None:
+        now = time.monotonic()
+        begun = max(now, self._free.get((source, target), 0.0))
+        if begun > now + PATIENCE_S:
+            return
+        self._free[source, target] = due = begun + len(packet) / line.bandwidth
+        due += line.delay_s + self._random.uniform(0, line.jitter_s)
+        heapq.heappush(self._late, (due, next(self._order), self._devices[target], packet))
 
     def _deliver_late(self) -> None:
         while self._late and self._late[0][0] <= time.monotonic():
@@ -95,7 +111,15 @@ class Relay:
         return max(0.0, self._late[0][0] - time.monotonic()) * 1000 if self._late else None
 
 
+def _goes_on(packet: bytes) -> bool:
+    """Whether it does not begin a connection: that has SYN set, and not ACK."""
+    flags = packet[(packet[0] & 0x0F) * 4 + 13] if packet[_PROTOCOL] == socket.IPPROTO_TCP else 0
+    return flags & 0x12 != 0x02
+
+
 if __name__ == "__main__":
     seed, *pairs = sys.argv[1:]
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)  # a busy machine is no bad line
     devices = {address: int(device) for address, _, device in (pair.partition("=") for pair in pairs)}
     Relay(devices, int(seed)).run(sys.stdin.fileno())
