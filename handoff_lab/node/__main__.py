@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 from handoff_lab._errors import HandoffError
-from handoff_lab.node.lifeline import end_descendants
+from handoff_lab.node.lifeline import arm, end_descendants
 from handoff_lab.node.options import NodeOptions, parse_options
 from handoff_lab.node.zygote import Zygote
-from handoff_lab.store.directory import SharedDirectory
+from handoff_lab.store.directory import SharedDirectory, unusable
 
 GARBAGE = 100_000  # objects between two searches for cycles: a burst of attempts makes many objects and no cycle
 
@@ -34,12 +34,18 @@ def serve(options: NodeOptions) -> None:
     Raises
     ------
     AuthenticationError, VersionMismatchError, BackendError
-        It could not join.
+        It could not join, or can write nothing.
     """
     directory = SharedDirectory.enter(options.directory) if options.directory else SharedDirectory.create()
-    private = Path(tempfile.mkdtemp(prefix="node-", dir=directory.path))
+    try:
+        private = Path(tempfile.mkdtemp(prefix="node-", dir=directory.path))
+    except OSError as error:
+        directory.leave()
+        raise unusable(directory.path, error) from error
     zygote = Zygote.fork(remove=[private if options.directory else directory.path])
     try:
+        if options.tie is not None:
+            arm(options.tie)
         from handoff_lab.node.agent import Agent  # it loads zmq, which the zygote must not have
 
         gc.freeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -24,17 +25,22 @@ from handoff_lab.messages import (
     Started,
 )
 from handoff_lab.node.control import Control
+from handoff_lab.node.gpu_slots import GpuSlots
+from handoff_lab.node.gpu_watch import GpuWatch
 from handoff_lab.node.joining import join, way_in
 from handoff_lab.node.kernel import KernelProcess
+from handoff_lab.node.launchers import SharedZygote
 from handoff_lab.node.lifeline import arm, end_descendants
 from handoff_lab.node.load import Meter
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.node.pool import SlotPool
-from handoff_lab.node.report import report, store_limit_of
+from handoff_lab.node.report import gpus_of, report, store_limit_of
 from handoff_lab.node.room import Room
 from handoff_lab.node.tether import Tether
 from handoff_lab.node.work import Work
 from handoff_lab.node.zygote import Zygote
+from handoff_lab.resources.devices import need_of
+from handoff_lab.resources.gpus import order, sight_of
 from handoff_lab.store.spilling import SpillingStore
 from handoff_lab.transport.hello import Hello
 from handoff_lab.transport.keys import KeyPair
@@ -57,7 +63,7 @@ class Agent:
         self._lifeline = options.lifeline
         self._loop = loop = Loop()
         self._keys = KeyPair.generate()
-        host = options.host or own_address(self._join_file.endpoint)
+        host = None if options.behind_nat else options.host or own_address(self._join_file.endpoint)
         self._kernel = KernelProcess(loop, private, lambda: end_descendants(keep=[zygote.pid]))
         self._info = info = report(options, str(self._kernel.connection_file))
         self._store = SpillingStore(store_limit_of(options, info.capabilities), loop.call_soon_threadsafe)
@@ -67,7 +73,10 @@ class Agent:
         self._room = Room(info.capabilities, lambda: self._store.is_full)
         self._store.on_room(self._room.tell)
         self._store.on_room(self._work.fetch_more)
-        self._pool = SlotPool(loop, zygote, self._work, info.slots, self._on_zygote_lost, self._room, self._work)
+        self._gpus: GpuSlots | None = None
+        self._gpu_watch: GpuWatch | None = None
+        self._pool = self._open_pool(zygote)
+        self._runners = [runner for runner in (self._pool, self._gpus, self._kernel) if runner is not None]
         self._meter = Meter()
         self._tether = Tether(loop, self._join_file, self._keys, self._hello, self._come_back, options.lifeline)
         self._codes: set[str] = set()  # keys of what was loaded
@@ -95,11 +104,26 @@ class Agent:
         try:
             self._watch_ends()
             self._connect(join(self._loop, self._join_file, self._keys, self._hello(), self._lifeline))
-            self._kernel.start(self._work, self._room)
+            self._kernel.start(self._gpus or self._work, self._room)
             self._loop.call_later(LOAD_S, self._measure)
             self._loop.run()
         finally:
             self._close()
+
+    def _open_pool(self, zygote: Zygote) -> SlotPool:
+        """The slots; of a node that hands out GPUs, those for functions that claim none."""
+        loop, info = self._loop, self._info
+        gpus = gpus_of(info.capabilities)
+        if not gpus:
+            return SlotPool(loop, zygote, self._work, info.slots, self._on_zygote_lost, self._room, self._work)
+        os.environ.update(order())  # for the kernel
+        shared = SharedZygote(loop, zygote, self._on_zygote_lost)
+        self._gpus = GpuSlots(
+            loop, shared, self._work, self._kernel, self._room, gpus, info.capabilities["gpu"], info.slots
+        )
+        self._gpu_watch = GpuWatch(LOAD_S)
+        blind = shared.launcher(sight_of(()))
+        return SlotPool(loop, blind, self._work, info.slots, self._on_zygote_lost, self._room, self._work)
 
     # -- its coordinator -------------------------------------------------------
 
@@ -180,8 +204,10 @@ class Agent:
             self._loop.stop()
 
     def _close(self) -> None:
-        self._kernel.close()
-        self._pool.close()
+        for runner in reversed(self._runners):
+            runner.close()
+        if self._gpu_watch is not None:
+            self._gpu_watch.close()
         self._peers.close()
         self._store.close()
         if self._control is not None:
@@ -199,13 +225,13 @@ class Agent:
 
     def _on_load(self, codes: dict[str, bytes]) -> None:
         self._codes.update(codes)
-        self._pool.load(codes)
-        self._kernel.load(codes)
+        for runner in self._runners:
+            runner.load(codes)
 
     def _on_unload(self, keys: list[str]) -> None:
         self._codes.difference_update(keys)
-        self._pool.unload(keys)
-        self._kernel.unload(keys)
+        for runner in self._runners:
+            runner.unload(keys)
 
     def _on_cancel(self, rows: list[Any], how: HowToEnd) -> None:
         for row in rows:
@@ -215,6 +241,8 @@ class Agent:
         capabilities = read_amounts(amounts)
         self._room.resize(capabilities)
         self._pool.resize(slots)
+        if self._gpus is not None:
+            self._gpus.resize(capabilities.get("gpu", 0), slots)
         self._info = replace(self._info, capabilities=capabilities, slots=slots)
         self._tell(NodeChanged(self._info.name, capabilities, slots))
 
@@ -232,7 +260,9 @@ class Agent:
 
     # -- what it tells -----------------------------------------------------------
 
-    def _runner(self, attempt: Attempt) -> SlotPool | KernelProcess:
+    def _runner(self, attempt: Attempt) -> SlotPool | KernelProcess | GpuSlots:
+        if self._gpus is not None and need_of(attempt.cost):
+            return self._gpus
         return self._kernel if attempt.runs_in == "kernel" else self._pool
 
     def _tell(self, event: BackendEvent) -> None:
@@ -252,7 +282,8 @@ class Agent:
 
     def _measure(self) -> None:
         percent, memory = self._meter.read()
-        self._tell(NodeLoad(self._info.name, percent, memory))
+        gpus = self._gpu_watch.loads(self._gpus.functions) if self._gpus and self._gpu_watch else ()
+        self._tell(NodeLoad(self._info.name, percent, memory, gpus))
         self._loop.call_later(LOAD_S, self._measure)
 
 

@@ -12,6 +12,7 @@ from handoff_lab.node.room import Room
 from handoff_lab.node.slot import BRIEF_S
 from handoff_lab.node.task import Input, Task, claim_of, task_of
 from handoff_lab.node.worker import Worker
+from handoff_lab.resources.devices import need_of
 
 BATCH = 64  # tasks
 FUSED = 128  # tasks, with those that follow from them
@@ -117,6 +118,8 @@ class Batches:
     def _follower(self, attempt: Attempt, inputs: Sequence[Input], first: Task) -> Task | None:
         if attempt.runs_in != first.attempt.runs_in or claim_of(attempt) != first.claim:
             return None
+        if attempt.granted and attempt.cost and need_of(attempt.cost):
+            return None  # a slot that sees its GPUs is for it
         task = task_of(attempt, inputs)
         self._judge(task)
         return task if task.brief and task.proven else None

@@ -68,6 +68,7 @@ class Control:
     def close(self) -> None:
         """Hang up."""
         self._watch.close()
+        self._outbox.close()
         self._stream.close()
         self._loop.remove_reader(self._socket)
         self._socket.close()

@@ -8,10 +8,10 @@ from handoff_lab.messages import Attempt, Failure, FailureKind
 from handoff_lab.node.slot import CONNECTION_LOST
 
 
-def death_of(status: int, began: bool = True, log: str = "") -> Failure:
+def death_of(status: int, began: bool = True, log: str = "", in_set_up: bool = False) -> Failure:
     r"""The failure of what ran when a process ended with this exit code, or by this signal when it is negative.
 
-    ``log`` tells why it was never ready, when it was not.
+    ``log`` tells why it was never ready, when it was not; ``in_set_up``, whether it was the run's set-up that ran.
 
     Examples
     --------
@@ -22,7 +22,7 @@ def death_of(status: int, began: bool = True, log: str = "") -> Failure:
     >>> death_of(1, began=False, log="Traceback ...\nImportError: no\n").message
     'its process ended with exit code 1, before it was ready: ImportError: no'
     """
-    message = f"its process {_how(status, began)}"
+    message = f"its process {_how(status, began)}" + (", in the set-up of the run" if in_set_up else "")
     if not began:
         reason = log.strip().rpartition("\n")[2]
         message += f", before it was ready: {reason}" if reason else ", before it was ready"

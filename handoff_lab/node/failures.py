@@ -41,12 +41,17 @@ def failure_of(error: BaseException, retry_on: ExceptionClasses = Exception, inp
     )
 
 
-def code_failure(what: str, error: BaseException) -> Failure:
-    """The failure of code that could not be unpickled, imported or set up."""
+def set_up_failure(error: BaseException) -> Failure:
+    """The failure of an attempt before which the run's set-up failed."""
+    return code_failure("the set-up of the run", error, "failed")
+
+
+def code_failure(what: str, error: BaseException, happened: str = "could not be loaded") -> Failure:
+    """The failure of code that could not be unpickled or imported."""
     if isinstance(error, ModuleNotFoundError):
         reason = f"{what} needs the module {error.name!r}, which this node does not have; install it there"
     else:
-        reason = f"{what} could not be loaded: {_sentence(error)}"
+        reason = f"{what} {happened}: {_sentence(error)}"
     return Failure(FailureKind.CODE, reason, type(error).__name__, _traceback(error), _pickled(error), retryable=False)
 
 

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from enum import IntEnum
 from types import FrameType
 
-_MARKS = 511  # more than are ever on their way to one slot
-_CURRENT = _MARKS  # the last word: the number of the attempt that runs
+_MARKS = 510  # more than are ever on their way to one slot
+_CURRENT = _MARKS  # the last words: the number of the attempt that runs
+_SETS_UP = _MARKS + 1  # and whether set-up is executed for it
 
 
 class Mark(IntEnum):
@@ -35,7 +36,7 @@ class Fence:
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("handoff-fence")
-        os.ftruncate(self.fd, (_MARKS + 1) * 8)
+        os.ftruncate(self.fd, (_MARKS + 2) * 8)
         self._map = mmap.mmap(self.fd, 0)
         self._words = memoryview(self._map).cast("Q")
 
@@ -43,6 +44,11 @@ class Fence:
     def current(self) -> int:
         """The number of the attempt that runs, 0 between attempts."""
         return self._words[_CURRENT]
+
+    @property
+    def sets_up(self) -> bool:
+        """Whether set-up is executed for the attempt that runs."""
+        return bool(self._words[_SETS_UP])
 
     def mark(self, number: int, mark: Mark) -> None:
         """Ask something of an attempt."""
@@ -79,6 +85,10 @@ class Fenced:
         self._number = number
         if self._is_marked(number):
             self._on_sigint(signal.SIGINT, None)
+
+    def sets_up(self, now: bool) -> None:
+        """Say whether set-up is executed."""
+        self._words[_SETS_UP] = now
 
     def end(self) -> None:
         """From here on nothing raises."""

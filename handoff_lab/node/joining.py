@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from contextlib import suppress
@@ -67,7 +68,7 @@ def join(loop: Loop, file: JoinFile, keys: KeyPair, hello: Hello, lifeline: int 
         call.close()
     call = _Call(loop, file, keys, lifeline)
     try:
-        call.ask(pack("numbered"))
+        _check(call.ask(pack("numbered")), hello.info.name)
     except BaseException:
         call.close()
         raise
@@ -103,7 +104,7 @@ class _Call:
 
     def ask(self, message: bytes) -> list[str]:
         """The reason of a refusal, in its parts; nothing when we are welcome."""
-        end = time.monotonic() + PATIENCE_S
+        end = math.inf if self._lifeline is not None else time.monotonic() + PATIENCE_S
         again = 0.0
         while (now := time.monotonic()) < end:
             if now >= again:

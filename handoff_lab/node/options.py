@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from handoff_lab._errors import ResourceError
-from handoff_lab._units import parse_bytes
+from handoff_lab._names import name_fault
+from handoff_lab._units import MEMORIES, parse_bytes, parse_megabytes
 from handoff_lab.resources.amounts import Resources
 
 
@@ -29,7 +30,9 @@ class NodeOptions:
     host: str | None = None
     directory: Path | None = None  # where a local node's files go, shared with the one that started it
     cluster: str | None = None
-    lifeline: int | None = None  # descriptor of a pipe whose other end the starter holds
+    lifeline: int | None = None  # descriptor of a pipe whose other end the coordinator holds
+    tie: int | None = None  # the same, of whoever lends the place: this process does not outlive that one
+    behind_nat: bool = False  # others cannot connect to it
     store_limit: int | None = None  # bytes of values in memory; None: a share of the node's memory
     invite: str | None = field(default=None, repr=False)  # instead of a join file; "-": read it from standard input
 
@@ -47,9 +50,10 @@ class NodeOptions:
             words += ["--capabilities", json.dumps(dict(self.capabilities))]
         for name, text in self.labels.items():
             words += ["--label", f"{name}={text}"]
-        for flag in ("host", "directory", "cluster", "lifeline"):
+        for flag in ("host", "directory", "cluster", "lifeline", "tie"):
             value = getattr(self, flag)
             words += [] if value is None else [f"--{flag}", str(value)]
+        words += ["--behind-nat"] if self.behind_nat else []
         if self.store_limit is not None:
             words += ["--store-limit", f"{self.store_limit}B"]
         return words
@@ -68,12 +72,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", action="append", default=[], metavar="NAME=TEXT", help="shown with the node")
     parser.add_argument("--host", metavar="ADDRESS", help="address of this machine that other nodes can reach")
     parser.add_argument(
+        "--behind-nat",
+        action="store_true",
+        help="others cannot connect to this machine: its results go through the cluster's",
+    )
+    parser.add_argument(
         "--store-limit", metavar="AMOUNT", help="of results in memory, such as 2GB; the others go to disk (to TMPDIR)"
     )
     parser.add_argument("--capabilities", metavar="JSON", help="all that the node has; nothing is probed")
     parser.add_argument("--cluster", metavar="NAME", help="shown in process lists, of no other use")
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--tie", type=int, help=argparse.SUPPRESS)
 
 
 def options_from(arguments: argparse.Namespace) -> NodeOptions:
@@ -82,8 +92,10 @@ def options_from(arguments: argparse.Namespace) -> NodeOptions:
     Raises
     ------
     ValueError
-        An amount, a resource or a label that makes no sense.
+        A name, an amount, a resource or a label that makes no sense.
     """
+    if fault := name_fault(arguments.name, "node"):
+        raise ValueError(f"{fault}: see --name")
     given: dict[str, object] = dict(map(_resource, arguments.resource))
     given |= {name: v for name in ("cpu", "memory", "gpu") if (v := getattr(arguments, name)) is not None}
     return NodeOptions(
@@ -93,9 +105,11 @@ def options_from(arguments: argparse.Namespace) -> NodeOptions:
         capabilities=_capabilities(arguments.capabilities),
         labels=dict(map(_pair, arguments.label)),
         host=arguments.host,
+        behind_nat=arguments.behind_nat,
         directory=arguments.directory,
         cluster=arguments.cluster,
         lifeline=arguments.lifeline,
+        tie=arguments.tie,
         store_limit=None if arguments.store_limit is None else parse_bytes(arguments.store_limit),
         invite=arguments.invite,
     )
@@ -114,7 +128,10 @@ def parse_options(words: Sequence[str] | None = None) -> NodeOptions:
 def _capabilities(text: str | None) -> Resources | None:
     if text is None:
         return None
-    amounts = json.loads(text)
+    try:
+        amounts = json.loads(text)
+    except ValueError:
+        amounts = None
     if not isinstance(amounts, dict):
         raise ResourceError("capabilities", text, 'must be a JSON object such as {"cpu": 4}')
     return Resources(amounts)
@@ -122,7 +139,7 @@ def _capabilities(text: str | None) -> Resources | None:
 
 def _resource(text: str) -> tuple[str, float]:
     name, amount = _pair(text)
-    return name, float(amount)
+    return name, parse_megabytes(amount) if name in MEMORIES else float(amount)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -53,6 +53,11 @@ class Outbox:
             self._sent = time.monotonic()
             self._send(pack("events", [event_row(event) for event in in_columns(events)]))
 
+    def close(self) -> None:
+        """Send nothing more: the connection is closed."""
+        self._events.clear()
+        self.flush()
+
     def _round_over(self) -> None:
         self._scheduled = False
         wait = self._sent + INTERVAL_S - time.monotonic()

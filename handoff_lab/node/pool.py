@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 2.0  # between the interrupt and the kill
 RELAUNCH_S = 1.0  # after a slot that never came up
+AHEAD = 16  # slots that are started before they are needed, and that may be starting at the same time
 
 
 class SlotPool:
@@ -51,13 +52,15 @@ class SlotPool:
     launcher
         Starts the slots' processes: the zygote.
     slots
-        Functions that run at the same time; started now, before they are needed.
+        Functions that run at the same time, at most; the first of these processes are started before they are needed.
     on_lost
         Called with a reason when no slot can be started any more: the node must end, and ``lifeline.end_descendants``.
     room
         Where attempts without a granted claim must fit; without it everything does.
     lender
         Has the attempts that wait for others and can go along with them.
+    first
+        The number of the first slot.
     """
 
     def __init__(
@@ -69,11 +72,13 @@ class SlotPool:
         on_lost: Callable[[str], None],
         room: Room | None = None,
         lender: Lender | None = None,
+        first: int = 0,
     ) -> None:
         self._loop = loop
         self._launcher = launcher
         self._listener = listener
         self._wanted = 0
+        self._first = first
         self._codes: dict[str, Buffer] = {}
         self._durations = Durations()
         self._tasks: dict[AttemptId, Task] = {}
@@ -144,6 +149,7 @@ class SlotPool:
     def close(self) -> None:
         """End all slots; nothing is reported any more. The launcher stays open."""
         self._closed = True
+        self._room.unwatch(self._batches)
         for worker in self._workers.values():
             worker.close()
         for task in self._tasks.values():
@@ -173,6 +179,14 @@ class SlotPool:
         for worker in sorted(open_to_more, key=lambda worker: bool(worker.tasks)):  # those with nothing to do first
             if batch := self._batches.take(worker, len(self._workers)):
                 self._send(worker, batch)
+        if self._lacks_slots():
+            self._grow(1)
+
+    def _lacks_slots(self) -> bool:
+        """Whether something waits for a slot that is not there yet, and may be started now."""
+        if self._present() >= self._wanted or self._queue.best(self._room.fits) is None:
+            return False
+        return sum(worker.pid is None for worker in self._workers.values()) < AHEAD
 
     def _send(self, worker: Worker, batch: list[Task]) -> None:
         idle = not worker.tasks
@@ -183,11 +197,16 @@ class SlotPool:
             self._begin(worker)
         self._rounds.keep_going()
 
+    def _is_up(self, worker: Worker) -> None:
+        self._begin(worker)
+        if len(self._workers) < self._wanted:
+            self._wake()  # another may start now
+
     def _begin(self, worker: Worker) -> None:
         """The slot's first task runs now, if the slot is up; of one that is known to be brief that is told later."""
         task = worker.first
         if task is not None and worker.pid is not None:
-            if not (task.brief and task.proven):
+            if not (task.brief and task.proven) and task.stop != "recall":  # else it may never begin
                 self._announce(task, time.time())
             self._set_clock(task)
 
@@ -312,7 +331,7 @@ class SlotPool:
             task.timer = self._loop.call_later(GRACE_S, lambda: self._kill(task))
 
     def _recall(self, task: Task, worker: Worker) -> None:
-        if task.stop is None and task.number != worker.fence.current:
+        if task.stop is None and task.started is None and task.number != worker.fence.current:
             task.stop = "recall"
             worker.skip(task)
 
@@ -328,16 +347,21 @@ class SlotPool:
 
     # -- slots ---------------------------------------------------------------
 
-    def _grow(self) -> None:
+    def _grow(self, more: int = 0) -> None:
+        """Have the slots that are to be ready, and so many more than there are."""
         if self._closed:
             return
         taken = {worker.index for worker in self._workers.values()}
-        missing = self._wanted - sum(not worker.retiring for worker in self._workers.values())
-        free = (index for index in itertools.count() if index not in taken)
+        present = self._present()
+        missing = min(self._wanted, max(AHEAD, present + more)) - present
+        free = (index for index in itertools.count(self._first) if index not in taken)
         for index in itertools.islice(free, max(0, missing)):
             token = next(self._tokens)
-            self._workers[token] = Worker(index, token, self._launcher.launch, self._loop, self._begin, self._take_rows)
+            self._workers[token] = Worker(index, token, self._launcher.launch, self._loop, self._is_up, self._take_rows)
         self._wake()
+
+    def _present(self) -> int:
+        return sum(not worker.retiring for worker in self._workers.values())
 
     def _retire(self, worker: Worker) -> None:
         if worker.retiring and not worker.tasks:
@@ -359,7 +383,8 @@ class SlotPool:
             if task is blamed:
                 self._announce(task, time.time())
                 self._forget(task)
-                failure = death_of(CONNECTION_LOST if worker.hung_up else status, worker.pid is not None, log)
+                status = CONNECTION_LOST if worker.hung_up else status
+                failure = death_of(status, worker.pid is not None, log, worker.fence.sets_up)
                 self._end(ended(task, Outcome(task.started, time.time(), worker.index, None, log, failure)))
             else:
                 self._give_back(task)

@@ -44,6 +44,11 @@ class Room:
         """Call back whenever there is more room than before."""
         self._watchers[who] = on_room
 
+    def unwatch(self, who: object) -> None:
+        """Call back no more."""
+        self._lacking.discard(who)
+        self._watchers.pop(who, None)
+
     def lacks(self, who: object, something: bool) -> None:
         """Remember whether something waits there for room: next time it is called before those that found room."""
         self._lacking.discard(who)

@@ -38,7 +38,14 @@ from handoff_lab.messages import Attempt, AttemptId, Failure, Source
 from handoff_lab.node.channel import Message, Receiver, send
 from handoff_lab.node.codes import Codes
 from handoff_lab.node.execution import execute
-from handoff_lab.node.failures import code_failure, failure_of, input_failure, result_failure, shortage_failure
+from handoff_lab.node.failures import (
+    code_failure,
+    failure_of,
+    input_failure,
+    result_failure,
+    set_up_failure,
+    shortage_failure,
+)
 from handoff_lab.node.fence import Fenced
 from handoff_lab.node.output import Capture
 from handoff_lab.store.payload import Frames
@@ -196,9 +203,9 @@ class Slot:
     ) -> Frames | Failure:
         """The result, pickled, or why there is none. ``SystemExit`` may come from anything that is unpickled."""
         keys, retry_key, setup = call
+        if setup and (failure := self._set_up(setup)) is not None:
+            return failure
         try:
-            for key in setup:
-                self._codes.set_up(key)
             codes = [self._codes.get(key) for key in keys]
             retry_on = self._codes.get(retry_key) if retry_key else Exception
             attempt = _attempt(label, recipe, nodes) if recipe is not None else _PLAIN
@@ -218,6 +225,18 @@ class Slot:
             return Frames.dump(outcome.value)
         except BaseException as error:
             return result_failure(outcome.value, error)
+
+    def _set_up(self, keys: list[str]) -> Failure | None:
+        """Execute the set-up that was not executed yet."""
+        self._fence.sets_up(True)
+        try:
+            for key in keys:
+                self._codes.set_up(key)
+        except BaseException as error:
+            return set_up_failure(error)
+        finally:
+            self._fence.sets_up(False)
+        return None
 
 
 _NOBODY = AttemptId("", 0, 0)

@@ -29,14 +29,16 @@ AGAIN_S = 0.2  # between two calls
 PATIENCE_S = 30.0  # without a lease: for a coordinator that is stopped, or out of reach
 PROBE_S = 1.0  # for a host that does not answer at all; the node stands still meanwhile
 ROWS = 2048  # in one message
+FAILURES = 64  # that are remembered: those of some seconds
 
 
 class Memory:
-    """What this node began and did not end, and what it made and still has."""
+    """What this node began and did not end, what it made and still has, and what failed lately."""
 
     def __init__(self) -> None:
         self.started: dict[AttemptId, Started] = {}
         self.finished: dict[AttemptId, Finished] = {}
+        self.failed: dict[AttemptId, Failed] = {}
 
     def note(self, event: BackendEvent) -> None:
         """Take in what the coordinator is told."""
@@ -49,7 +51,12 @@ class Memory:
             case FinishedMany():
                 for finished in event.each():
                     self.note(finished)
-            case Failed() | Cancelled():
+            case Failed():
+                self.started.pop(event.id, None)
+                self.failed[event.id] = event  # a coordinator may be killed before it has written that down
+                if len(self.failed) > FAILURES:
+                    del self.failed[next(iter(self.failed))]
+            case Cancelled():
                 self.started.pop(event.id, None)
 
     def free(self, keys: Iterable[AttemptId]) -> None:
@@ -58,7 +65,7 @@ class Memory:
             self.finished.pop(key, None)
 
     def messages(self, running: Iterable[AttemptId] = ()) -> Iterator[tuple[list[Any], list[Any], int]]:
-        """Rows of what was finished and what runs, and whether that is all.
+        """Rows of what was finished, or failed, and of what runs, and whether that is all.
 
         Of what is ``running`` some may not have begun, or not have said so: they count as begun at the time 0.
         """
@@ -67,6 +74,8 @@ class Memory:
         started = [event_row(event) for event in (*self.started.values(), *unsaid)]
         for at in range(0, len(finished), ROWS):
             yield finished[at : at + ROWS], [], 0
+        for event in self.failed.values():  # with tracebacks, which may be long
+            yield [event_row(event)], [], 0
         yield [], started, 1
 
 
@@ -122,8 +131,11 @@ class Tether:
             self._probe()
             connection = join(self._loop, self._file, self._keys, self._hello(), self._lifeline)
         except (OSError, HandoffError) as error:
-            if self._is_final(error):
-                log.warning("the node ends: %s", error)
+            if isinstance(error, KeyRefusedError) and self._file.keys != self._keys:
+                self._file = replace(self._file, keys=self._keys)  # the join file has another by now; this one is known
+                self._call()
+            elif self._is_final(error):
+                log.warning("the node ends: %s", self._why(error))
                 self._loop.stop()
             else:
                 log.debug("no coordinator yet: %s", error)
@@ -135,6 +147,14 @@ class Tether:
         """Whether to call again would be in vain."""
         has_ended = self.memory is None and isinstance(error, ConnectionRefusedError)  # it will not be started again
         return has_ended or isinstance(error, (KeyRefusedError, VersionMismatchError))
+
+    def _why(self, error: Exception) -> str:
+        where = self._file.endpoint
+        if isinstance(error, ConnectionRefusedError):
+            return f"nobody listens at {where} any more: its cluster was closed, or the process that held it has ended"
+        if isinstance(error, KeyRefusedError):
+            return f"{where} lets it in no more: it was revoked, or away for too long; ask for a new invitation"
+        return str(error)
 
     def _probe(self) -> None:
         """Raise `OSError` at once where nobody listens: a join would wait, and the node with it."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from handoff_lab._names import writable
 from handoff_lab.messages import (
     Attempt,
     AttemptId,
@@ -305,13 +306,8 @@ def _sendable(failure: Failure) -> Failure:
     """The failure with texts that fit into a message."""
     return replace(
         failure,
-        message=_encodable(failure.message)[:TEXT_LIMIT],
-        type_name=_encodable(failure.type_name)[:TEXT_LIMIT],
-        traceback=_encodable(failure.traceback)[-TEXT_LIMIT:],
-        inputs=_encodable(failure.inputs),
+        message=writable(failure.message)[:TEXT_LIMIT],
+        type_name=writable(failure.type_name)[:TEXT_LIMIT],
+        traceback=writable(failure.traceback)[-TEXT_LIMIT:],
+        inputs=writable(failure.inputs),
     )
-
-
-def _encodable(text: str) -> str:
-    """The text, with lone surrogates (of a file's name, for one) written out: UTF-8 has none."""
-    return text.encode(errors="backslashreplace").decode()

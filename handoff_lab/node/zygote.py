@@ -3,7 +3,8 @@
 It is forked from the agent before threads or sockets exist, is the parent of the slots and, as a subreaper, of whatever
 their functions started and abandoned. Between it and the agent is a socket that keeps the bounds of messages:
 
-- to the zygote: ``slot``, with the descriptors of that slot's connection, fence and log;
+- to the zygote: ``slot`` and variables of its environment (JSON), with the descriptors of that slot's connection,
+  fence and log;
 - from the zygote: ``slot, status`` when it died (as ``os.waitstatus_to_exitcode`` tells it).
 
 The end of that socket is the end of everything below.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import select
 import shutil
@@ -20,7 +22,7 @@ import signal
 import socket
 import struct
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop
 
 _ORDER = struct.Struct("<I")
+_ORDER_LIMIT = 2**16  # bytes of an order
 _DEATH = struct.Struct("<Ii")
+_NOTHING: Mapping[str, str] = {}
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the agent's to decide
 
 
@@ -94,10 +98,11 @@ class Zygote:
 
         loop.add_reader(self._control.fileno(), read)
 
-    def launch(self, slot: int, fds: Sequence[int]) -> None:
-        """Fork a slot: a few milliseconds."""
+    def launch(self, slot: int, fds: Sequence[int], environment: Mapping[str, str] = _NOTHING) -> None:
+        """Fork a slot, with these variables set in its environment: a few milliseconds."""
+        order = _ORDER.pack(slot) + json.dumps(dict(environment)).encode()
         with contextlib.suppress(BrokenPipeError):  # the zygote is gone: ``lost`` tells
-            socket.send_fds(self._control, [_ORDER.pack(slot)], list(fds))
+            socket.send_fds(self._control, [order], list(fds))
 
     def close(self) -> None:
         """End all slots and what they started, and wait until they are gone."""
@@ -148,25 +153,26 @@ class _Nursery:
                 os.read(wake_read, 4096)
                 self._reap()
             if self._control.fileno() in readable:
-                data, fds, _, _ = socket.recv_fds(self._control, _ORDER.size, 3)
+                data, fds, _, _ = socket.recv_fds(self._control, _ORDER_LIMIT, 3)
                 if not data:
                     return
-                self._fork(_ORDER.unpack(data)[0], fds)
+                self._fork(_ORDER.unpack_from(data)[0], fds, json.loads(data[_ORDER.size :]))
 
-    def _fork(self, slot: int, fds: Sequence[int]) -> None:
+    def _fork(self, slot: int, fds: Sequence[int], environment: Mapping[str, str]) -> None:
         try:
             pid = os.fork()
         except OSError as error:  # too many processes: the pool tries again
             self._report(slot, error.errno or 1)
         else:
             if pid == 0:
-                self._be_slot(fds)
+                self._be_slot(fds, environment)
             self._slots[pid] = slot
         for fd in fds:
             os.close(fd)
 
-    def _be_slot(self, fds: Sequence[int]) -> NoReturn:
+    def _be_slot(self, fds: Sequence[int], environment: Mapping[str, str]) -> NoReturn:
         try:
+            os.environ.update(environment)
             signal.set_wakeup_fd(-1)
             for number in (*_IGNORED, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)

@@ -6,10 +6,11 @@ import math
 from collections.abc import ItemsView, Iterator, Mapping
 from functools import lru_cache
 from numbers import Real
-from typing import TypeVar, overload
+from typing import TypeVar, cast, overload
 
 from handoff_lab._errors import ResourceError
-from handoff_lab._units import format_cost, parse_megabytes
+from handoff_lab._names import name_fault, shown
+from handoff_lab._units import MEMORIES, MOST_AMOUNT, format_cost, parse_megabytes
 
 _T = TypeVar("_T")
 
@@ -17,18 +18,23 @@ _T = TypeVar("_T")
 # a fit allows a millionth more, so six claims of a sixth (0.166666667) fit one cpu.
 _DIGITS = 9
 SLACK = 1 + 1e-6
+_GPU_MEMORY = "gpu_memory"
 
 
 class Resources(Mapping[str, float]):
     """Non-negative amounts of named resources; never changes, can be a dict key.
 
     A resource that is not named is there zero times: ``r["gpu"]`` is 0.0, and
-    naming a zero makes no difference to equality. ``memory`` is in MB.
+    naming a zero makes no difference to equality. ``memory`` and ``gpu_memory``
+    are in MB.
+
+    What a node has of ``gpu_memory`` is that of all its GPUs together; what a
+    cost says of it must be there on one, taken as an equal share of the whole.
 
     Parameters
     ----------
     amounts
-        Name to amount. Amounts of ``memory`` may be text, such as ``"2GiB"``.
+        Name to amount. Amounts of memory may be text, such as ``"2GiB"``.
 
     Raises
     ------
@@ -111,10 +117,10 @@ class Resources(Mapping[str, float]):
     def fits_in(self, other: Resources) -> bool:
         """Whether ``other`` holds all of this."""
         there = other._amounts
-        for name, amount in self._amounts.items():  # noqa: SIM110 (a generator takes twice the time)
+        for name, amount in self._amounts.items():
             if not _enough(there.get(name, 0.0), amount):
                 return False
-        return True
+        return _GPU_MEMORY not in self._amounts or _enough(_on_one_gpu(there), self._amounts[_GPU_MEMORY])
 
     def fits_beside(self, claimed: Resources, capabilities: Resources) -> bool:
         """Whether ``capabilities`` hold this on top of what is ``claimed`` of them already.
@@ -129,7 +135,7 @@ class Resources(Mapping[str, float]):
 
     def shortfall(self, available: Resources) -> Resources:
         """How much ``available`` lacks to hold this; only what is lacking is named."""
-        there = available._amounts
+        there = {**available._amounts, _GPU_MEMORY: _on_one_gpu(available._amounts)}
         return _make(
             {
                 name: _tidy(amount - there.get(name, 0.0))
@@ -176,7 +182,7 @@ def _cost_of(names: tuple[str, ...], *amounts: object) -> Resources:
 
 
 def _cost(cost: Mapping[str, object] | None) -> Resources:
-    return _make({name: amount for name, amount in _checked(cost, "a cost").items() if amount})
+    return _make({name: amount for name, amount in _checked(cost, "cost").items() if amount})
 
 
 def parse_capabilities(capabilities: Mapping[str, object] | None) -> Resources:
@@ -187,7 +193,7 @@ def parse_capabilities(capabilities: Mapping[str, object] | None) -> Resources:
     ResourceError
         For an amount that is no non-negative finite number.
     """
-    return _make(_checked(capabilities, "capabilities"))
+    return _make(_checked(capabilities, "mapping of capabilities"))
 
 
 def _make(amounts: dict[str, float]) -> Resources:
@@ -198,41 +204,49 @@ def _make(amounts: dict[str, float]) -> Resources:
     return made
 
 
-def _checked(amounts: Mapping[str, object] | None, what: str = "resources") -> dict[str, float]:
+def _checked(amounts: Mapping[str, object] | None, what: str = "mapping of resources") -> dict[str, float]:
     if amounts is None:
         return {}
     if isinstance(amounts, Resources):
         return amounts._amounts
     if not isinstance(amounts, Mapping):
-        raise ResourceError(what, amounts, "must be a mapping such as {'cpu': 2, 'memory': '500MB'}")
+        reason = f"{shown(amounts)} is no {what}; write a mapping such as {{'cpu': 2, 'memory': '500MB'}}"
+        raise ResourceError(None, amounts, reason)
     return {_name(name): _amount(name, value) for name, value in amounts.items()}
 
 
 def _name(name: object) -> str:
-    if not isinstance(name, str) or not name:
-        raise ResourceError(name, name, "is no name of a resource; use text such as 'cpu'")
-    return name
+    if fault := name_fault(name, "resource"):
+        raise ResourceError(None, name, fault)
+    return cast(str, name)
 
 
 def _amount(name: str, value: object) -> float:
     number = value
     if isinstance(value, str):
-        if name != "memory":
-            raise ResourceError(name, value, "is text; write a number (only memory takes units)")
+        if name not in MEMORIES:
+            raise ResourceError(name, value, "is text; write a number (only memory and gpu_memory take units)")
         try:
             number = parse_megabytes(value)
         except ValueError as error:
             raise ResourceError(name, value, "is no amount of memory; write MB as a number, or '2GiB'") from error
     if isinstance(number, bool) or not isinstance(number, Real):
         raise ResourceError(name, value, "must be a number")
-    amount = float(number)
-    if not 0 <= amount < math.inf:
-        raise ResourceError(name, value, "must be a finite number, zero or more")
+    try:
+        amount = float(number)
+    except OverflowError:
+        amount = math.inf
+    if not 0 <= amount <= MOST_AMOUNT:
+        raise ResourceError(name, value, f"must be a finite number, zero or more, and at most {MOST_AMOUNT:.1g}")
     return _tidy(amount)
 
 
 def _tidy(amount: float) -> float:
     return amount if amount.is_integer() else round(amount, _DIGITS)
+
+
+def _on_one_gpu(amounts: Mapping[str, float]) -> float:
+    return amounts.get(_GPU_MEMORY, 0.0) / max(1.0, amounts.get("gpu", 0.0))
 
 
 def _enough(available: float, amount: float) -> bool:

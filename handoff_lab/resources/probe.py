@@ -6,15 +6,12 @@ total of the machine show; both versions of cgroups are read.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from handoff_lab.resources.amounts import Resources
-
-_log = logging.getLogger(__name__)
+from handoff_lab.resources.gpus import find_gpus
 
 # cgroup v1 writes "no limit" as the largest page-aligned int64.
 _UNLIMITED = 2**62
@@ -76,41 +73,8 @@ def memory_limit(root: Path = Path("/")) -> int | None:
 
 def probe_gpus() -> dict[str, float]:
     """``gpu`` and ``gpu_memory`` (MB, of all GPUs) as NVML has them; empty where there are none."""
-    try:
-        import pynvml
-    except ImportError:
-        return {}
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        _log.debug("NVML is not usable: %s", error)
-        return {}
-    try:
-        gpus = _visible_gpus(pynvml)
-        memory = sum(pynvml.nvmlDeviceGetMemoryInfo(gpu).total for gpu in gpus)
-    except pynvml.NVMLError as error:
-        _log.warning("NVML could not list the GPUs, so none is offered: %s", error)
-        return {}
-    finally:
-        pynvml.nvmlShutdown()
-    return {"gpu": len(gpus), "gpu_memory": memory // 10**6} if gpus else {}
-
-
-def _visible_gpus(nvml: Any) -> list[Any]:
-    """Handles of the GPUs that CUDA would use: as CUDA does, the list ends at the first bad entry."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = nvml.nvmlDeviceGetCount()
-    if chosen is None:
-        return [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-    gpus = []
-    for entry in map(str.strip, chosen.split(",")):
-        if entry.startswith(("GPU-", "MIG-")):
-            gpus.append(nvml.nvmlDeviceGetHandleByUUID(entry))
-        elif entry.isdecimal() and int(entry) < count:
-            gpus.append(nvml.nvmlDeviceGetHandleByIndex(int(entry)))
-        else:
-            break
-    return gpus
+    gpus = find_gpus()
+    return {"gpu": len(gpus), "gpu_memory": sum(gpu.memory for gpu in gpus)} if gpus else {}
 
 
 def _usable_cpus() -> int:

@@ -24,10 +24,15 @@ execution function move                                                 run, fun
 execution function log                                                  run, function, node, attempt, text
 resource allocation, release         an amount per resource             run, function, node, attempt, claimed,
                                                                         capabilities
-resource utilization                 cpu_percent, memory (bytes)        node, claimed, capabilities
+resource utilization                 cpu_percent, memory (bytes),       node, claimed, capabilities, gpus?
+                                     gpu_percent?, gpu_memory? (bytes)
 node up, changed, down                                                  node, capabilities, reason?, lost?, draining?
 transfer stop                        nbytes, duration, started, ended   run, function (producer), source, target
 ==================================== ================================== ===============================================
+
+``utilization``: what the node's processes use; of its GPUs, what anybody does, a whole GPU being 100 %, and in ``gpus``
+one mapping for each: ``gpu`` (its id), ``percent`` or None, ``memory``, ``total``, ``functions`` (mappings: ``run``,
+``function``, ``attempt``, ``percent`` or None, ``memory`` or None).
 
 ``queued``: all inputs are there, the function waits for room on its node. ``wait``: there is no node that can hold it,
 and it may wait for one. ``claimed`` is the total on the node after the event. ``started`` and ``ended`` are wall-clock

@@ -13,6 +13,7 @@ from handoff_lab.telemetry.attempts import Attempts
 from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, QueuedBatch, TransferredBatch
 from handoff_lab.telemetry.events import Event, EventName
 from handoff_lab.telemetry.functions import AttemptRecord, FunctionRecord, FunctionStatus
+from handoff_lab.telemetry.gpus import GpuRecord, gpu_records
 from handoff_lab.telemetry.log import read_parts
 from handoff_lab.telemetry.table import FunctionTable
 from handoff_lab.telemetry.transfers import TransferRecord, Transfers
@@ -54,6 +55,7 @@ class RunRecord:
     transfers: Transfers = field(init=False, default_factory=Transfers)
     claims: Claims = field(default_factory=Claims)
     loads: list[tuple[float, str, float, float]] = field(default_factory=list)
+    gpus: list[GpuRecord] = field(default_factory=list)
     node_events: list[tuple[float, str, NodeEventKind, str]] = field(default_factory=list)
     recomputed: int = 0  # functions that ran again because their result was lost
     _remade: dict[Hashable, int] = field(default_factory=dict, repr=False)  # attempts before that, by function
@@ -168,6 +170,7 @@ class RunRecord:
     def _load(self, event: Event) -> None:
         numbers = event.measurements
         self.loads.append((event.time, event.metadata["node"], numbers["cpu_percent"], numbers["memory"]))
+        self.gpus += gpu_records(event, self.id)
 
     def _node(self, event: Event) -> None:
         facts = event.metadata

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from handoff_lab._units import format_amount
+from handoff_lab._units import MEMORIES, format_amount
 from handoff_lab.allocation import Plan
 from handoff_lab.visualization.data import plan_bars, resource_utilization, run_bars
 from handoff_lab.visualization.palette import BLANK, INK, QUIET, NodeMark, NodeMarks, mix
@@ -111,7 +111,7 @@ def _explain(figure: Figure, measured: bool) -> None:
 
 
 def _draw_resource(axes: Axes, mark: NodeMark, resource: str, data: dict[str, Any], duration: float) -> None:
-    unit = " MB" if resource == "memory" else ""
+    unit = " MB" if resource in MEMORIES else ""
     times, claimed = _line(data["claimed"], duration)
     axes.fill_between(times, claimed, step="post", color=mark.tint, linewidth=0)
     axes.plot(times, claimed, drawstyle="steps-post", color=mix(mark.colour, INK, 0.15), linewidth=1.2)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
+from handoff_lab._units import MEMORIES
 from handoff_lab.allocation import Plan
 from handoff_lab.telemetry import FunctionStatus, RunRecord
 from handoff_lab.telemetry.events import NODE_CHANGED, NODE_DOWN, NODE_UP, RUN_START
@@ -42,19 +45,22 @@ def resource_utilization(run: AnyRun) -> dict[str, Any]:
         ``{"run": id, "duration": seconds, "nodes": {node: {resource: {...}}}}``. Of each resource: ``capability``;
         ``claimed``, ``capabilities`` and ``used``, lists of ``[seconds from the start, amount]``, each holding until
         the next; ``peak``, the most that was claimed; ``busy``, the mean share (0 to 1) of the capability that was
-        claimed. ``used`` is what the node measured, of ``cpu`` (1 is one core) and ``memory`` (MB), else empty.
+        claimed. ``used`` is what the node measured, of ``cpu`` (1 is one core), ``memory`` (MB), ``gpu`` (1 is one
+        GPU, whoever uses it) and ``gpu_memory`` (MB), else empty.
     """
     record = record_of(run)
     start = record.started or 0.0
     end = max(record.last_time, start)
     claims, loads = _by_node(record.claims), _by_node(record.loads)
+    gpu_loads = _by_node([*_gpu_loads(record)])
     capabilities = _capability_steps(record, start)
     nodes: dict[str, dict[str, Any]] = {}
     for node, steps in capabilities.items():
         nodes[node] = {}
         for name in dict.fromkeys(name for _, has in steps for name in has):
             had = [(time, has.get(name, 0.0)) for time, has in steps]
-            nodes[node][name] = _resource(name, had, claims.get(node, []), loads.get(node, []), start, end)
+            measured = (gpu_loads if name in ("gpu", "gpu_memory") else loads).get(node, [])
+            nodes[node][name] = _resource(name, had, claims.get(node, []), measured, start, end)
     return {"run": record.id, "duration": end - start, "nodes": nodes}
 
 
@@ -148,11 +154,18 @@ def _resource(
 
 
 def _used(name: str, loads: Iterable[tuple[Any, ...]], start: float) -> Steps:
-    if name == "cpu":
+    if name in ("cpu", "gpu"):
         return [[time - start, percent / 100] for time, _, percent, _ in loads]
-    if name == "memory":
+    if name in MEMORIES:
         return [[time - start, nbytes / 10**6] for time, _, _, nbytes in loads]
     return []
+
+
+def _gpu_loads(record: RunRecord) -> Iterable[tuple[float, str, float, float]]:
+    """As ``record.loads``: all GPUs of a node together."""
+    for (time, node), gpus in groupby(record.gpus, attrgetter("time", "node")):
+        seen = list(gpus)
+        yield time, node, sum(gpu.percent or 0.0 for gpu in seen), sum(gpu.memory for gpu in seen)
 
 
 def _steps(points: Iterable[tuple[float, float]]) -> Steps:

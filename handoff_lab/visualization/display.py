@@ -49,8 +49,10 @@ def run_mimebundle(run: AnyRun) -> dict[str, str]:
 
 
 def cluster_mimebundle(cluster: ClusterLike) -> dict[str, str]:
-    """A cluster as a table of its nodes."""
-    return {"text/plain": repr(cluster), "text/html": nodes_table(cluster.nodes.values())}
+    """A cluster as a table of its nodes, and what it can't do."""
+    lacks = "; ".join(getattr(cluster, "lacks", ()))
+    note = f"<p>{text(lacks)}</p>" if lacks else ""
+    return {"text/plain": repr(cluster), "text/html": nodes_table(cluster.nodes.values()) + note}
 
 
 def plan_mimebundle(plan: Plan) -> dict[str, str]:

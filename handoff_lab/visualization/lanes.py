@@ -13,7 +13,7 @@ from handoff_lab.telemetry import FunctionStatus
 from handoff_lab.visualization.data import Bar
 from handoff_lab.visualization.figure import GRID, Chart, calm
 from handoff_lab.visualization.palette import ALARM, BLANK, INK, QUIET, STATUS, NodeMark, NodeMarks, mix
-from handoff_lab.visualization.sketch import joined, shortened, title_of
+from handoff_lab.visualization.sketch import joined, printable, shortened, title_of
 
 Transfer: TypeAlias = tuple[str, float, float]  # target node, start, end
 
@@ -56,7 +56,7 @@ def draw_lanes(
     axes.set_xlim(0, end * 1.01)
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.set_xlabel("seconds from the start", fontsize=8, color=QUIET)
-    axes.set_title(title, fontsize=10, color=INK, loc="left", parse_math=False)
+    axes.set_title(printable(title), fontsize=10, color=INK, loc="left", parse_math=False)
     if legend:
         axes.legend(
             handles=legend, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(legend), fontsize=8, frameon=False

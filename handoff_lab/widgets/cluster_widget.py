@@ -13,10 +13,12 @@ from handoff_lab._errors import BackendError, HandoffError
 from handoff_lab.visualization.tables import nodes_table
 from handoff_lab.widgets.node_row import CapabilitiesField, NodeRow, close_with_parts, message
 from handoff_lab.widgets.node_table import NodeTable
+from handoff_lab.widgets.protocol import GpuState
 from handoff_lab.widgets.shown_output import LIVE_VIEW
 
 if TYPE_CHECKING:
     from handoff_lab.cluster import Cluster
+    from handoff_lab.messages import GpuLoad
     from handoff_lab.nodes import Node
 
 REFRESH_S = 1.0
@@ -106,7 +108,7 @@ class ClusterWidget(w.VBox):  # type: ignore[misc]
                 self._table.has(name, node.capabilities, draining)
             self._table.claims(name, dict(node.used))
             if node.load is not None:
-                self._table.measured(name, node.load["cpu"], node.load["memory"] * 10**6)
+                self._table.measured(name, node.load, [_gpu_state(gpu) for gpu in node.gpus])
         for name in self._seen.keys() - nodes.keys():
             self._table.went(name, time.time(), "")
             if name in self._leaving:
@@ -192,6 +194,13 @@ class ClusterWidget(w.VBox):  # type: ignore[misc]
         thread = threading.Thread(target=work, name="cluster widget verb", daemon=True)
         self._working.add(thread)
         thread.start()
+
+
+def _gpu_state(gpu: GpuLoad) -> GpuState:
+    return {
+        "gpu": gpu.gpu, "percent": gpu.percent, "memory": gpu.memory, "total": gpu.total,
+        "functions": len(gpu.functions),
+    }  # fmt: skip
 
 
 class _NewNode:

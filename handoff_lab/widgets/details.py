@@ -99,7 +99,7 @@ def details(subject: Run | DAG, id: Hashable) -> Details:
         source=None if source is None else highlighted(source),
         place=place_of(function.code),
         cost=format_cost(function.cost),
-        options=list(_options(function)),
+        options=[*_options(function), *_gpus(run, id)],
         inputs=list(_inputs(dag, function, fetch)),
         result=result,
         result_note=note,
@@ -111,6 +111,18 @@ def details(subject: Run | DAG, id: Hashable) -> Details:
         attempts=[] if run is None else [_attempt(a, run) for a in list(run.record.attempts) if a.function == id],
         code=reproducing_code(dag, id, _setup(subject), fetch.value),
     )
+
+
+def _gpus(run: Run | None, id: Hashable) -> Iterator[tuple[str, str]]:
+    """The most that was seen of a function on each GPU."""
+    most: dict[tuple[str, str], tuple[float, int]] = {}
+    for seen in () if run is None else list(run.record.gpus):
+        for use in seen.functions:
+            if use.function == id:
+                percent, memory = most.get((seen.node, seen.gpu), (0.0, 0))
+                most[seen.node, seen.gpu] = max(percent, use.percent or 0.0), max(memory, use.memory or 0)
+    for (node, gpu), (percent, memory) in most.items():
+        yield f"GPU {gpu} of {node}", f"up to {percent:.0f} % busy, {format_bytes(memory)}"
 
 
 def _numbers(dag: DAG) -> dict[Hashable, int]:

@@ -8,8 +8,8 @@ from html import escape
 
 import ipywidgets as w  # type: ignore[import-untyped]
 
-from handoff_lab._units import format_amount, parse_amounts
-from handoff_lab.widgets.protocol import NodeState, ResourceState
+from handoff_lab._units import format_amount, format_bytes, parse_amounts
+from handoff_lab.widgets.protocol import GpuState, NodeState, ResourceState
 
 _BORDER = "1px solid var(--jp-border-color2, var(--vscode-panel-border, #ccc))"
 _TRACK = "var(--jp-layout-color2, var(--vscode-editorWidget-background, #eee))"
@@ -100,7 +100,8 @@ class NodeRow(w.VBox):  # type: ignore[misc]
         """Show the node as it is now; a field that someone types in is left alone."""
         self._there = state["status"] != "lost"
         self.head.value = _head(state)
-        self.bars.value = "".join(_bar(state, name, resource) for name, resource in state["resources"].items())
+        bars = [_bar(state, name, resource) for name, resource in state["resources"].items()]
+        self.bars.value = "".join([*bars, *map(_gpu_line, state.get("gpus", ()))])
         known = amounts_text({name: resource["capability"] for name, resource in state["resources"].items()})
         if known != self._known:
             if self.field.text.value == self._known:
@@ -213,6 +214,17 @@ def _bar(node: NodeState, name: str, resource: ResourceState) -> str:
         f'<i style="{_line(claimed / whole, node["colour"], "top:0;height:12px")}"></i>{line}'
         f'<i style="position:absolute;top:-2px;height:16px;left:{100 * capability / whole:.4g}%;'
         f'border-left:2px solid {_STRONG}"></i></span><span style="color:{_QUIET}">{told}</span></div>'
+    )
+
+
+def _gpu_line(gpu: GpuState) -> str:
+    """How busy one GPU is, with whatever."""
+    busy = "" if gpu["percent"] is None else f"{gpu['percent']:.0f} % busy, "
+    functions = "" if not gpu["functions"] else f", {gpu['functions']} function{'s' if gpu['functions'] > 1 else ''}"
+    told = f"{busy}{format_bytes(gpu['memory'])} of {format_bytes(gpu['total'])}{functions}"
+    return (
+        f'<div data-gpu="{escape(gpu["gpu"])}" style="color:{_QUIET};line-height:1.6">'
+        f"GPU {escape(gpu['gpu'])}: {told}</div>"
     )
 
 

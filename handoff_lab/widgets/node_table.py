@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from handoff_lab.visualization.palette import OKABE_ITO, NodeMark, NodeMarks, letters
-from handoff_lab.widgets.protocol import NodeState, ResourceState
+from handoff_lab.widgets.protocol import GpuState, NodeState, ResourceState
 
 _DIGITS: Final = 3
 _FEW: Final = 4  # nodes
@@ -19,6 +19,7 @@ class _Node:
     capabilities: Mapping[str, float] = field(default_factory=dict)
     claimed: Mapping[str, float] = field(default_factory=dict)
     used: Mapping[str, float] = field(default_factory=dict)
+    gpus: list[GpuState] = field(default_factory=list)
     draining: bool = False
     lost: tuple[float, str] | None = None  # when and why
     moved: dict[int, None] = field(default_factory=dict)  # functions that went elsewhere
@@ -59,7 +60,7 @@ class NodeTable:
     def went(self, name: str, at: float, reason: str) -> None:
         """A node is gone; what runs there ended with it."""
         node = self._of(name)
-        node.lost, node.claimed, node.used = (at, reason), {}, {}
+        node.lost, node.claimed, node.used, node.gpus = (at, reason), {}, {}, []
         self._urgent.add(name)
 
     def came_back(self, name: str) -> None:
@@ -78,9 +79,10 @@ class NodeTable:
             node.claimed = claimed
             self._claimed.add(name)
 
-    def measured(self, name: str, cores: float, nbytes: float) -> None:
-        """What a node really uses."""
-        self._of(name).used = {"cpu": cores, "memory": nbytes / 10**6}
+    def measured(self, name: str, used: Mapping[str, float], gpus: Sequence[GpuState] = ()) -> None:
+        """What a node really uses, in the units of its capabilities; and of each of its GPUs."""
+        node = self._of(name)
+        node.used, node.gpus = dict(used), list(gpus)
         self._metered.add(name)
 
     def changes(self, *, meters: bool) -> list[NodeState]:
@@ -119,8 +121,19 @@ class NodeTable:
         return node
 
 
+def used_amounts(numbers: Mapping[str, float]) -> dict[str, float]:
+    """What an event of utilization measured, in the units of capabilities.
+
+    >>> used_amounts({"cpu_percent": 150.0, "memory": 2 * 10**9})
+    {'cpu': 1.5, 'memory': 2000.0}
+    """
+    units = {"cpu": ("cpu_percent", 100), "memory": ("memory", 10**6)}
+    units |= {"gpu": ("gpu_percent", 100), "gpu_memory": ("gpu_memory", 10**6)}
+    return {name: numbers[measure] / unit for name, (measure, unit) in units.items() if measure in numbers}
+
+
 def _state(node: _Node) -> NodeState:
-    return {
+    state: NodeState = {
         "name": node.mark.name,
         "letter": node.mark.letter,
         "colour": node.mark.colour,
@@ -129,6 +142,9 @@ def _state(node: _Node) -> NodeState:
         "resources": {name: _resource(node, name, amount) for name, amount in _with_used(node)},
         "lost": {"at": node.lost[0], "reason": node.lost[1], "moved": list(node.moved)} if node.lost else None,
     }
+    if node.gpus:
+        state["gpus"] = node.gpus
+    return state
 
 
 def _with_used(node: _Node) -> Iterable[tuple[str, float]]:

@@ -13,7 +13,7 @@ from handoff_lab.telemetry import events as names
 from handoff_lab.telemetry.events import EventName
 from handoff_lab.telemetry.record import FunctionStatus
 from handoff_lab.widgets.actions import Notebook
-from handoff_lab.widgets.node_table import NodeTable
+from handoff_lab.widgets.node_table import NodeTable, used_amounts
 from handoff_lab.widgets.protocol import STATUS_LETTERS, NodeState
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class NodeRows:
             self._table, self._lost = NodeTable(), set()
             self._table.begin(facts.get("capabilities") or {})
         elif name == names.RESOURCE_UTILIZATION:
-            self._table.measured(facts["node"], numbers["cpu_percent"] / 100, numbers["memory"])
+            self._table.measured(facts["node"], used_amounts(numbers))
         elif name == names.NODE_DOWN:
             self._lost.add(facts["node"])
             self._table.went(facts["node"], numbers["time"], facts.get("reason") or "it was lost")

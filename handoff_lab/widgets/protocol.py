@@ -6,7 +6,7 @@ Functions go by their index in the structure's ids, nodes by their index in the 
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, NotRequired, TypeAlias, TypedDict
 
 from handoff_lab.telemetry import FunctionStatus
 
@@ -51,6 +51,14 @@ class NodeLoss(TypedDict):
     moved: list[int]
 
 
+class GpuState(TypedDict):
+    gpu: str
+    percent: float | None
+    memory: float
+    total: float
+    functions: int
+
+
 class NodeState(TypedDict):
     name: str
     letter: str
@@ -59,6 +67,7 @@ class NodeState(TypedDict):
     status: str
     resources: dict[str, ResourceState]
     lost: NodeLoss | None
+    gpus: NotRequired[list[GpuState]]  # in the widget of a cluster alone
 
 
 class PlanState(TypedDict):

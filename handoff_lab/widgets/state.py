@@ -16,7 +16,7 @@ from handoff_lab.telemetry.batches import FinishedBatch, FunctionBatch, Transfer
 from handoff_lab.telemetry.events import Event, EventName
 from handoff_lab.visualization.data import plan_bars
 from handoff_lab.widgets.function_rows import FunctionRows
-from handoff_lab.widgets.node_table import NodeTable
+from handoff_lab.widgets.node_table import NodeTable, used_amounts
 from handoff_lab.widgets.protocol import Patch, PlanState, RunFacts, State
 from handoff_lab.widgets.rows import MS, EarlierAttempts, Transfers
 
@@ -180,8 +180,7 @@ class LiveState:
         self._nodes.claims(event.metadata["node"], event.metadata["claimed"])
 
     def _loaded(self, event: Event) -> None:
-        numbers = event.measurements
-        self._nodes.measured(event.metadata["node"], numbers["cpu_percent"] / 100, numbers["memory"])
+        self._nodes.measured(event.metadata["node"], used_amounts(event.measurements))
 
     def _node_came(self, event: Event) -> None:
         self._nodes.came_back(event.metadata["node"])

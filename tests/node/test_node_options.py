@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handoff_lab.node import report
 from handoff_lab.node.options import NodeOptions, parse_options
-from handoff_lab.node.report import capabilities_of, slots_of
+from handoff_lab.node.report import capabilities_of, gpus_of, slots_of
 from handoff_lab.resources import Resources, probe_machine
+from handoff_lab.resources.devices import Device
 
 words = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
 amounts = st.dictionaries(words, st.floats(0, 1e6), max_size=3).map(Resources)
@@ -72,3 +74,28 @@ def test_all_that_a_node_has_can_be_said() -> None:
 )
 def test_slots_are_whole_cpus(cpu: dict[str, float], slots: int) -> None:
     assert slots_of(cpu) == slots
+
+
+def test_part_of_the_gpus_comes_with_its_part_of_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Resources({"cpu": 2, "gpu": 4, "gpu_memory": 64_000})
+    monkeypatch.setattr(report, "probe_machine", lambda: found)
+    assert capabilities_of(parse_options(["--join", "f", "--gpu", "1"])) == {"cpu": 2, "gpu": 1, "gpu_memory": 16_000}
+    given = parse_options(["--join", "f", "--gpu", "1", "--resource", "gpu_memory=8GB"])
+    assert capabilities_of(given) == {"cpu": 2, "gpu": 1, "gpu_memory": 8000}
+    assert capabilities_of(parse_options(["--join", "f", "--gpu", "8"]))["gpu_memory"] == 64_000
+
+
+@pytest.mark.parametrize(("gpus", "handed_out"), [(0, 0), (0.5, 2), (2, 2), (3, 0)])
+def test_more_gpus_than_can_be_seen_are_only_counted(
+    gpus: float, handed_out: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(report, "find_gpus", lambda: (Device("0"), Device("1")))
+    assert len(gpus_of({"gpu": gpus})) == handed_out
+    assert ("offers 3 GPUs and sees 2" in caplog.text) == (gpus == 3)
+
+
+@pytest.mark.parametrize("text", ["{", "", "[1]", "4"])
+def test_capabilities_that_are_no_json_object_are_named(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_options(["--join", "F", "--capabilities", text])
+    assert "must be a JSON object such as" in capsys.readouterr().err

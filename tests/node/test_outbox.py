@@ -88,3 +88,17 @@ def test_a_large_event_is_sent_at_once(post: Post, event: Finished) -> None:
 def test_flushing_nothing_sends_nothing(post: Post) -> None:
     post.outbox.flush()
     assert post.sent == []
+
+
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_nothing_is_sent_after_its_end(post: Post, rounds: int) -> None:
+    """The connection is closed by then, and the node may have another."""
+    post.outbox.add(Started(ID, 1.0))
+    post.loop.run_once()
+    post.outbox.add(Started(ID, 2.0))
+    for _ in range(rounds):  # after one it waits for its timer
+        post.loop.run_once()
+    post.outbox.close()
+    post.loop.call_later(0.02, post.loop.stop)
+    post.loop.run()
+    assert post.sent == [[Started(ID, 1.0)]]

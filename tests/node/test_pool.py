@@ -12,7 +12,7 @@ import cloudpickle
 import pytest
 
 from handoff_lab.messages import Cancelled, Constant, Failed, FailureKind, Finished, Recipe, Use
-from handoff_lab.node.pool import SlotPool
+from handoff_lab.node.pool import AHEAD, SlotPool
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -425,3 +425,41 @@ def test_a_slot_that_was_interrupted_in_an_import_is_replaced(bench: Bench, tmp_
     bench.runner.cancel(id)
     assert isinstance(bench.end(id), Cancelled)
     assert bench.value(bench.submit(os.getpid)) not in pids
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("1 / 0", "the set-up of the run failed: ZeroDivisionError: division by zero"),
+        ("import os; os._exit(3)", "its process ended with exit code 3, as by os._exit(3), in the set-up of the run"),
+    ],
+)
+def test_a_crash_in_the_set_up_is_told_as_such(bench: Bench, source: str, said: str) -> None:
+    assert bench.failure(bench.submit(nothing, setup=[source])).failure.message == said
+    assert bench.value(bench.submit(nothing)) is None
+
+
+def test_slots_are_started_as_they_are_needed(bench: Bench, tmp_path: Path) -> None:
+    ready = 20
+
+    def meet() -> None:
+        (tmp_path / str(os.getpid())).touch()
+        while len(list(tmp_path.iterdir())) < ready:
+            time.sleep(0.01)
+
+    bench.runner.resize(1000)
+    bench.wait_for(lambda: len(bench.runner.pids) == AHEAD)
+    for id in [bench.submit(meet) for _ in range(ready)]:
+        bench.value(id)
+    assert len(bench.runner.pids) == ready
+
+
+def test_what_was_said_to_run_is_not_taken_back(bench: Bench) -> None:
+    bench.wait_for(lambda: bench.runner.pids)
+    (slot,) = bench.runner.pids
+    os.kill(slot, signal.SIGSTOP)  # it has not seen what it is to run yet
+    id = bench.submit(lambda: 7)
+    bench.wait_for(lambda: id in bench.told.starts)
+    bench.runner.cancel(id, "recall")
+    os.kill(slot, signal.SIGCONT)
+    assert bench.value(id) == 7

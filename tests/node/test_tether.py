@@ -18,7 +18,11 @@ from handoff_lab.messages import (
     NodeLoad,
     Started,
 )
-from handoff_lab.node.tether import ROWS, Memory
+from handoff_lab.node import tether
+from handoff_lab.node.joining import KeyRefusedError
+from handoff_lab.node.tether import FAILURES, ROWS, Memory, Tether
+from handoff_lab.transport.keys import JoinFile, KeyPair
+from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.rows import event_row
 from handoff_lab.transport.wire import FROM_NODE, TO_NODE, pack, unpack
 
@@ -88,3 +92,60 @@ def test_a_node_that_comes_too_late_keeps_nothing(is_all: int) -> None:
     returning.received("alpha", [event_row(Finished(key(0), 1.0, 2.0))], [], is_all)
     assert [(node, unpack(message, TO_NODE)) for node, message in sent] == [("alpha", ("keep", [[]]))] * is_all
     assert not returning.held
+
+
+def test_a_node_remembers_what_failed_lately() -> None:
+    memory, returning = Memory(), Returning(lambda node, message: None)
+    returning.gathers = True
+    failures = [Failed(key(i), Failure(FailureKind.EXCEPTION, "no"), 1.0, 2.0) for i in range(FAILURES + 1)]
+    for failure in failures:
+        memory.note(failure)
+    for message in memory.messages():
+        returning.received("alpha", *over_the_wire(*message))
+    assert list(returning.held["alpha"].memory.failed.values()) == failures[1:]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_where_the_join_file_has_another_key_by_now_a_node_is_known_by_its_own(
+    monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    file, own = JoinFile("tcp://127.0.0.1:1", KeyPair.generate().public, KeyPair.generate()), KeyPair.generate()
+    shown: list[KeyPair] = []
+    found: list[object] = []
+
+    def join(loop: Loop, file: JoinFile, *others: object) -> str:
+        shown.append(file.keys)
+        if file.keys != own or not is_known:
+            raise KeyRefusedError("it is not admitted")
+        return "connection"
+
+    monkeypatch.setattr(tether, "join", join)
+    monkeypatch.setattr(Tether, "_probe", lambda self: None)
+    loop = Loop()
+    stopped: list[bool] = []
+    monkeypatch.setattr(loop, "stop", lambda: stopped.append(True))
+    Tether(loop, file, own, lambda: None, found.append, None).lost()  # type: ignore[arg-type, return-value]
+    loop.close()
+    assert shown == [file.keys, own]
+    assert (found, stopped) == ((["connection"], []) if is_known else ([], [True]))
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ConnectionRefusedError(), "nobody listens at tcp://"),
+        (KeyRefusedError("no"), "lets it in no more: it was revoked"),
+    ],
+)
+def test_a_node_that_may_not_come_back_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, why: str
+) -> None:
+    def refuse(self: Tether) -> None:
+        raise error
+
+    monkeypatch.setattr(Tether, "_probe", refuse)
+    own, loop = KeyPair.generate(), Loop()
+    file = JoinFile("tcp://127.0.0.1:1", own.public, own, once=True)
+    Tether(loop, file, own, lambda: None, lambda _: None, None).lost()  # type: ignore[arg-type, return-value]
+    loop.close()
+    assert why in caplog.text

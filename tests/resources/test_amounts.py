@@ -156,3 +156,21 @@ def test_equal_costs_are_one_object_and_what_is_no_amount_is_refused_all_the_sam
     with pytest.raises(ResourceError):
         parse_cost({"cpu": [1]})
     assert parse_cost({"cpu": 1.5}) == {"cpu": 1.5}
+
+
+class TestGpuMemory:
+    def test_it_takes_units(self) -> None:
+        assert parse_cost({"gpu": 1, "gpu_memory": "4GiB"}) == {"gpu": 1, "gpu_memory": 4294.967296}
+
+    def test_it_must_be_there_on_one_gpu(self) -> None:
+        node = Resources({"gpu": 2, "gpu_memory": 32_000})
+        assert Resources({"gpu": 2, "gpu_memory": 16_000}).fits_in(node)
+        assert not Resources({"gpu": 0.1, "gpu_memory": 20_000}).fits_in(node)
+        assert Resources({"gpu": 0.1, "gpu_memory": 20_000}).shortfall(node) == {"gpu_memory": 4000}
+        assert Resources({"gpu_memory": 20_000}).fits_in(Resources({"gpu": 0.5, "gpu_memory": 20_000}))
+        assert Resources({"gpu_memory": 1}).shortfall(Resources({"cpu": 1})) == {"gpu_memory": 1}
+
+    def test_what_is_claimed_adds_up(self) -> None:
+        node, cost = Resources({"gpu": 2, "gpu_memory": 32_000}), Resources({"gpu": 0.5, "gpu_memory": 16_000})
+        assert cost.fits_beside(cost, node)
+        assert not cost.fits_beside(cost + cost, node)

@@ -108,3 +108,7 @@ def test_drawing_leaves_pyplot_and_the_package_without_matplotlib():
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_that_no_font_can_write_is_drawn():
+    assert gantt(RunRecord(dag_id="a\ud800")).png().startswith(b"\x89PNG")
