@@ -106,13 +106,16 @@ class InvalidFunctionError(InvalidDAGError):
 
 
 class ResourceError(HandoffError, ValueError):
-    """A cost or capability that is not a non-negative finite number of a named resource."""
+    """A cost or capability that is not a non-negative finite number of a named resource.
+
+    Without a ``resource`` the reason is the whole sentence.
+    """
 
     def __init__(self, resource: object, value: object, reason: str) -> None:
         self.resource = resource
         self.value = value
         self.reason = reason
-        super().__init__(f"{resource!r}: {value!r} {reason}")
+        super().__init__(reason if resource is None else f"{resource!r}: {value!r} {reason}")
 
 
 class AllocationError(HandoffError):
@@ -193,8 +196,11 @@ class FunctionFailedError(RunError):
         return "\n".join(parts)
 
 
-class FunctionTimeoutError(FunctionFailedError):
-    """A function ran longer than its ``timeout``."""
+class FunctionTimeoutError(FunctionFailedError, TimeoutError):
+    """A function ran longer than its ``timeout``; tried again if its ``retry_on`` takes this, a `TimeoutError`."""
+
+    def __str__(self) -> str:
+        return self._sentence()  # an OSError would show its arguments instead
 
 
 class NodeLostError(RunError):

@@ -13,6 +13,9 @@ _BYTES = {
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
     "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
 }  # fmt: skip
+MEMORIES = frozenset({"memory", "gpu_memory"})  # resources of which amounts are MB
+MOST_AMOUNT = 2**53  # up to there a float holds every whole number, and a message any
+MOST_SECONDS = 10**9  # over 30 years
 _AMOUNT = re.compile(r"\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*([a-zA-Z]*)\s*")
 
 
@@ -41,6 +44,15 @@ def parse_bytes(amount: int | str) -> int:
     return amount
 
 
+def is_seconds(value: object) -> bool:
+    """Whether it is a time that can be waited for.
+
+    >>> is_seconds(2.5), is_seconds("2"), is_seconds(math.inf)
+    (True, False, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_SECONDS
+
+
 def parse_number(text: str) -> float:
     """A number as people write one, whole where it is.
 
@@ -67,7 +79,7 @@ def parse_amounts(text: str) -> dict[str, float]:
         name, _, value = (word.strip() for word in part.partition("="))
         if not (name and value):
             raise ValueError(f"{part.strip()!r} is not NAME=AMOUNT, such as cpu=4")
-        amounts[name] = parse_megabytes(value) if name == "memory" else parse_number(value)
+        amounts[name] = parse_megabytes(value) if name in MEMORIES else parse_number(value)
     return amounts
 
 
@@ -100,7 +112,7 @@ def format_amount(resource: str, amount: float) -> str:
     >>> format_amount("memory", 64000), format_amount("memory", 1_099_512), format_amount("disk", 1_099_512)
     ('64000 MB', '1.1 TB', '1099512')
     """
-    if resource == "memory":
+    if resource in MEMORIES:
         return f"{amount:g} MB" if amount < 10**5 else format_bytes(amount * 10**6)
     return f"{amount:g}" if amount < 10**5 else f"{amount:.0f}"
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import sys
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from os import PathLike
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from handoff_lab._errors import BackendError, RunError
 from handoff_lab._loading import is_loading
-from handoff_lab._units import parse_bytes
+from handoff_lab._names import name_fault, shown
+from handoff_lab._units import is_seconds, parse_bytes
 from handoff_lab.allocation import AllocatorLike, resolve_allocator
 from handoff_lab.backends.base import Feature
 from handoff_lab.coordinator import Coordinator, Request, RunKeywords, prepare
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from handoff_lab.backends.base import Backend
     from handoff_lab.coordinator.verbs import Verbs
     from handoff_lab.detached.client import Client
+    from handoff_lab.guests import Guests
     from handoff_lab.store import ResultStore
 
 DAY_S = 24 * 3600.0
@@ -40,12 +41,16 @@ PATIENCE_S = 1.0  # for the news that a run began, which slow telemetry handlers
 class Cluster:
     """Nodes that run functions: real Jupyter kernels on this machine or others.
 
+    A node whose process ends is known to be lost at once. One that is there but answers nothing for 2 seconds is given
+    up: on this machine it is killed, and another takes its place; elsewhere it may come back without what it had.
+
     Parameters
     ----------
     nodes : int, sequence of capabilities, or mapping of name to capabilities, optional
         A number shares this machine between so many nodes. Without it: one node with all that this machine has.
-    backend : {"kernels", "local"} or Backend
-        ``"kernels"``: Jupyter kernels over ZeroMQ. ``"local"``: threads of this process.
+    backend : {"kernels", "local", "dask"} or Backend
+        ``"kernels"``: Jupyter kernels over ZeroMQ. ``"local"``: threads of this process. ``"dask"``: the workers of a
+        Dask cluster that is there already; see ``address`` and ``client``.
     name : str, optional
         Shown in pictures and process lists.
     allocator : optional
@@ -62,20 +67,24 @@ class Cluster:
         The address that the cluster listens on for nodes. The default lets in this machine alone.
     store_limit : int or str, optional
         Bytes (or ``"2GB"``) of results that each node started here holds in memory; over it, those least recently used
-        go to disk, where ``TMPDIR`` says. Default: 60 % of its memory.
+        go to disk, where ``TMPDIR`` says. Default: 60 % of its memory. Up to half is set aside for what slots keep.
     detached : bool
         Coordinate the runs in a process of its own, which outlives this one: ``hl.attach(name)`` gives the cluster
         back. Its runs and their results stay until ``forget``, or until it is closed. ``close`` and leaving a ``with``
         block end it; ``detach`` lets it go on.
     lease : float
         Seconds that a detached cluster goes on when no process is attached to it; then it ends, with all its nodes.
+    address : str
+        For ``backend="dask"``: where Dask's scheduler is, such as ``"tcp://10.0.0.1:8786"``.
+    client : distributed.Client or Dask cluster
+        The same for a Dask cluster that is connected already: a ``Client``, or anything with ``get_client()``.
     """
 
     def __init__(
         self,
         nodes: int | Sequence[Capabilities] | Mapping[str, Capabilities] | None = None,
         *,
-        backend: Literal["kernels", "local"] | Backend = "kernels",
+        backend: Literal["kernels", "local", "dask"] | Backend = "kernels",
         name: str | None = None,
         allocator: AllocatorLike | None = None,
         resource_tracker: ResourceTracker | None = None,
@@ -86,6 +95,8 @@ class Cluster:
         store_limit: int | str | None = None,
         detached: bool = False,
         lease: float = DAY_S,
+        address: str | None = None,
+        client: Any = None,
     ) -> None:
         if is_loading():
             raise BackendError(
@@ -93,8 +104,16 @@ class Cluster:
             )
         _require_methods("resource_tracker", resource_tracker, "register", "available", "request", "release")
         _require_methods("result_store", result_store, "put", "get", "delete", "__contains__")
-        wanted = name_nodes(nodes)
-        name = name or f"cluster-{secrets.token_hex(3)}"
+        dask = [given for given in (address, client) if given is not None]
+        if len(dask) != (backend == "dask"):
+            raise ValueError("backend='dask' takes one of address= and client=; other backends take neither")
+        if dask and nodes is not None:
+            raise ValueError("the nodes of backend='dask' are Dask's workers; leave out nodes=")
+        wanted = {} if dask else name_nodes(nodes)
+        if name is None:
+            name = f"cluster-{secrets.token_hex(3)}"
+        elif fault := name_fault(name, "cluster"):
+            raise ValueError(fault)
         allocator = allocator or "first_available"
         resolve_allocator(allocator)
         self._log_directory = log_directory
@@ -103,7 +122,7 @@ class Cluster:
                 raise ValueError("detached=True is for backend='kernels'; leave one of them out")
             from handoff_lab import attaching
 
-            client = attaching.start(
+            keeper = attaching.start(
                 name,
                 wanted,
                 lease_s=lease,
@@ -115,10 +134,10 @@ class Cluster:
                 host=host,
                 store_limit=store_limit,
             )
-            self._hold(client, name, allocator, by_value)
+            self._hold(keeper, name, allocator, by_value)
             self._offer()
             return
-        self._backend = _make_backend(backend, wanted, name, host, store_limit)
+        self._backend = _make_backend(backend, wanted, name, host, store_limit, dask)
         coordinator = Coordinator(self._backend, name, resource_tracker)
         self._hold(coordinator, name, allocator, by_value, result_store)
         try:
@@ -152,6 +171,8 @@ class Cluster:
         self._by_value = tuple(by_value)
         self._coordinator: Verbs = coordinator
         self._client = None if isinstance(coordinator, Coordinator) else coordinator
+        self._lacks: Mapping[Feature, str] = getattr(getattr(coordinator, "backend", None), "lacks", {})
+        self._guests: Guests | None = None
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         let_go = coordinator.close if isinstance(coordinator, Coordinator) else coordinator.detach
         weakref.finalize(self, let_go, wait=False).atexit = False  # garbage is closed too
@@ -165,7 +186,8 @@ class Cluster:
     def __repr__(self) -> str:
         if self._coordinator.closed:
             return f"<Cluster {self.name!r}, closed>"
-        return f"<Cluster {self.name!r}: {', '.join(self.nodes) or 'no nodes'}>"
+        lacks = "".join(f"; {lack}" for lack in self.lacks)
+        return f"<Cluster {self.name!r}: {', '.join(self.nodes) or 'no nodes'}{lacks}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         from handoff_lab.visualization.display import cluster_mimebundle
@@ -197,6 +219,11 @@ class Cluster:
         if self._client is None:
             raise BackendError("the cluster ends with this process; start it with detached=True")
         self._client.detach()
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What its backend can't do, in words; nothing for kernels."""
+        return tuple(self._lacks.values())
 
     # -- nodes ---------------------------------------------------------------
 
@@ -234,8 +261,8 @@ class Cluster:
         BackendError
             Nodes can't join a cluster of this backend.
         """
-        if not 0 < ttl < math.inf:
-            raise ValueError(f"ttl is {ttl!r}; it must be a number of seconds above 0")
+        if not is_seconds(ttl) or not ttl:
+            raise ValueError(f"ttl is {shown(ttl)}; it must be a number of seconds above 0")
         return self._coordinator.invite(ttl)
 
     def revoke(self, name: str) -> None:
@@ -259,9 +286,50 @@ class Cluster:
         BackendError
             It could not be started, or the name is taken.
         """
+        if name is not None and (fault := name_fault(name, "node")):
+            raise BackendError(fault)
         wanted = probe_machine() if capabilities is None else parse_capabilities(capabilities)
         chosen = self._coordinator.add_node(name, wanted)
         return self.nodes[chosen]
+
+    def add_nodes_from(
+        self,
+        source: Any,
+        capabilities: Capabilities | None = None,
+        *,
+        nodes: Collection[str] | None = None,
+        timeout: float = 60.0,
+    ) -> list[Node]:
+        """Have a node on each engine, worker or host of another system, and wait until all are there.
+
+        That system starts the nodes and counts their places as taken; all else is as on any other node. A place is
+        given back by `remove_node`, by `close`, and when its node is lost; a node ends with its engine, worker or host.
+        Called again, it adds those that have come since.
+
+        Parameters
+        ----------
+        source : ipyparallel Client or view, Dask Client or cluster, or "ray"
+            ``"ray"``: the hosts of the cluster that ``ray.init`` connected this process to.
+        capabilities : mapping, optional
+            What each node has. Default: an engine has its part of its host, a worker or host what its system says.
+        nodes : collection of str, optional
+            Take these places only, such as ``["engine-0", "dask-3"]``.
+        timeout : float
+            Seconds for all to join, which busy places may not do before they are free.
+
+        Raises
+        ------
+        BackendError
+            One did not become a node: then none does.
+        """
+        if self._guests is None:
+            from handoff_lab.guests import Guests
+
+            self._guests = Guests(self._coordinator, self.name)
+        wanted = None if capabilities is None else parse_capabilities(capabilities)
+        added = self._guests.add(source, wanted, nodes, timeout)
+        present = self.nodes
+        return [present[name] for name in added if name in present]
 
     def remove_node(self, name: str, drain: bool = True) -> None:
         """Let a node go; what was to run there goes elsewhere.
@@ -269,7 +337,9 @@ class Cluster:
         Parameters
         ----------
         drain : bool
-            Let the functions that run there finish first, and bring results that lie nowhere else to the coordinator.
+            Let the functions that run there finish first, and those of present runs that can run nowhere else, such as
+            pinned ones. Bring results that lie nowhere else to the coordinator: to its memory as far as ``store_limit``
+            goes, then to its disk.
         """
         self._require(name)
         self._coordinator.remove_node(name, drain)
@@ -286,6 +356,8 @@ class Cluster:
         Raising it starts what was waiting; lowering it below what is claimed starts nothing new and ends nothing.
         """
         self._require(node)
+        if capabilities is None:
+            raise ValueError("capabilities is None; say all that the node has, such as {'cpu': 4}")
         self._coordinator.set_capabilities(node, parse_capabilities(capabilities))
 
     def node_log(self, name: str) -> str:
@@ -339,7 +411,8 @@ class Cluster:
             ``"first_available"``, ``"load_balanced"``, ``"cost_optimized"``, ``"time_optimized"``, ``"locality"``, or
             your own. Default: the cluster's.
         max_retries : int
-            Tries after the first, for each function that doesn't say otherwise.
+            Tries after the first, for each function that doesn't say otherwise. What a lost node ran, or made and is
+            still needed, is run again beside that.
         max_concurrency : int, optional
             Functions of this run at the same time.
         timeout : float, optional
@@ -359,7 +432,8 @@ class Cluster:
         resume : Run, optional
             An earlier run on this cluster: what it finished is taken over, and only the rest is run.
         again : ids
-            Functions of ``resume`` that are run again although they finished, such as edited ones.
+            Functions of ``resume`` that are run again although they finished, such as edited ones, or ones whose
+            result was lost.
 
         Raises
         ------
@@ -452,9 +526,13 @@ class Cluster:
 
     def _begin(self, request: Request, before: Run | None = None, again: Iterable[Hashable] = ()) -> Run:
         given = {} if before is None else self._results_of(before)
-        chosen = [id for id in again if given.pop(id, None) is not None and id in request.dag.functions]
+        self._require_features(request.dag)
+        ran = set() if before is None or not again else set(before.functions)
+        chosen = [id for id in again if id in ran and id in request.dag.functions]
         if chosen:  # they are wanted even where all that needs them is there
             request = request.wanting(chosen)
+            for id in chosen:
+                given.pop(id, None)
         prepared = prepare(
             request,
             pickle=Feature.PROCESSES in self._coordinator.features,
@@ -462,6 +540,7 @@ class Cluster:
             given=given,
         )
         prepared.state.log_directory = self._log_directory
+        prepared.state.lacks = self._lacks
         run = Run(prepared.state, self._coordinator, partial(self._begin, request), self.result_store, before)
         try:
             self._coordinator.begin(prepared)
@@ -488,6 +567,17 @@ class Cluster:
             raise RunError(f"run {run.id} is of another cluster; its results cannot be taken over here")
         return self._coordinator.results_of(run.id)
 
+    def _require_features(self, dag: DAG) -> None:
+        """Raise what no node of the backend can do, where it says so."""
+        for id, function in dag.functions.items():
+            if function.timeout is not None and (lack := self._lacks.get(Feature.TIMEOUT)):
+                asked = f"timeout={function.timeout:g}"
+            elif function.runs_in == "kernel" and (lack := self._lacks.get(Feature.KERNEL)):
+                asked = "runs_in='kernel'"
+            else:
+                continue
+            raise BackendError(f"function {id!r} has {asked}, but {lack}; leave it out, or run it on kernel nodes")
+
     def _require(self, name: str) -> None:
         present = self._coordinator.seen_nodes()
         if name not in present:
@@ -505,11 +595,12 @@ def _require_methods(what: str, given: object, *names: str) -> None:
 
 
 def _make_backend(
-    backend: Literal["kernels", "local"] | Backend,
+    backend: Literal["kernels", "local", "dask"] | Backend,
     nodes: Mapping[str, Resources],
     name: str,
     host: str,
     store_limit: int | str | None,
+    dask: Sequence[Any],
 ) -> Backend:
     if store_limit is not None and backend != "kernels":
         raise ValueError("store_limit is for nodes that backend='kernels' starts; leave it out")
@@ -517,6 +608,10 @@ def _make_backend(
         from handoff_lab.backends.local import LocalBackend
 
         return LocalBackend(nodes)
+    if backend == "dask":
+        from handoff_lab.backends.dask import DaskBackend
+
+        return DaskBackend(*dask)
     if backend == "kernels":
         from handoff_lab.backends.mixed import MixedBackend
 
@@ -524,6 +619,6 @@ def _make_backend(
         return MixedBackend(nodes, name=name, host=host, store_limit=limit)
     if isinstance(backend, str):
         raise ValueError(  # noqa: TRY004 (a wrong word, not a wrong type)
-            f"backend is {backend!r}; it must be 'kernels', 'local' or a backend object"
+            f"backend is {backend!r}; it must be 'kernels', 'local', 'dask' or a backend object"
         )
     return backend

@@ -44,7 +44,7 @@ class Results(Mapping[Hashable, Any]):
         record = self._state.record.functions.get(id)
         if record is not None and record.status not in HAS_RESULT:
             raise ResultUnavailableError(id, f"it is {record.status}; see run.errors and run.wait()")
-        self._values[id] = _fetch(self._coordinator, self._state.id, id, self.index(id))
+        self._values[id] = _payload(self._coordinator, self._state, id, self.index(id)).load()
         return self._values[id]
 
     def peek(self, id: Hashable, timeout: float, most: int) -> Any:
@@ -57,7 +57,7 @@ class Results(Mapping[Hashable, Any]):
         """
         if id in self._values:
             return self._values[id]
-        payload = _payload(self._coordinator, self._state.id, id, self.index(id), timeout)
+        payload = _payload(self._coordinator, self._state, id, self.index(id), timeout)
         if payload.nbytes > most:
             raise ResultUnavailableError(id, f"it is large: {format_bytes(payload.nbytes)}")
         return payload.load()
@@ -105,24 +105,21 @@ class Results(Mapping[Hashable, Any]):
         raise ResultUnavailableError(id, "no target of this run needed it")
 
 
-def _fetch(coordinator: Verbs, run: str, id: Hashable, index: int) -> Any:
-    return _payload(coordinator, run, id, index).load()
-
-
-def _payload(coordinator: Verbs, run: str, id: Hashable, index: int, timeout: float | None = None) -> Payload:
+def _payload(coordinator: Verbs, state: RunState, id: Hashable, index: int, timeout: float | None = None) -> Payload:
     if coordinator.closed:
         raise ResultUnavailableError(id, "it stayed on its node, and the cluster is closed; read results before that")
     try:
-        payload = coordinator.fetch(run, index).result(timeout)
+        payload = coordinator.fetch(state.id, index).result(timeout)
     except TimeoutError:
         raise ResultUnavailableError(id, f"it did not come within {timeout:g} s; its node is busy") from None
     if isinstance(payload, Failure):
-        raise ResultUnavailableError(id, payload.message)
+        hint = "" if state.end is None else f"; run.rerun({id!r}) makes it again"
+        raise ResultUnavailableError(id, payload.message + hint)
     return payload
 
 
 def _publish(state: RunState, coordinator: Verbs, store: ResultStore, id: Hashable) -> None:
-    store.put((state.id, id), _fetch(coordinator, state.id, id, state.program.index[id]))
+    store.put((state.id, id), _payload(coordinator, state, id, state.program.index[id]).load())
 
 
 def _withdraw(state: RunState, store: ResultStore) -> None:

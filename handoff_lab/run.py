@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from handoff_lab._errors import (
     AllocationError,
+    BackendError,
     FunctionFailedError,
     FunctionTimeoutError,
     HandoffError,
@@ -20,6 +21,7 @@ from handoff_lab._errors import (
     RunError,
     RunTimeoutError,
 )
+from handoff_lab.backends.base import Feature
 from handoff_lab.coordinator.state import RunState
 from handoff_lab.graph import DAG, Collocated, Function
 from handoff_lab.messages import FailureKind
@@ -72,7 +74,9 @@ class Run:
         self.results: Results = Results(state, coordinator, store, None if before is None else before.results)
 
     def __repr__(self) -> str:
-        return f"<Run {self.id} of {self.dag_id!r}: {self.status}; {self.record.summary()}>"
+        lack = self._state.lacks.get(Feature.INTERRUPT) if self.status == "running" else None
+        story = self.record.summary() + (f"; {lack}" if lack else "")
+        return f"<Run {self.id} of {self.dag_id!r}: {self.status}; {story}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         from handoff_lab.visualization.display import run_mimebundle
@@ -259,8 +263,11 @@ class Run:
             if not over.done():
                 over.set_result(None)
 
-        self._state.when_over(partial(loop.call_soon_threadsafe, finish))
-        yield from over
+        forget = self._state.when_over(partial(loop.call_soon_threadsafe, finish))
+        try:
+            yield from over
+        finally:  # cancelled, as by a timeout: the run may be over when this loop is closed
+            forget()
         return self.wait()
 
     def exception(self) -> HandoffError | None:
@@ -278,11 +285,23 @@ class Run:
         return _error(function, FinalFailure(end.attempts, end.deaths, end.node, end.failure))
 
     def cancel(self, function: Hashable | None = None) -> None:
-        """Cancel the run, or one function of it and what depends on it. Does nothing once it is over."""
+        """Cancel the run, or one function of it and what depends on it. Does nothing once it is over.
+
+        Where a backend can't interrupt what runs, that goes on to its end, and the run is over then.
+
+        Raises
+        ------
+        BackendError
+            The function runs, and can't be interrupted.
+        """
         if function is None:
             self._coordinator.cancel(self.id)
-        else:
-            self._coordinator.cancel(self.id, self.results.index(function))
+            return
+        index = self.results.index(function)
+        lack = self._state.lacks.get(Feature.INTERRUPT)
+        if lack is not None and self.record.functions[function].status == "running":
+            raise BackendError(f"function {function!r} runs, and {lack}: it goes on; run.cancel() cancels the rest")
+        self._coordinator.cancel(self.id, index)
 
     def watch(self) -> DAGWidget | None:
         """A live view of the run, to be shown in a notebook; without one, text on the terminal until it is over."""
@@ -306,7 +325,7 @@ class Run:
         Parameters
         ----------
         *ids
-            Functions to run again although they finished.
+            Functions to run again although they finished, or because their result was lost with its node.
         descendants : bool
             Run everything that depends on them again, too.
 

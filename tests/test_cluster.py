@@ -481,6 +481,22 @@ def test_a_drain_that_is_interrupted_is_taken_back(
     assert (run.wait(20).results["a"], pinned.wait(20).results["b"]) == ("a", 2)
 
 
+def test_what_is_pinned_to_a_node_that_goes_is_done_there_first(cluster: hl.Cluster, gate: Gate) -> None:
+    dag = waiting(gate, "a", node="beta").add(hl.Function("b", len, ["a"], node="alpha"))
+    run = cluster.submit(dag)
+    gate.wait_for("a")
+    with ThreadPoolExecutor(1) as pool:
+        removal = pool.submit(cluster.remove_node, "alpha")
+        coordinator = cluster._coordinator
+        coordinator.wait_until(lambda: coordinator.scheduler.is_draining("alpha"))
+        with pytest.raises(hl.AllocationError):
+            cluster.submit(hl.DAG("later").add(hl.Function("c", len, node="alpha")))
+        gate.open()
+        removal.result(20)
+    assert set(cluster.nodes) == {"beta"}
+    assert (run.wait(20).results["b"], run.allocations["b"]) == (1, "alpha")
+
+
 def test_a_run_that_goes_on_is_not_run_again(cluster: hl.Cluster, gate: Gate) -> None:
     run = cluster.submit(waiting(gate, "a"))
     with pytest.raises(hl.RunError, match="still goes on"):
@@ -499,7 +515,9 @@ def test_a_run_that_nobody_holds_goes_on_and_is_freed(cluster: hl.Cluster, gate:
     assert ran == [1]
 
 
-def test_an_awaiter_whose_loop_is_closed_harms_nobody(cluster: hl.Cluster, gate: Gate) -> None:
+def test_an_awaiter_whose_loop_is_closed_harms_nobody(
+    cluster: hl.Cluster, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
     run = cluster.submit(waiting(gate, "a"))
     with pytest.raises(TimeoutError):
         asyncio.run(asyncio.wait_for(_await(run), 0.05))
@@ -509,6 +527,7 @@ def test_an_awaiter_whose_loop_is_closed_harms_nobody(cluster: hl.Cluster, gate:
     gc.collect()
     coordinator = cluster._coordinator
     coordinator.wait_until(lambda: not coordinator._runs)
+    assert not caplog.records
 
 
 async def _await(run: hl.Run) -> hl.Run:
@@ -696,3 +715,29 @@ def test_a_run_that_its_cluster_leaves_behind_says_so_of_every_function(gate: Ga
     assert run.record.counts() == {"cancelled": 2}
     assert run.record.claims[-1][1:] == ("alpha", {"cpu": 0.0})
     assert run.record.ended is not None
+
+
+def test_a_lost_result_says_how_to_have_it_made_again_and_so_it_is(cluster: hl.Cluster, gate: Gate) -> None:
+    gate.open()
+    dag = hl.DAG("d").add(
+        hl.Function("large", lambda: bytes(300_000), node="alpha"),
+        hl.Function("length", len, args=["large"], node="beta"),
+    )
+    run = cluster.execute(dag)
+    cluster.remove_node("alpha", drain=False)
+    with pytest.raises(hl.ResultUnavailableError, match=r"its node was lost.*; run\.rerun\('large'\) makes it again"):
+        run.results["large"]
+    cluster.add_node({"cpu": 1}, "alpha")
+    again = run.rerun("large").wait(20)
+    assert len(again.results["large"]) == 300_000
+    assert again.attempts == {"large": 1, "length": 0}
+
+
+def test_what_makes_no_sense_is_refused_before_anything_is_done(cluster: hl.Cluster) -> None:
+    with pytest.raises(ValueError, match="capabilities is None; say all that the node has"):
+        cluster.update_node_resources("alpha", None)  # type: ignore[arg-type]
+    with pytest.raises(hl.ResourceError, match=r"'cpu': 1.*must be a finite number"):
+        cluster.update_node_resources("alpha", {"cpu": 1e20})
+    with pytest.raises(ValueError, match="ttl is 'x'; it must be a number of seconds above 0"):
+        cluster.invite("x")  # type: ignore[arg-type]
+    assert cluster.nodes["alpha"].capabilities == {"cpu": 2, "memory": 2000}

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "handoff_lab"
 
 # From the ground up; names in one row are one storey and may import each other.
 STOREYS = (
-    {"_errors", "_loading", "_units", "_version"},
+    {"_errors", "_loading", "_names", "_units", "_version"},
     {"resources"},
     {"graph"},
     {"allocation"},
@@ -23,7 +23,7 @@ STOREYS = (
     {"node"},
     {"backends"},
     {"coordinator"},
-    {"detached"},
+    {"detached", "guests"},
     {"attaching", "nodes", "planning", "cluster", "results", "run", "api"},
     {"streaming"},
     {"visualization"},

@@ -89,7 +89,7 @@ class Backend(Protocol):
     that needs what its node lacks fails with the `refusal`.
     """
 
-    features: frozenset[Feature]  # what some of its nodes can do
+    features: frozenset[Feature]  # what some of its nodes can do; sentences on the rest may be in ``lacks``, by feature
     columns: bool  # whether who listens takes events of many attempts in columns; set before ``open``
 
     def open(self, loop: Loop, emit: Emit) -> None:

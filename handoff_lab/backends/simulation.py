@@ -75,6 +75,10 @@ class Simulation:
         """Have a node take nothing new from now on."""
         self._obey((), self.scheduler.drain(node, self.backend.now))
 
+    def retire(self, node: str) -> None:
+        """Have a node take only what can run nowhere else from now on."""
+        self._obey((), self.scheduler.retire(node, self.backend.now))
+
     def undrain(self, node: str) -> None:
         """Have a node that was drained take functions again, from now on."""
         self._obey((), self.scheduler.undrain(node, self.backend.now))

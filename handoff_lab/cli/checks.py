@@ -16,6 +16,7 @@ from pathlib import Path
 
 from handoff_lab._units import format_bytes
 from handoff_lab.resources import probe_machine
+from handoff_lab.resources.gpus import VISIBLE, find_gpus
 
 LEAST_PYTHON = (3, 11)
 LEAST_SHARED_BYTES = 256 * 10**6  # containers are given 64 MB of /dev/shm, less than one large array
@@ -150,6 +151,9 @@ def check_machine() -> Iterator[Finding]:
     """What a node here would offer; GPUs that can't be seen are named."""
     capabilities = probe_machine()
     yield Finding("this machine", str(capabilities))
+    chosen = f", one of {VISIBLE}={os.environ[VISIBLE]}" if VISIBLE in os.environ else ""
+    for gpu in find_gpus():
+        yield Finding("GPU", f"{gpu.id} with {format_bytes(gpu.memory * 10**6)}{chosen}")
     if not capabilities["gpu"] and shutil.which("nvidia-smi"):
         yield Finding(
             "GPU",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from handoff_lab._units import format_bytes, format_cost, format_seconds
 from handoff_lab.cli.table import table
-from handoff_lab.detached.place import found
+from handoff_lab.detached.places import found
 from handoff_lab.node.options import NodeOptions, add_arguments, options_from
 
 
@@ -72,8 +72,8 @@ def find_nodes() -> Iterator[_Found]:
             family = [process, *process.children(recursive=True)]
             resident = sum(member.memory_info().rss for member in family)
             yield _Found(process.pid, _parse(words), time.time() - process.create_time(), resident)
-        except psutil.Error:
-            continue  # it ended meanwhile
+        except (psutil.Error, ValueError):
+            continue  # it ended meanwhile, or is about to: its options make no sense
 
 
 def node_words(command: Sequence[str]) -> Sequence[str] | None:

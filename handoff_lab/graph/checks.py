@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Hashable, Mapping
 from collections.abc import Set as AbstractSet
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from handoff_lab._errors import InvalidFunctionError, ResourceError
+from handoff_lab._names import shown
+from handoff_lab._units import MOST_AMOUNT, MOST_SECONDS
 from handoff_lab.resources import Resources, parse_cost
 
 if TYPE_CHECKING:
@@ -45,23 +46,34 @@ def optional_callable(function: Hashable, name: str, value: Callable[..., Any] |
     return value
 
 
-def amount(function: Hashable, name: str, value: float) -> float:
+def amount(function: Hashable, name: str, value: float, most: int = MOST_AMOUNT) -> float:
     """A non-negative finite number, as a plain int or float."""
-    if value.__class__ is float and 0 <= value < math.inf:
+    if value.__class__ is float and 0 <= value <= most:
         return value
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < math.inf:
+    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= value <= most:
         return int(value) if isinstance(value, Integral) else float(value)
-    raise InvalidFunctionError(function, f"{name} is {value!r}; it must be a finite number, zero or more")
+    reason = f"{name} is {shown(value)}; it must be a finite number, zero or more, and at most {most:.1g}"
+    raise InvalidFunctionError(function, reason)
 
 
 def optional_amount(function: Hashable, name: str, value: float | None) -> float | None:
     return None if value is None else amount(function, name, value)
 
 
+def seconds(function: Hashable, name: str, value: float) -> float:
+    """A time that can be waited for."""
+    return amount(function, name, value, MOST_SECONDS)
+
+
+def optional_seconds(function: Hashable, name: str, value: float | None) -> float | None:
+    return None if value is None else seconds(function, name, value)
+
+
 def whole(function: Hashable, name: str, value: int, least: int) -> int:
-    if isinstance(value, Integral) and not isinstance(value, bool) and value >= least:
+    if isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= MOST_AMOUNT:
         return int(value)
-    raise InvalidFunctionError(function, f"{name} is {value!r}; it must be a whole number, {least} or more")
+    reason = f"{name} is {shown(value)}; it must be a whole number, {least} or more, and at most {MOST_AMOUNT:.1g}"
+    raise InvalidFunctionError(function, reason)
 
 
 def optional_whole(function: Hashable, name: str, value: int | None, least: int) -> int | None:
@@ -83,7 +95,7 @@ def cost(function: Hashable, value: Mapping[str, float | str] | None) -> Resourc
     try:
         return parse_cost(value)
     except ResourceError as error:
-        raise InvalidFunctionError(function, f"cost of {error}") from error
+        raise InvalidFunctionError(function, f"{'' if error.resource is None else 'cost of '}{error}") from error
 
 
 def duration(function: Hashable, value: float | Mapping[str, float] | None) -> float | Mapping[str, float] | None:

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any, Self, Unpack, overload
 
 from handoff_lab._errors import DuplicateFunctionError, InvalidDAGError, InvalidFunctionError, MissingFunctionError
+from handoff_lab._names import shown
 from handoff_lab.graph.closest import closest
 from handoff_lab.graph.decorator import Code, FunctionOptions, is_redefinition, make_function, marked_functions
 from handoff_lab.graph.fingerprint import fingerprint, with_inputs
@@ -48,6 +49,8 @@ class DAG:
     """
 
     def __init__(self, name: str = "dag") -> None:
+        if not isinstance(name, str):
+            raise InvalidDAGError(f"the name of a DAG is {shown(name)}; it must be text")
         self.name = name
         self._added: dict[Hashable, Function] = {}
         self._version = 0  # goes up with each change

@@ -39,7 +39,8 @@ class Function:
         Constants that follow the results, and constants by name.
     cost
         What it holds while it runs: ``{"cpu": 2, "memory": "500MB"}``. A node ends what uses more memory than it
-        claims, in its own process: 1.5 times as much, and at least 64 MB more.
+        claims, in its own process: 1.5 times as much, and at least 64 MB more. Of ``gpu`` it sees what it claims
+        alone; ``"gpu_memory": "4GiB"`` is what must be free on each.
     node
         None (the allocator decides), a node's name, or ``collocated(id)``.
     type
@@ -49,7 +50,9 @@ class Function:
         ``"as_list"`` hands all results over as one list.
     max_retries, retry_on, retry_delay
         Tries after the first (None: as the run says), for which exceptions, after how many seconds: each time twice as
-        many, up to a minute, and up to a quarter more at random.
+        many, up to a minute, and up to a quarter more at random. A timeout counts as `FunctionTimeoutError`. A try that
+        is lost with its node is no failure: it is made again even with ``max_retries=0``, until three slots or nodes
+        have died under the function.
     timeout
         Seconds one attempt may take.
     runs_in
@@ -141,8 +144,8 @@ class Function:
         put(self, "argument_inclusion", checks.choice(id, "argument_inclusion", argument_inclusion, checks.INCLUSIONS))
         put(self, "max_retries", checks.optional_whole(id, "max_retries", max_retries, 0))
         put(self, "retry_on", checks.exceptions(id, retry_on))
-        put(self, "retry_delay", checks.amount(id, "retry_delay", retry_delay))
-        put(self, "timeout", checks.optional_amount(id, "timeout", timeout))
+        put(self, "retry_delay", checks.seconds(id, "retry_delay", retry_delay))
+        put(self, "timeout", checks.optional_seconds(id, "timeout", timeout))
         put(self, "runs_in", checks.choice(id, "runs_in", runs_in, checks.PLACES))
         put(self, "cache", checks.cache(id, cache))
         put(self, "duration", checks.duration(id, duration))
@@ -151,7 +154,7 @@ class Function:
         put(self, "init", checks.optional_callable(id, "init", init))
         put(self, "parallelism", checks.whole(id, "parallelism", parallelism, 1))
         put(self, "batch_size", checks.optional_whole(id, "batch_size", batch_size, 1))
-        put(self, "batch_timeout", checks.optional_amount(id, "batch_timeout", batch_timeout))
+        put(self, "batch_timeout", checks.optional_seconds(id, "batch_timeout", batch_timeout))
         self._set_args(args)
         checks.shape(self)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from handoff_lab._errors import InvalidFunctionError
+from handoff_lab._names import NAME_RULE, is_name, shown
 from handoff_lab.graph import checks
 
 Inclusion = Literal["variadic", "as_list"]
@@ -82,6 +83,9 @@ def checked_node(function: Hashable, node: object) -> str | Collocated | None:
     """Check what a function says about its node."""
     if isinstance(node, Collocated) and node.id == function:
         raise InvalidFunctionError(function, "it is collocated with itself; name another function")
-    if node is None or isinstance(node, Collocated) or (isinstance(node, str) and node):
+    if node is None or isinstance(node, Collocated):
         return node
-    raise InvalidFunctionError(function, f"node is {node!r}; it is a node's name, hl.collocated(id) or None")
+    if isinstance(node, str) and is_name(node):
+        return node
+    reason = f"node is {shown(node)}; it is a node's name ({NAME_RULE}), hl.collocated(id) or None"
+    raise InvalidFunctionError(function, reason)

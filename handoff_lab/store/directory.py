@@ -38,11 +38,20 @@ class SharedDirectory:
 
     @classmethod
     def create(cls) -> Self:
-        """Make a new one, where the system keeps what lives as long as a session."""
+        """Make a new one, where the system keeps what lives as long as a session.
+
+        Raises
+        ------
+        BackendError
+            There is no place for one.
+        """
         base = _base()
         _reap(base)
-        directory = cls.enter(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)))
-        (directory.path / _MARK).touch()
+        try:
+            directory = cls.enter(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)))
+            (directory.path / _MARK).touch()
+        except OSError as error:
+            raise unusable(base, error) from error
         return directory
 
     @classmethod
@@ -86,6 +95,12 @@ class SharedDirectory:
 
 
 os.register_at_fork(after_in_child=SharedDirectory.let_all_go)
+
+
+def unusable(place: Path, error: OSError) -> BackendError:
+    """What to tell of a place where nothing can be written."""
+    advice = "make room there, or set TMPDIR to another directory"
+    return BackendError(f"nothing can be written in {place}: {error}; {advice}")
 
 
 def _base() -> Path:

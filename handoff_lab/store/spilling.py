@@ -15,6 +15,7 @@ import errno
 import logging
 import os
 import queue
+import shutil
 import tempfile
 import threading
 import time
@@ -33,7 +34,8 @@ from handoff_lab.store.segments import Segment, offsets_of
 log = logging.getLogger(__name__)
 
 Callback: TypeAlias = Callable[[], None]
-RETRY_S = 5.0  # after the disk took no more, until it is tried again
+RETRY_S = 5.0  # after the disk took no more, until it is tried again;
+SOON_S = 0.2  # if it was full, and seems to have room again
 _CHUNK = 8 * 2**20  # bytes copied between two looks at whether it is still wanted
 
 
@@ -61,7 +63,8 @@ class SpillingStore(MemoryStore[Frames]):
         self._writer = _Writer(self._directory, call_soon)
         self._on_room: list[Callback] = []
         self._trouble = ""  # why nothing could be written to disk at the last try
-        self._try_again_at = 0.0
+        self._lacked = 0  # bytes for which there was no room then; 0: that was not the reason
+        self._troubled_at = 0.0
 
     @property
     def in_memory(self) -> int:
@@ -88,7 +91,8 @@ class SpillingStore(MemoryStore[Frames]):
         self._make_room(value.nbytes)  # it may be time to try again: the next value may have a place then
         limit = format_bytes(self.limit_bytes)
         return (
-            f"its node may hold {limit} of results in memory and can write no more to {self._directory} "
+            f"its node may hold {limit} of results in memory (some of store_limit is set aside for its slots)"
+            f" and can write no more to {self._directory} "
             f"({self._trouble}); make room there, or raise store_limit"
         )
 
@@ -143,7 +147,7 @@ class SpillingStore(MemoryStore[Frames]):
                 self._count_on_disk(key, last)
 
     def _make_room(self, coming: int = 0) -> None:
-        if self._trouble and time.monotonic() < self._try_again_at:
+        if self._trouble and not self._is_worth_a_try():
             return
         leaving = sum([segment.nbytes for segment in self._leaving.values()])
         while self._in_memory and self.in_memory - leaving + coming > self.limit_bytes:
@@ -171,10 +175,18 @@ class SpillingStore(MemoryStore[Frames]):
 
     def _take_trouble(self, job: _Job) -> None:
         now = time.monotonic()
-        if now >= self._try_again_at:  # of more that was on its way this one word is enough
+        if not self._trouble or now >= self._troubled_at + RETRY_S:  # of more that was on its way one word is enough
             nbytes = format_bytes(job.segment.nbytes)
             log.warning("a value of %s stays in memory: nothing goes to %s: %s", nbytes, self._directory, job.trouble)
-        self._trouble, self._try_again_at = job.trouble, now + RETRY_S
+        self._trouble, self._troubled_at = job.trouble, now
+        self._lacked = job.segment.nbytes if job.is_disk_full else 0
+
+    def _is_worth_a_try(self) -> bool:
+        waited = time.monotonic() - self._troubled_at
+        if self._lacked and SOON_S <= waited < RETRY_S:
+            with contextlib.suppress(OSError):
+                return shutil.disk_usage(self._directory).free > self._lacked
+        return waited >= RETRY_S
 
     def _count_on_disk(self, key: AttemptId, segment: Segment) -> None:
         self._on_disk[key] = segment
@@ -198,6 +210,7 @@ class _Job:
     done: Callable[[_Job], None]
     file: IO[bytes] | None = None
     trouble: str = ""
+    is_disk_full: bool = False
 
 
 class _Writer:
@@ -235,7 +248,7 @@ class _Writer:
         try:
             job.file = self._copy(job)
         except OSError as error:
-            job.trouble = str(error)
+            job.trouble, job.is_disk_full = str(error), error.errno == errno.ENOSPC
         self._call_soon(partial(job.done, job))
         return True
 

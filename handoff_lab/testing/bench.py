@@ -96,6 +96,8 @@ class Bench:
         self.executes = step is None
         self.events: list[BackendEvent] = []
         self.ends: dict[AttemptId, Finished | Failed | Cancelled] = {}
+        self.verdict = "yes"  # of the test that runs
+        self.seen: dict[tuple[str, str], str] = {}  # verdicts, by verb and rule: see ``conformance``
         self._errors: list[BaseException] = []
         self._loop = Loop(on_error=self._errors.append)
         self._step = step or self._loop.run_once

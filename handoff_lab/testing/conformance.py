@@ -10,12 +10,16 @@ For a backend of your own, in a test module::
 
     class TestMyBackend(BackendConformance):
         pass
+
+What was seen is in ``bench.seen`` afterwards: what the backend does, and what it lacks and says so. That is how
+``docs/backends.md`` is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -44,12 +48,33 @@ each_node = pytest.mark.parametrize("at", [0, 1])
 each_way = pytest.mark.parametrize(("at", "to"), [(0, 0), (0, 1), (1, 0), (1, 1)])
 
 
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def verb(name: str) -> Callable[[Test], Test]:
+    """Mark a test as one of this verb of a backend."""
+
+    def mark(test: Test) -> Test:
+        test.verb = name  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
 def _fail() -> None:
     raise ValueError("on purpose")
 
 
 class BackendConformance:
     """Subclass it and give it a fixture ``bench``; that a second terminal event is an error is the bench's part."""
+
+    @pytest.fixture(autouse=True)
+    def _note(self, bench: Bench, request: pytest.FixtureRequest) -> Iterator[None]:
+        """Keep what the backend was seen to do; a test that fails tells more than this."""
+        bench.verdict = "yes"
+        yield
+        test: Any = request.function
+        bench.seen[test.verb, test.__name__.removeprefix("test_").replace("_", " ")] = bench.verdict
 
     @pytest.fixture
     def gate(self, tmp_path: Path) -> Iterator[Gate]:
@@ -68,6 +93,7 @@ class BackendConformance:
 
     # -- attempts ------------------------------------------------------------
 
+    @verb("submit")
     @each_node
     def test_an_attempt_starts_and_finishes_once(self, bench: Bench, at: int) -> None:
         attempt = bench.attempt(lambda: 42, bench.nodes[at])
@@ -84,6 +110,7 @@ class BackendConformance:
         if bench.executes:
             assert bench.value(attempt.id, bench.nodes[at]) == 42
 
+    @verb("submit")
     @each_node
     def test_an_attempt_that_failed_is_not_run_again(self, bench: Bench, at: int) -> None:
         attempt = bench.attempt(_fail, bench.nodes[at], label="fails")
@@ -93,6 +120,7 @@ class BackendConformance:
         bench.run(lambda: None, bench.nodes[at])
         assert len(bench.starts(attempt.id)) == 1
 
+    @verb("submit")
     @each_node
     def test_what_a_function_raises_is_told(self, bench: Bench, at: int) -> None:
         _needs_execution(bench)
@@ -103,6 +131,7 @@ class BackendConformance:
         other = bench.load(KeyError)
         assert not bench.failure(bench.submit(_fail, bench.nodes[at], retry_on=other)).retryable
 
+    @verb("submit")
     @each_node
     def test_a_recipe_says_how_a_function_is_called(self, bench: Bench, at: int) -> None:
         _needs_execution(bench)
@@ -111,6 +140,7 @@ class BackendConformance:
         source = Source(made, bench.nodes[at])
         assert bench.run(lambda x, k, plus: x * k + plus, bench.nodes[at], [source], recipe=recipe) == 11
 
+    @verb("submit")
     @each_node
     def test_the_most_urgent_of_those_that_wait_starts_first(self, bench: Bench, gate: Gate, at: int) -> None:
         held = bench.hold(gate, bench.nodes[at])
@@ -123,6 +153,7 @@ class BackendConformance:
         order = [event.id for event in bench.of(Started)]
         assert [attempts[i].id for i in (1, 2, 0)] == order[-3:]
 
+    @verb("load")
     @each_node
     def test_code_reaches_a_node_once(self, bench: Bench, at: int) -> None:
         code = CountedCode(lambda: "loaded")
@@ -133,6 +164,7 @@ class BackendConformance:
 
     # -- inputs --------------------------------------------------------------
 
+    @verb("submit")
     @each_way
     def test_an_attempt_waits_for_inputs_that_do_not_exist_yet(self, bench: Bench, at: int, to: int) -> None:
         here, there = bench.nodes[at], bench.nodes[to]
@@ -147,6 +179,7 @@ class BackendConformance:
         value = bench.value(last, there)
         assert value == 100_020 or not bench.executes
 
+    @verb("submit")
     @each_way
     def test_an_attempt_whose_inputs_will_not_come_fails_once(self, bench: Bench, at: int, to: int) -> None:
         _needs_execution(bench)
@@ -159,6 +192,7 @@ class BackendConformance:
         assert bench.failure(late).kind is FailureKind.INPUT
         assert not bench.starts(late)
 
+    @verb("submit")
     @each_node
     def test_inputs_of_a_node_that_is_gone_fail_an_attempt_once(self, bench: Bench, at: int, extra: str) -> None:
         _needs_execution(bench)
@@ -169,6 +203,24 @@ class BackendConformance:
         assert bench.failure(bench.submit(lambda x, y: 0, bench.nodes[at], sources)).kind is FailureKind.INPUT
         assert bench.run(lambda: 1, bench.nodes[at]) == 1
 
+    @verb("submit")
+    @each_node
+    def test_an_input_that_is_lost_in_the_queue_fails_its_attempt_or_was_there(
+        self, bench: Bench, gate: Gate, at: int, extra: str
+    ) -> None:
+        made = bench.submit(lambda: bytes(100_000), extra)
+        bench.end(made)
+        held = bench.hold(gate, bench.nodes[at])
+        queued = bench.submit(len, bench.nodes[at], [Source(made, extra)])
+        bench.run(lambda: "meanwhile", bench.nodes[1 - at])
+        bench.remove_node(extra)
+        gate.open()
+        assert isinstance(bench.end(held), Finished)
+        end = bench.end(queued)
+        assert isinstance(end, Finished) or bench.failure(queued).kind is FailureKind.INPUT
+        bench.run(lambda: 1, bench.nodes[at])
+
+    @verb("submit")
     @each_node
     def test_an_input_that_cannot_be_unpickled_fails_its_attempt_alone(self, bench: Bench, at: int) -> None:
         _needs_execution(bench)
@@ -181,6 +233,7 @@ class BackendConformance:
 
     # -- values --------------------------------------------------------------
 
+    @verb("put, get")
     @each_node
     @pytest.mark.parametrize("size", [10, 100_000])
     def test_a_given_value_reaches_a_node(self, bench: Bench, at: int, size: int) -> None:
@@ -192,6 +245,7 @@ class BackendConformance:
         assert not isinstance(got, Failure)
         assert got.load() == bytes(size)
 
+    @verb("free")
     @each_way
     def test_a_freed_value_is_nowhere(self, bench: Bench, at: int, to: int) -> None:
         made = bench.submit(lambda: bytes(100_000), bench.nodes[at])
@@ -200,11 +254,13 @@ class BackendConformance:
         bench.run(lambda: "meanwhile", bench.nodes[at])  # a node hears of it in its own time
         assert isinstance(bench.get(made, bench.nodes[at]), Failure)
 
+    @verb("get")
     def test_a_value_of_a_node_that_never_was(self, bench: Bench) -> None:
         assert isinstance(bench.get(bench.key(), "never"), Failure)
 
     # -- ending attempts -------------------------------------------------------
 
+    @verb("cancel")
     @each_node
     def test_what_waits_can_be_cancelled(self, bench: Bench, gate: Gate, at: int) -> None:
         node = bench.nodes[at]
@@ -220,6 +276,7 @@ class BackendConformance:
         assert not bench.starts(blocked)
         assert not bench.starts(queued)
 
+    @verb("cancel")
     @each_node
     @pytest.mark.parametrize("how", ["interrupt", "kill"])
     def test_what_runs_is_ended_or_goes_on(self, bench: Bench, gate: Gate, at: int, how: str) -> None:
@@ -228,10 +285,13 @@ class BackendConformance:
         bench.backend.cancel(held, "interrupt" if how == "interrupt" else "kill")
         if Feature.INTERRUPT in bench.backend.features_of(node):
             assert isinstance(bench.end(held), Cancelled)
+        else:
+            bench.verdict = "goes on"
         gate.open()
         bench.end(held)
         bench.run(lambda: 1, node)
 
+    @verb("cancel")
     @each_node
     def test_cancelling_what_ended_or_never_was_does_nothing(self, bench: Bench, at: int) -> None:
         id = bench.submit(lambda: 1, bench.nodes[at])
@@ -240,6 +300,7 @@ class BackendConformance:
         bench.backend.cancel(AttemptId("none", 0, 1), "kill")
         bench.value(id, bench.nodes[at])
 
+    @verb("submit")
     @each_node
     def test_a_timeout_ends_a_function_or_is_refused(self, bench: Bench, gate: Gate, at: int) -> None:
         node = bench.nodes[at]
@@ -251,6 +312,7 @@ class BackendConformance:
             _is_refused(bench, id, "timeout=0.05")
         bench.run(lambda: 1, node)
 
+    @verb("submit")
     @each_node
     def test_a_function_runs_in_the_kernel_or_is_refused(self, bench: Bench, at: int) -> None:
         node = bench.nodes[at]
@@ -262,20 +324,31 @@ class BackendConformance:
 
     # -- nodes -----------------------------------------------------------------
 
+    @verb("nodes")
     def test_nodes_are_announced(self, bench: Bench) -> None:
         infos = {event.info.name: event.info for event in bench.of(NodeJoined)}
         for name in bench.nodes:
             assert bench.backend.nodes()[name].slots == infos[name].slots == 1
             assert bench.backend.features_of(name) <= bench.backend.features
 
+    @verb("remove_node")
     def test_a_node_comes_and_goes(self, bench: Bench, extra: str) -> None:
-        assert bench.backend.nodes()[extra].labels == {"made": "late"}
         bench.run(lambda: 1, extra)
-        with pytest.raises(BackendError, match="already"):
-            bench.backend.add_node(extra, {"cpu": 1}, {})
         assert bench.remove_node(extra).expected
         assert extra not in bench.backend.nodes()
 
+    @verb("add_node")
+    def test_a_node_is_added_or_that_is_refused(self, bench: Bench, extra: str) -> None:
+        if Feature.ADD_NODES in bench.backend.features:
+            assert bench.backend.nodes()[extra].labels == {"made": "late"}
+            with pytest.raises(BackendError, match="already"):
+                bench.backend.add_node(extra, {"cpu": 1}, {})
+        else:
+            bench.verdict = "refused"
+            with pytest.raises(BackendError, match="joins by itself"):
+                bench.backend.add_node("other", {"cpu": 1}, {})
+
+    @verb("events")
     def test_a_lost_node_ends_its_attempts(self, bench: Bench, gate: Gate, extra: str) -> None:
         near = bench.nodes[0]
         held = [bench.hold(gate, extra) for _ in range(2)]
@@ -292,6 +365,7 @@ class BackendConformance:
         if bench.executes:
             assert bench.failure(elsewhere).kind is FailureKind.INPUT
 
+    @verb("set_capabilities")
     def test_capabilities_change_while_functions_run(self, bench: Bench, gate: Gate, extra: str) -> None:
         """Less and then more again: never more at once than there are slots, nor two in one."""
         held = [bench.hold(gate, extra) for _ in range(2)]
@@ -318,10 +392,12 @@ class BackendConformance:
 
 def _needs_execution(bench: Bench) -> None:
     if not bench.executes:
+        bench.verdict = "runs nothing"
         pytest.skip("nothing is executed")
 
 
 def _is_refused(bench: Bench, id: AttemptId, what: str) -> None:
+    bench.verdict = "refused"
     end = bench.end(id)
     assert isinstance(end, Failed), end
     assert (end.failure.kind, end.failure.retryable) == (FailureKind.UNSUPPORTED, False)

@@ -14,6 +14,7 @@ import pytest
 from handoff_lab.cli import checks, doctor, main
 from handoff_lab.cli.checks import Finding, State
 from handoff_lab.resources import Resources
+from handoff_lab.resources.devices import Device
 
 
 def worst(findings: Iterator[Finding]) -> Finding:
@@ -120,3 +121,11 @@ def test_a_gpu_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(checks, "probe_machine", lambda: Resources({"cpu": 2}))
     monkeypatch.setattr(checks.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     assert worst(checks.check_machine()).what == "GPU"
+
+
+def test_each_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "find_gpus", lambda: (Device("2", 16_000), Device("GPU-5", 80_000)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5")
+    told = [finding.detail for finding in checks.check_machine() if finding.what == "GPU"]
+    chosen = "one of CUDA_VISIBLE_DEVICES=2,GPU-5"
+    assert told == [f"2 with 16 GB, {chosen}", f"GPU-5 with 80 GB, {chosen}"]

@@ -382,3 +382,9 @@ def test_a_subgraph_is_closed_and_least(pairs: list[tuple[int, int]]) -> None:
     used = {dependency for id in chosen for dependency in needs[id]}
     assert used <= set(chosen)
     assert set(chosen) == used | {11, 5}
+
+
+@pytest.mark.parametrize("name", [None, 5, Function("f", len)])
+def test_a_name_is_text(name: object) -> None:
+    with pytest.raises(InvalidDAGError, match=r"the name of a DAG is .*; it must be text"):
+        DAG(name)  # type: ignore[arg-type]

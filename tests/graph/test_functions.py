@@ -292,3 +292,22 @@ def test_it_shows_what_was_said() -> None:
     )
     assert repr(Function("x", type="input")) == "Function('x', type='input')"
     assert repr(Argument("a", nbytes=3)) == "Argument('a', nbytes=3)"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"timeout": 2**65}, "timeout is 36893488147419103232; it must be a finite number, zero or more, and at most"),
+        ({"timeout": 1e10}, "at most 1e\\+09"),
+        ({"retry_delay": 10**400}, "retry_delay is 1000+\\.\\.\\.; it must be a finite number"),
+        ({"batch_size": 1, "batch_timeout": math.inf}, "batch_timeout is inf"),
+        ({"max_retries": 2**64}, "a whole number, 0 or more, and at most 9e\\+15"),
+        ({"output_size": 1e300}, "at most 9e\\+15"),
+        ({"cost": {"cpu": 2**64}}, "cost of 'cpu': 18446744073709551616 must be a finite number"),
+        ({"cost": {"cpu": 10**400}}, "cost of 'cpu': 10+ must be a finite number"),
+        ({"cost": 5}, "function 'f': 5 is no cost; write a mapping such as {'cpu': 2"),
+    ],
+)
+def test_no_number_is_larger_than_a_message_holds(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidFunctionError, match=said):
+        Function("f", double, **options)

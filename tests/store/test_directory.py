@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -103,3 +104,12 @@ def test_without_a_session_directory_it_is_with_the_temporary_files(
     directory = SharedDirectory.create()
     assert directory.path.parent == base
     directory.leave()
+
+
+def test_a_place_where_nothing_can_be_written_is_named(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **options: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(BackendError, match=f"in {base}: .*No space left.*; make room there, or set TMPDIR"):
+        SharedDirectory.create()

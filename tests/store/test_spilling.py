@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import queue
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -267,6 +269,33 @@ def test_it_is_tried_again_below_the_limit_too(stuck: Place, tmp_path: Path, mon
     assert stuck.store.refusal(value(2))
     stuck.call()
     assert not stuck.store.refusal(value(2))
+
+
+def test_a_disk_that_was_full_is_tried_again_as_soon_as_it_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    room = [NBYTES // 2]
+    monkeypatch.setattr(spilling.shutil, "disk_usage", lambda _: SimpleNamespace(free=room[0]))
+    with monkeypatch.context() as patch:
+        patch.setattr(spilling.os, "sendfile", full)
+        place = Place(tmp_path, limit=1_000_000)
+        for number in range(2):
+            place.store.put(key(number), value(number))
+        place.call()
+    soon = time.monotonic() + spilling.SOON_S
+    monkeypatch.setattr(spilling.time, "monotonic", lambda: soon)
+    assert "No space left" in place.store.refusal(value(2))
+    assert place.calls.empty()
+    room[0] = 2 * NBYTES
+    assert place.store.refusal(value(2))
+    place.call()
+    assert not place.store.refusal(value(2))
+    place.store.close()
+    while not place.calls.empty():
+        place.call()
 
 
 def test_below_the_limit_nothing_is_refused(place: Place) -> None:

@@ -1,0 +1,124 @@
+"""Where results are: small ones here, large ones on Dask's workers, as parts of what their batches returned."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from handoff_lab.backends.dask.link import Link
+from handoff_lab.backends.dask.remote import Made
+from handoff_lab.messages import AttemptId, Failure, FailureKind
+from handoff_lab.store.memory import MemoryStore
+from handoff_lab.store.payload import Frames
+
+IN_BAND = 8 * 1024  # bytes of a value of this process that is sent along with those who need it
+
+
+@dataclass(slots=True, eq=False)
+class Far:
+    """A value on a worker. Dask keeps it as long as its future, which other values may share, is held."""
+
+    future: Any
+    part: int
+    node: str
+    nbytes: int
+    copies: set[str] = field(default_factory=set)  # nodes to which Dask has copied it
+
+    def load(self) -> Any:
+        """The value, fetched."""
+        return self.future.result().frames(self.part).load()
+
+
+Value: TypeAlias = Frames | Far
+
+
+class Values(MemoryStore[Value]):
+    """All values that attempts may need, and the large ones of this process that were copied to a worker."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._link = link
+        self._placed: dict[AttemptId, Far] = {}
+        self._placing: dict[AttemptId, list[Callable[[bool], None]]] = {}
+        self._fetching: dict[int, tuple[str, Callable[[Frames | Failure], None]]] = {}  # with the node that has it
+        self._numbers = itertools.count()
+
+    def keep(self, key: AttemptId, value: Frames) -> None:
+        """Hold a value here, in place of one that lies on a worker."""
+        if key in self._values:
+            self._values[key] = value
+        else:
+            self.put(key, value)
+
+    def ready(self, key: AttemptId) -> Value | None:
+        """The value as it can be given to a batch: None if it is gone, or too large and not on any worker yet."""
+        value = self.get(key)
+        if isinstance(value, Frames) and value.nbytes > IN_BAND:
+            return self._placed.get(key)
+        return value
+
+    def place(self, key: AttemptId, node: str, address: str, then: Callable[[bool], None]) -> bool:
+        """Copy a large value to a worker, if it is on none; whether ``then`` is told later how that went."""
+        value = self.get(key)
+        if not isinstance(value, Frames) or value.nbytes <= IN_BAND or key in self._placed:
+            return False
+        waiting = self._placing.setdefault(key, [])
+        waiting.append(then)
+        if len(waiting) > 1:
+            return True
+        made, client = Made({0: value.buffers}), self._link.client
+
+        def placed(result: Any) -> None:
+            well = isinstance(result, list) and key in self._values
+            if well:
+                self._placed[key] = Far(result[0], 0, node, made.__sizeof__())
+            for call in self._placing.pop(key):
+                call(well)
+
+        self._link.ask(lambda: client.scatter([made], workers=[address], hash=False, asynchronous=True), placed)
+        return True
+
+    def lose(self, node: str) -> None:
+        """What lay on a node is no more, and nobody waits for it."""
+        for key in [key for key, far in self._placed.items() if far.node == node]:
+            del self._placed[key]
+        self.free([key for key, value in self._values.items() if isinstance(value, Far) and value.node == node])
+        for number in [number for number, (holder, _) in self._fetching.items() if holder == node]:
+            self._fetching.pop(number)[1](_unavailable(f"node {node!r}, which had it, is gone"))
+
+    def free(self, keys: Iterable[AttemptId]) -> None:
+        """Forget these values."""
+        keys = list(keys)
+        for key in keys:
+            self._placed.pop(key, None)
+        super().free(keys)
+
+    def fetch(self, key: AttemptId, then: Callable[[Frames | Failure], None]) -> None:
+        """Bring a value here."""
+        value = self.get(key)
+        if value is None:
+            then(_unavailable("it is not there any more"))
+        elif isinstance(value, Frames):
+            then(value)
+        else:
+            self._fetch(value, then)
+
+    def _fetch(self, far: Far, then: Callable[[Frames | Failure], None]) -> None:
+        client, number = self._link.client, next(self._numbers)
+        self._fetching[number] = (far.node, then)
+
+        def fetched(made: Any) -> None:
+            if self._fetching.pop(number, None) is None:
+                return  # its node went first
+            if isinstance(made, BaseException):
+                then(_unavailable(f"node {far.node!r} did not give it: {made!r}"))
+            else:
+                then(made.frames(far.part))
+
+        self._link.ask(lambda: client.gather(far.future, asynchronous=True), fetched)
+
+
+def _unavailable(reason: str) -> Failure:
+    return Failure(FailureKind.INPUT, f"the value could not be fetched: {reason}")

@@ -1,0 +1,187 @@
+"""Dask's workers as they come, change and go: seen through Dask's own events, and a look every second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from handoff_lab._errors import BackendError
+from handoff_lab._names import is_name
+from handoff_lab.backends.dask.link import Link
+from handoff_lab.backends.dask.remote import introduce
+from handoff_lab.resources import Resources, parse_capabilities
+from handoff_lab.transport.hello import mismatch
+from handoff_lab.transport.wire import PROTOCOL
+
+LOOK_S = 1.0  # between looks at all workers, for what Dask has no event for: resources, load
+FIRST_S = 30.0  # for the workers that are there at the beginning
+_NAMES = {"GPU": "gpu", "CPU": "cpu", "MEMORY": "memory"}  # as Dask's users write them
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DaskWorker:
+    """A worker as Dask describes it, with what it said of itself."""
+
+    name: str
+    address: str
+    threads: int
+    capabilities: Resources
+    host: str
+    pid: int
+    versions: Mapping[str, str]
+
+
+class Listener(Protocol):
+    """Hears of the workers, on the coordinator's thread."""
+
+    def worker_joined(self, worker: DaskWorker) -> None: ...
+    def worker_changed(self, name: str, capabilities: Resources, threads: int) -> None: ...
+    def worker_lost(self, name: str, reason: str, *, expected: bool) -> None: ...
+    def worker_load(self, name: str, cpu_percent: float, memory: int) -> None: ...
+
+
+class Workers:
+    """Keeps the list of workers that take part."""
+
+    def __init__(self, link: Link, listener: Listener) -> None:
+        self._link = link
+        self._listener = listener
+        self._known: dict[str, tuple[str, Resources, int]] = {}  # by address: name, what it has, threads
+        self._asked: set[str] = set()  # addresses that were asked who they are
+        self._gone: set[str] = set()  # addresses of which Dask said that they are no more
+        self.refused: dict[str, str] = {}  # why workers can't take part, by address
+        self._wake = asyncio.Event()
+        self._closed = False
+        link.listen("all", self._heard)
+
+    def open(self) -> None:
+        """Take in those that are there, and look on from then; raises why when none of them can be a node."""
+        found = self._link.wait(self._link.client.scheduler.identity, FIRST_S)["workers"]
+        self._asked.update(found)
+        if found:
+            answers = self._link.wait(self._link.calling(introduce, workers=[*found]), FIRST_S)
+            for address, facts in found.items():
+                self._join(address, facts, answers.get(address))
+        if self.refused and not self._known:
+            raise BackendError("; ".join(f"Dask's worker at {address}: {why}" for address, why in self.refused.items()))
+        self._link.ask(self._look_on)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed = True
+        self._link.client.loop.add_callback(self._wake.set)
+
+    # -- on the client's loop ----------------------------------------------------------
+
+    async def _look_on(self) -> None:
+        """Look again and again, never twice at once: an old look must not undo what a new one found."""
+        while not self._closed:
+            self._wake.clear()
+            try:
+                found = (await self._link.client.scheduler.identity())["workers"] if self._link.is_up else None
+            except Exception as error:
+                log.info("the Dask scheduler does not answer: %r", error)
+                found = None
+            self._link.tell(self._compare, found)
+            try:
+                await asyncio.wait_for(self._wake.wait(), LOOK_S)
+            except TimeoutError:
+                pass
+
+    # -- on the coordinator's thread -----------------------------------------------------
+
+    def _heard(self, event: Any) -> None:
+        """Something that Dask tells everyone."""
+        if not isinstance(event, Mapping) or self._closed:
+            return
+        action, address = event.get("action"), event.get("worker")
+        if action == "remove-worker" and isinstance(address, str):
+            self._gone.add(address)
+            expected = bool(event.get("expected"))
+            self._lose(address, "its Dask worker was retired" if expected else "its Dask worker died", expected)
+        elif action == "add-worker" and isinstance(address, str):
+            self._gone.discard(address)
+            self._link.client.loop.add_callback(self._wake.set)
+
+    def _compare(self, found: Mapping[str, Mapping[str, Any]] | None) -> None:
+        if self._closed:
+            return
+        if found is None:
+            for address in list(self._known):
+                self._lose(address, f"the Dask scheduler at {self._link.address} does not answer")
+            return
+        for address in [address for address in self._known if address not in found]:
+            self._lose(address, "Dask does not list its worker any more")
+        self._asked.intersection_update(found)
+        for address, facts in found.items():
+            if address in self._known:
+                self._renew(address, facts)
+            elif address not in self._asked and address not in self._gone:
+                self._ask(address, facts)
+
+    def _renew(self, address: str, facts: Mapping[str, Any]) -> None:
+        name, before, threads = self._known[address]
+        now, now_threads = _capabilities_of(facts), int(facts["nthreads"])
+        if (before, threads) != (now, now_threads):
+            self._known[address] = (name, now, now_threads)
+            self._listener.worker_changed(name, now, now_threads)
+        metrics = facts.get("metrics") or {}
+        self._listener.worker_load(name, float(metrics.get("cpu", 0)), int(metrics.get("memory", 0)))
+
+    def _ask(self, address: str, facts: Mapping[str, Any]) -> None:
+        self._asked.add(address)
+
+        def answered(answers: Any) -> None:
+            answer = answers.get(address) if isinstance(answers, dict) else answers
+            if isinstance(answer, OSError):
+                self._asked.discard(address)  # another time
+            elif address in self._asked and address not in self._gone and not self._closed:
+                self._join(address, facts, answer)
+
+        self._link.ask(self._link.calling(introduce, workers=[address]), answered)
+
+    def _join(self, address: str, facts: Mapping[str, Any], answer: Any) -> None:
+        name = str(facts["name"])
+        reason = self._refusal(name, address, answer)
+        if reason is not None:
+            self.refused[address] = reason
+            log.warning("the Dask worker %s can't be a node: %s", name, reason)
+            return
+        self.refused.pop(address, None)
+        capabilities, threads = _capabilities_of(facts), int(facts["nthreads"])
+        self._known[address] = (name, capabilities, threads)
+        self._listener.worker_joined(
+            DaskWorker(name, address, threads, capabilities, answer["host"], answer["pid"], answer["versions"])
+        )
+
+    def _refusal(self, name: str, address: str, answer: Any) -> str | None:
+        if isinstance(answer, ModuleNotFoundError):
+            return f"{answer}; install the same handoff_lab there as here"
+        if not isinstance(answer, dict):
+            return f"it does not say who it is: {answer!r}"
+        if not is_name(name):
+            return "a node's name has up to 64 printable characters; start the worker with --name"
+        if any(name == other for other, _, _ in self._known.values()):
+            return "there is a node of this name already"
+        error = mismatch(PROTOCOL, answer["versions"], f"the Dask worker {name} at {address}")
+        return None if error is None else str(error)
+
+    def _lose(self, address: str, reason: str, expected: bool = False) -> None:
+        self._asked.discard(address)
+        known = self._known.pop(address, None)
+        if known is not None:
+            self._listener.worker_lost(known[0], reason, expected=expected)
+
+
+def _capabilities_of(facts: Mapping[str, Any]) -> Resources:
+    """What a worker has: threads, memory in MB, and the abstract resources that it was started with."""
+    has: dict[str, float] = {"cpu": facts["nthreads"]}
+    if facts.get("memory_limit"):
+        has["memory"] = facts["memory_limit"] / 10**6
+    resources = facts.get("resources") or {}
+    return parse_capabilities({**has, **{_NAMES.get(name, name): amount for name, amount in resources.items()}})
