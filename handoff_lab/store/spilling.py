@@ -34,8 +34,8 @@ from handoff_lab.store.segments import Segment, offsets_of
 log = logging.getLogger(__name__)
 
 Callback: TypeAlias = Callable[[], None]
-RETRY_S = 5.0  # after the disk took no more, until it is tried again;
-SOON_S = 0.2  # if it was full, and seems to have room again
+RETRY_S = 5.0  # after the disk took no more, until it is tried again
+SOON_S = 0.2  # the same, if it was full, and seems to have room again
 _CHUNK = 8 * 2**20  # bytes copied between two looks at whether it is still wanted
 
 
@@ -91,8 +91,7 @@ class SpillingStore(MemoryStore[Frames]):
         self._make_room(value.nbytes)  # it may be time to try again: the next value may have a place then
         limit = format_bytes(self.limit_bytes)
         return (
-            f"its node may hold {limit} of results in memory (some of store_limit is set aside for its slots)"
-            f" and can write no more to {self._directory} "
+            f"its node may hold {limit} of results in memory and can write no more to {self._directory} "
             f"({self._trouble}); make room there, or raise store_limit"
         )
 
