@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from handoff_lab._errors import InvalidFunctionError
-from handoff_lab._names import NAME_RULE, is_name, shown
+from handoff_lab._names import shown
 from handoff_lab.graph import checks
 
 Inclusion = Literal["variadic", "as_list"]
@@ -83,9 +83,6 @@ def checked_node(function: Hashable, node: object) -> str | Collocated | None:
     """Check what a function says about its node."""
     if isinstance(node, Collocated) and node.id == function:
         raise InvalidFunctionError(function, "it is collocated with itself; name another function")
-    if node is None or isinstance(node, Collocated):
+    if node is None or isinstance(node, Collocated) or (isinstance(node, str) and node):
         return node
-    if isinstance(node, str) and is_name(node):
-        return node
-    reason = f"node is {shown(node)}; it is a node's name ({NAME_RULE}), hl.collocated(id) or None"
-    raise InvalidFunctionError(function, reason)
+    raise InvalidFunctionError(function, f"node is {shown(node)}; it is a node's name, hl.collocated(id) or None")
