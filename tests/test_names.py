@@ -43,12 +43,6 @@ def test_a_node_on_the_command_line(name: str, tmp_path: Path, capsys: pytest.Ca
 
 
 @wrong
-def test_a_pin(name: str) -> None:
-    with pytest.raises(hl.InvalidFunctionError, match="it is a node's name \\(up to 64 printable characters"):
-        hl.Function("f", len, node=name)
-
-
-@wrong
 def test_a_resource(name: str) -> None:
     with pytest.raises(hl.InvalidFunctionError, match=refused("resource")):
         hl.Function("f", len, cost={name: 1})

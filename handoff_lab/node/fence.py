@@ -16,9 +16,11 @@ from collections.abc import Callable
 from enum import IntEnum
 from types import FrameType
 
-_MARKS = 510  # more than are ever on their way to one slot
+_MARKS = 509  # more than are ever on their way to one slot
 _CURRENT = _MARKS  # the last words: the number of the attempt that runs
-_SETS_UP = _MARKS + 1  # and whether set-up is executed for it
+_SETS_UP = _MARKS + 1  # whether set-up is executed for it
+_BEFORE = _MARKS + 2  # and bytes of memory that the process had when it began, if that counts for it
+_WORDS = _MARKS + 3
 
 
 class Mark(IntEnum):
@@ -36,7 +38,7 @@ class Fence:
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("handoff-fence")
-        os.ftruncate(self.fd, (_MARKS + 2) * 8)
+        os.ftruncate(self.fd, _WORDS * 8)
         self._map = mmap.mmap(self.fd, 0)
         self._words = memoryview(self._map).cast("Q")
 
@@ -49,6 +51,11 @@ class Fence:
     def sets_up(self) -> bool:
         """Whether set-up is executed for the attempt that runs."""
         return bool(self._words[_SETS_UP])
+
+    @property
+    def before(self) -> int:
+        """Bytes of memory that the process had when the latest attempt began whose memory counts."""
+        return self._words[_BEFORE]
 
     def mark(self, number: int, mark: Mark) -> None:
         """Ask something of an attempt."""
@@ -79,6 +86,10 @@ class Fenced:
         """Say that this attempt is the next; whether it was taken back. Nothing raises before ``begin``."""
         self._words[_CURRENT] = number
         return self._words[number % _MARKS] == number * 4 + _SKIP
+
+    def weighs(self, nbytes: int) -> None:
+        """Say how much memory this process has, before the next attempt is named."""
+        self._words[_BEFORE] = nbytes
 
     def begin(self, number: int) -> None:
         """From here on an interrupt raises, once, ``KeyboardInterrupt``."""

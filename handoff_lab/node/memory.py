@@ -1,7 +1,7 @@
 """What functions use of the memory that they claim, and when one of them uses too much to go on.
 
-Counted is the memory that is a slot's process's own, beyond what it had when the function began: inputs in shared
-memory are not, nor is what processes that a function starts use.
+Counted is the memory that is a slot's process's own, beyond what it had when the function began, which it says itself
+(see ``fence``): inputs in shared memory are not, nor is what processes that a function starts use.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from handoff_lab.messages import Attempt, Failure, FailureKind
 
 FACTOR = 1.5  # of its claim: a function that uses more is ended
 SPARE_BYTES = 64 * 10**6  # that any function may use beyond its claim, whatever the factor says: modules take memory
+_BEYOND_MEASURE = 2**62
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -44,37 +45,35 @@ def excess_of(attempt: Attempt, used: int, failure: Failure | None) -> Failure:
 
 
 class Footprint:
-    """The memory of one process, as one attempt after the other uses it."""
+    """The memory of another process."""
 
     def __init__(self, pid: int) -> None:
-        self._number = 0
-        self._before = self._last = 0
         try:
             self._statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # it has ended already
             self._statm = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
-    def begin(self) -> None:
-        """Nothing runs: what the process has now is not of what comes next."""
-        self._number = 0
-        self._before = self._last = self._own()
-
-    def used_by(self, number: int) -> int:
-        """Bytes that the attempt with this number, which runs, uses."""
-        now = self._own()
-        if number != self._number:  # it began since the last look
-            self._number = number
-            self._before = min(self._last, now)
-        self._last = now
-        return now - self._before
+    def own(self) -> int:
+        """Bytes that it has for itself; 0 once it has ended."""
+        try:
+            return _own(os.pread(self._statm, 200, 0))
+        except (OSError, ValueError):
+            return 0
 
     def close(self) -> None:
         """Look no more."""
         os.close(self._statm)
 
-    def _own(self) -> int:
-        try:
-            _, resident, shared, *_ = os.pread(self._statm, 200, 0).split()
-        except (OSError, ValueError):
-            return self._last  # it has ended
-        return (int(resident) - int(shared)) * _PAGE
+
+def own_memory() -> int:
+    """Bytes that this process has for itself; beyond measure if that can't be found out."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            return _own(file.read())
+    except OSError:
+        return _BEYOND_MEASURE
+
+
+def _own(statm: bytes) -> int:
+    _, resident, shared, *_ = statm.split()
+    return (int(resident) - int(shared)) * _PAGE

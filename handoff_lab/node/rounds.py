@@ -89,7 +89,7 @@ class Rounds:
         for worker in busy:
             task = worker.tasks.get(worker.fence.current)
             if task is not None and task.stop is None and (claimed := claimed_by(task.attempt)):
-                used = worker.used()
+                used = worker.used_by(task)
                 if used > limit_of(claimed):
                     self._on_excess(task, used)
         return bool(busy)
@@ -101,8 +101,6 @@ class Rounds:
             if current and current == worker.seen_running:
                 self._runs_long(worker, current)
             worker.seen_running = current
-            if worker.claims_memory:
-                worker.used()  # so that what those before it left does not count as its own
         return bool(busy)
 
     def _runs_long(self, worker: Worker, current: int) -> None:

@@ -1,10 +1,11 @@
 """The process in which functions run: takes batches of attempts from its agent, sends outcomes back.
 
 A ``run`` message has calls and rows. A call is what many attempts share: keys of code (the function first), key of
-``retry_on`` or nil, keys of set-up. A row of an attempt is number, label, place of its call, one number for each
-input, whether it is expected to be brief, whether to send what is done before it begins, and for one with a recipe,
-whose pickle comes before the inputs' frames, ``[nodes of the inputs, node]``. The number for an input is that of its
-frames; a negative one stands for the result of the row before, of the same message, with this number.
+``retry_on`` or nil, keys of set-up, whether their memory counts. A row of an attempt is number, label, place of its
+call, one number for each input, whether it is expected to be brief, whether to send what is done before it begins, and
+for one with a recipe, whose pickle comes before the inputs' frames, ``[nodes of the inputs, node]``. The number for an
+input is that of its frames; a negative one stands for the result of the row before, of the same message, with this
+number.
 
 A row of an outcome is number, started, ended and number of frames, and unless all of these are nothing: peak memory,
 log, whether the slot is spoilt, failure. An attempt that was taken back, or whose input was not made, has not run: its
@@ -47,6 +48,7 @@ from handoff_lab.node.failures import (
     shortage_failure,
 )
 from handoff_lab.node.fence import Fenced
+from handoff_lab.node.memory import own_memory
 from handoff_lab.node.output import Capture
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import SHARED_FROM, Part, Segment, SegmentMaker
@@ -57,6 +59,7 @@ BRIEF_S = 0.005  # a function that takes less is brief: many travel in one messa
 BRIEF_ROW = 4  # fields of the row of an outcome that has nothing more to say
 NOTHING_MORE = (None, "", False, None)
 SPOILT = 6  # place of that field in a longer row
+WEIGHED = 3  # place of the last field of a call
 CONNECTION_LOST = 70  # exit code of a slot whose connection was closed under it
 _FAILURE_FIELDS = [field.name for field in fields(Failure)]
 
@@ -144,6 +147,8 @@ class Slot:
         recipe = None if nodes is None else next(frames)
         inputs = [self._input(count, frames) for count in counts]
         there = [value for value in inputs if value is not None]
+        if call[WEIGHED]:
+            self._fence.weighs(own_memory())
         if self._fence.skips(number) or len(there) < len(inputs):
             self._rows.append([number, 0.0, 0.0, 0])
             return
@@ -202,7 +207,7 @@ class Slot:
         self, label: str, call: list[Any], recipe: memoryview | None, nodes: list[Any], inputs: list[Frames]
     ) -> Frames | Failure:
         """The result, pickled, or why there is none. ``SystemExit`` may come from anything that is unpickled."""
-        keys, retry_key, setup = call
+        keys, retry_key, setup, _ = call
         if setup and (failure := self._set_up(setup)) is not None:
             return failure
         try:

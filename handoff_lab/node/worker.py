@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from handoff_lab.node.channel import Channel, Message, close_fds, pair
@@ -94,13 +94,14 @@ class Worker:
 
     def send(self, tasks: Sequence[Task], codes: Mapping[str, Buffer]) -> None:
         """Send tasks, after the code that they need."""
-        self._see_claims(tasks)
+        claims = any(claimed_by(task.attempt) for task in tasks)
+        self.claims_memory = claims or (self.claims_memory and bool(self.tasks))
         calls: dict[tuple[Any, ...], int] = {}
         rows = []
         frames: list[Part] = []
         for task in tasks:
             attempt = task.attempt
-            call = (attempt.codes, attempt.retry_on, attempt.setup)
+            call = (attempt.codes, attempt.retry_on, attempt.setup, bool(claimed_by(attempt)))
             place = calls.get(call)
             if place is None:
                 place = calls[call] = len(calls)
@@ -118,9 +119,14 @@ class Worker:
             self._known -= gone
             self._channel.send(["unload", list(gone)])
 
-    def used(self) -> int:
-        """Bytes of memory that what runs uses."""
-        return 0 if self._footprint is None else self._footprint.used_by(self.fence.current)
+    def used_by(self, task: Task) -> int:
+        """Bytes of memory that a task uses; 0 if it does not run, or no longer."""
+        if self._footprint is None:
+            assert self.pid is not None
+            self._footprint = Footprint(self.pid)
+        before = self.fence.before
+        used = self._footprint.own() - before
+        return max(0, used) if self.fence.current == task.number else 0
 
     def interrupt(self, task: Task) -> None:
         """Raise ``KeyboardInterrupt`` in this task, now or as soon as it begins; in no other."""
@@ -177,20 +183,6 @@ class Worker:
             self._footprint.close()
             self._footprint = None
 
-    def _see_claims(self, tasks: Iterable[Task]) -> None:
-        claims = any(claimed_by(task.attempt) for task in tasks)
-        idle = not self.tasks
-        self.claims_memory = claims or (self.claims_memory and not idle)
-        if claims and (idle or self._footprint is None):
-            self._weigh()
-
-    def _weigh(self) -> None:
-        """See how much memory the process has before its tasks begin, if it is up."""
-        if self.pid is not None:
-            if self._footprint is None:
-                self._footprint = Footprint(self.pid)
-            self._footprint.begin()
-
     def _send_codes(self, keys: Sequence[str | None], codes: Mapping[str, Buffer]) -> None:
         for key in keys:
             if key is not None and key not in self._known and key in codes:
@@ -212,8 +204,6 @@ class Worker:
             self.pid = rest[0]
             close_fds(message.fds[1:])
             self._handle = message.fds[0]
-            if self.claims_memory:
-                self._weigh()
             self._on_up(self)
         else:
             self._on_rows(self, rest[0], message.frames)

@@ -225,6 +225,8 @@ def test_it_ends_and_its_slot_is_free(stage: Stage, moment: str, what: str) -> N
     if moment == "queued":  # what is before it goes on
         soon(lambda: run.status != "running")
         assert stage.runs[0].status == "running"
+    if moment == "fetching":  # else its input might come before its node hears of the cancel
+        soon(lambda: run.record.functions["victim"].status == "cancelled")
     if moment in ("queued", "fetching"):
         stage.go()
     run.join(raise_on_error=False)

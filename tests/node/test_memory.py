@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from handoff_lab.messages import Attempt, AttemptId, FailureKind, Finished
-from handoff_lab.node.memory import Footprint, claimed_by, excess_of, limit_of
+from handoff_lab.node import rounds
+from handoff_lab.node.memory import Footprint, claimed_by, excess_of, limit_of, own_memory
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import SegmentMaker
 
@@ -61,37 +62,23 @@ def fresh(nbytes: int) -> mmap.mmap:
     return memory
 
 
-def test_what_was_there_before_does_not_count() -> None:
-    held = fresh(50 * MB)
+def test_memory_is_seen_alike_from_inside_and_outside() -> None:
     footprint = Footprint(os.getpid())
-    footprint.begin()
-    assert footprint.used_by(1) < 5 * MB
+    before = own_memory()
+    assert abs(footprint.own() - before) < 5 * MB
     more = fresh(20 * MB)
-    assert 19 * MB < footprint.used_by(1) < 25 * MB
-    assert 19 * MB < footprint.used_by(1) < 25 * MB
-    del held, more
-    footprint.close()
-
-
-def test_what_an_earlier_function_left_does_not_count_for_the_next() -> None:
-    footprint = Footprint(os.getpid())
-    footprint.begin()
-    footprint.used_by(1)
-    left = fresh(20 * MB)
-    assert footprint.used_by(1) > 19 * MB
-    assert footprint.used_by(2) < 5 * MB
-    assert len(left)
+    assert 19 * MB < footprint.own() - before < 25 * MB
+    assert 19 * MB < own_memory() - before < 25 * MB
+    del more
     footprint.close()
 
 
 def test_inputs_in_shared_memory_do_not_count() -> None:
     maker = SegmentMaker()
     value = Frames(maker.share(Frames.dump(np.ones(20 * MB // 8)).buffers))
-    footprint = Footprint(os.getpid())
-    footprint.begin()
+    before = own_memory()
     assert value.load().sum() == 20 * MB // 8
-    assert footprint.used_by(1) < 5 * MB
-    footprint.close()
+    assert own_memory() - before < 5 * MB
     maker.release()
 
 
@@ -101,9 +88,16 @@ def test_a_process_that_ended_uses_nothing() -> None:
         os._exit(0)
     footprint = Footprint(pid)
     os.waitpid(pid, 0)
-    footprint.begin()
-    assert footprint.used_by(1) == 0
+    assert footprint.own() == 0
     footprint.close()
+
+
+def test_a_process_that_cannot_look_has_used_nothing_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr("builtins.open", fail)
+    assert own_memory() > 2**60
 
 
 # -- in a slot -----------------------------------------------------------------
@@ -138,8 +132,12 @@ def test_who_uses_what_it_may_goes_on(bench: Bench, megabytes: int, cost: dict[s
 
 
 @pytest.mark.real
-def test_a_claim_counts_for_each_function_of_a_batch_on_its_own(bench: Bench) -> None:
-    """Brief functions, each of which leaves a little: together they use more than any of them may."""
+@pytest.mark.parametrize("look_every_s", [0.002, rounds.MEMORY_S, 0.15])
+def test_a_claim_counts_for_each_function_of_a_batch_on_its_own(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, look_every_s: float
+) -> None:
+    """Brief functions, each of which leaves a little: together they use more than any may, also between two looks."""
+    monkeypatch.setattr(rounds, "MEMORY_S", look_every_s)
 
     def leave(megabytes: int) -> int:
         import builtins
@@ -166,7 +164,7 @@ def test_one_that_uses_too_much_behind_brief_ones_is_found(bench: Bench) -> None
 @pytest.mark.real
 def test_memory_is_looked_at_only_while_someone_claims_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Any] = []
-    monkeypatch.setattr(Footprint, "used_by", lambda self, number: looks.append(number) or 0)
+    monkeypatch.setattr(Footprint, "own", lambda self: looks.append(self) or 0)
     bench.value(bench.submit(take, inputs=[1, 0.2]))
     assert not looks
     bench.value(bench.submit(take, inputs=[1, 0.2], cost={"memory": 50}))
