@@ -39,7 +39,7 @@ test: $(BIN)/.setup-test $(BIN)/.frontend
 	$(BIN)/mypy
 	@scripts/test.sh
 
-lab: $(BIN)/.setup-notebooks $(BIN)/.frontend
+lab: $(BIN)/.setup-notebooks,dask,ipyparallel $(BIN)/.frontend
 	$(BIN)/jupyter lab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 soak: $(BIN)/.setup-test

@@ -97,12 +97,30 @@ def live(out: Outputs) -> None:
     assert out.text("report") == "weather.html: True\n"
 
 
+def beyond_one_machine(out: Outputs) -> None:
+    for run in ("kernels", "dask-run", "kill", "engines-run"):
+        assert "<svg" in out.data(run, "image/svg+xml")
+        assert "18 done" in out.data(run, "text/html")
+    assert "engine-1" in out.data("engines", "text/html")
+    assert out.text("dask-same") == out.text("engines-same") == "True"
+    assert "run again: ['" in out.text("killed")
+    assert "the same result: True" in out.text("killed")
+    assert out.text("back") == "another process: True\n"
+    rows = dict(line.split(maxsplit=1) for line in out.text("table").splitlines()[1:])
+    assert list(rows) == ["kernels", "Dask", "ipyparallel"]
+    assert [row.endswith("nothing") for row in rows.values()] == [True, False, True]
+    assert all(float(row.split()[0]) > 0 for row in rows.values())
+    assert "Dask can't interrupt a running function" in rows["Dask"]
+    assert out.picture("collage").std() > 30
+
+
 CHECKS: dict[str, Callable[[Outputs], None]] = {
     "01-first-dag": first_dag,
     "02-resources-and-allocation": resources_and_allocation,
     "03-image-processing": image_processing,
     "04-custom-policies": custom_policies,
     "05-live": live,
+    "06-beyond-one-machine": beyond_one_machine,
 }
 
 
