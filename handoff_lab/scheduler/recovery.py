@@ -169,18 +169,18 @@ def _in_flight_on(run: Progress, name: str) -> list[int]:
 
 
 def _cannot_have_run(node: NodeState, ended: Sequence[tuple[Progress, int]]) -> set[tuple[Progress, int]]:
-    """Attempts that the node was given in advance, and had no slot or no room for.
+    """Attempts that the node was given in advance, and had no slot, no room or no input for.
 
     Where it was not said what a slot runs, the news may have been lost: of two attempts, the most urgent ones. None
-    that waits, in the end, for something that was said to run.
+    whose inputs were not said to be made: what makes them is more urgent.
     """
     if not node.keeps_ledger:
         return set()
     waited = [(run, i) for run, i in ended if run.state[i] in (SUBMITTED, REVOKED)]
     behind: set[tuple[Progress, int]] = set()
-    for run, i in waited:  # producers first
+    for run, i in waited:
         function = run.program.functions[i]
-        waits = any(run.state[p] == RUNNING or (run, p) in behind for p in function.inputs)
+        waits = any(run.state[p] != DONE for p in function.inputs)
         if waits or not function.cost.fits_beside(node.claimed, node.capabilities):
             behind.add((run, i))
     free = sorted(
