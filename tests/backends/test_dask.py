@@ -169,7 +169,7 @@ def test_dask_gets_what_can_run_and_no_more(cluster: hl.Cluster, workers: DaskCl
     with workers.watched() as watch:
         run = cluster.execute(dag, allocation_strategy="load_balanced")
     assert sum(run.results.values()) == sum(range(3000))
-    assert 0 < watch.most_at_once <= 2 * 3  # twice the slots
+    assert 0 < watch.most_at_once <= 4 * 3  # twice the slots, and what is done and not forgotten yet
     assert watch.tasks < 1000
     assert len(workers.task_keys()) < 3 * 20  # and forgets what is done
 

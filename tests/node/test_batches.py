@@ -283,7 +283,7 @@ def test_no_more_run_at_once_than_there_is_room_for(small: Node) -> None:
 
 
 def test_what_was_granted_is_not_held_back(small: Node) -> None:
-    small.load(sleep=lambda: __import__("time").sleep(0.05))
+    small.load(sleep=lambda: __import__("time").sleep(0.4))  # longer than a slot takes to start on a busy machine
     small.room.resize({"cpu": 0.0})
     small.submit("waits", [("sleep", [])])
     small.submit("granted", [("sleep", [])] * 2, granted=True)
