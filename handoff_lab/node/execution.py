@@ -10,8 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from handoff_lab._loading import loading
 from handoff_lab.messages import Attempt, Constant, Evaluate, Failure, Recipe, Term, Use
-from handoff_lab.node.failures import ExceptionClasses, describe_arguments, failure_of
+from handoff_lab.node.failures import (
+    ExceptionClasses,
+    describe_arguments,
+    failure_of,
+    input_failure,
+    result_failure,
+)
+from handoff_lab.store.payload import Frames
 
 Arguments: TypeAlias = tuple[Sequence[Any], dict[str, Any]]
 
@@ -77,6 +85,26 @@ def evaluate(
     """
     args, kwargs = _arguments(recipe, _Kitchen(codes, inputs, sources, target))
     return codes[0](*args, **kwargs)
+
+
+def execute_pickled(
+    attempt: Attempt, codes: Sequence[Any], inputs: Sequence[Frames], retry_on: ExceptionClasses
+) -> Frames | Failure:
+    """`execute` for inputs that are pickled, as its result will be. ``SystemExit`` may come from what is unpickled."""
+    values: list[Any] = []
+    try:
+        if inputs:
+            with loading():
+                values.extend(frames.load() for frames in inputs)
+    except BaseException as error:
+        return input_failure(len(values), error)
+    outcome = execute(attempt, codes, values, retry_on)
+    if isinstance(outcome, Failure):
+        return outcome
+    try:
+        return Frames.dump(outcome.value)
+    except BaseException as error:
+        return result_failure(outcome.value, error)
 
 
 def execute(

@@ -34,16 +34,13 @@ from dataclasses import fields
 from types import ModuleType
 from typing import Any, NoReturn
 
-from handoff_lab._loading import loading
 from handoff_lab.messages import Attempt, AttemptId, Failure, Source
 from handoff_lab.node.channel import Message, Receiver, send
 from handoff_lab.node.codes import Codes
-from handoff_lab.node.execution import execute
+from handoff_lab.node.execution import execute_pickled
 from handoff_lab.node.failures import (
     code_failure,
     failure_of,
-    input_failure,
-    result_failure,
     set_up_failure,
     shortage_failure,
 )
@@ -216,20 +213,7 @@ class Slot:
             attempt = _attempt(label, recipe, nodes) if recipe is not None else _PLAIN
         except BaseException as error:
             return code_failure(f"the code of {label!r}", error)
-        values: list[Any] = []
-        try:
-            if inputs:
-                with loading():
-                    values.extend(frames.load() for frames in inputs)
-        except BaseException as error:
-            return input_failure(len(values), error)
-        outcome = execute(attempt, codes, values, retry_on)
-        if isinstance(outcome, Failure):
-            return outcome
-        try:
-            return Frames.dump(outcome.value)
-        except BaseException as error:
-            return result_failure(outcome.value, error)
+        return execute_pickled(attempt, codes, inputs, retry_on)
 
     def _set_up(self, keys: list[str]) -> Failure | None:
         """Execute the set-up that was not executed yet."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import handoff_lab as hl
 from handoff_lab._errors import BackendError
 from handoff_lab.testing.bench import Gate
 from handoff_lab.testing.dask_cluster import DaskCluster
+from tests.others import soon
 
 pytestmark = pytest.mark.real
 
@@ -39,14 +39,6 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     gate = Gate(tmp_path / "gate")
     yield gate
     gate.close()
-
-
-def wait_for(condition: Any) -> None:
-    """Until it holds; what it waits for is news from other threads."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
 
 
 # -- what it gives ---------------------------------------------------------------------
@@ -105,13 +97,13 @@ def test_resources_are_seen_as_they_change(cluster: hl.Cluster, workers: DaskClu
     workers.set_resources("b", cpu=1, fpga=1)
     assert run.wait(30).allocations["f"] == "b"
     workers.set_resources("b", cpu=1, fpga=0)
-    wait_for(lambda: not cluster.nodes["b"].capabilities.get("fpga"))
+    soon(lambda: not cluster.nodes["b"].capabilities.get("fpga"))
 
 
 def test_claims_are_kept(cluster: hl.Cluster, gate: Gate) -> None:
     held = [hl.Function(f"held{i}", gate.function, node="a", cost={"cpu": 1}) for i in range(3)]
     run = cluster.submit(hl.DAG("claims").add(*held))
-    wait_for(lambda: run.record.counts().get("running") == 2)
+    soon(lambda: run.record.counts().get("running") == 2)
     assert dict(cluster.nodes["a"].used) == {"cpu": 2}
     gate.open()
     run.wait(30)
@@ -137,7 +129,7 @@ def test_what_a_running_function_writes_is_seen(cluster: hl.Cluster, gate: Gate)
         return wait()
 
     run = cluster.submit(hl.DAG("live").add(hl.Function("f", speak)))
-    wait_for(lambda: run.logs.get("f") == "so far\n")
+    soon(lambda: run.logs.get("f") == "so far\n")
     gate.open()
     run.wait(30)
     assert run.logs["f"] == "so far\n"
@@ -181,7 +173,7 @@ def test_large_results_lie_on_the_workers_until_the_run_is_gone(cluster: hl.Clus
     assert any(key.startswith(id) for key in workers.task_keys())
     assert [len(run.results[i]) for i in range(4)] == [100_000] * 4
     del run
-    wait_for(lambda: not any(key.startswith(id) for key in workers.task_keys()))
+    soon(lambda: not any(key.startswith(id) for key in workers.task_keys()))
 
 
 def test_a_chain_of_brief_functions_travels_together(cluster: hl.Cluster, workers: DaskCluster) -> None:
@@ -207,8 +199,8 @@ def test_what_waits_behind_a_long_function_goes_on_elsewhere(cluster: hl.Cluster
     dag = hl.DAG("uneven").add(*[hl.Function(i, f, extra_args=(i,), node="a") for i in range(100)])
     cluster.execute(hl.DAG("known").add(hl.Function("f", f, extra_args=(0,), node="a")))
     run = cluster.submit(dag)
-    wait_for(lambda: run.record.counts().get("done") == 99)
-    wait_for(lambda: run.record.functions[37].status == "running")
+    soon(lambda: run.record.counts().get("done") == 99)
+    soon(lambda: run.record.functions[37].status == "running")
     gate.open()
     run.wait(30)
     assert set(run.attempts.values()) == {1}
@@ -225,13 +217,13 @@ def test_what_dask_lacks_is_said(cluster: hl.Cluster, gate: Gate) -> None:
         hl.Function("after", lambda *x: x, args=[0, 1, 2]),
     )
     run = cluster.submit(dag, on_error="continue")
-    wait_for(lambda: run.record.counts().get("running") == 1)
+    soon(lambda: run.record.counts().get("running") == 1)
     assert "Dask can't interrupt" in repr(run)
     running = next(i for i in range(3) if run.record.functions[i].status == "running")
     with pytest.raises(BackendError, match="runs, and Dask can't interrupt"):
         run.cancel(running)
     run.cancel()
-    wait_for(lambda: "it runs to its end" in run.logs.get(running, ""))
+    soon(lambda: "it runs to its end" in run.logs.get(running, ""))
     gate.open()
     with pytest.raises(hl.RunCancelledError):
         run.wait(30)
@@ -291,22 +283,22 @@ def test_whatever_gives_a_client_will_do(workers: DaskCluster) -> None:
 
 def test_workers_come_and_retire(cluster: hl.Cluster, workers: DaskCluster) -> None:
     workers.add("c", 1)
-    wait_for(lambda: "c" in cluster.nodes)
+    soon(lambda: "c" in cluster.nodes)
     run = cluster.execute(hl.DAG("on c").add(hl.Function("f", lambda: bytes(100_000), node="c")))
     cluster.remove_node("c")
     assert "c" not in cluster.nodes
     assert len(run.results["f"]) == 100_000  # it was brought here first
-    wait_for(lambda: "c" not in workers.names())
+    soon(lambda: "c" not in workers.names())
 
 
 def test_a_worker_that_dask_retires_is_a_node_that_went(cluster: hl.Cluster, workers: DaskCluster) -> None:
     workers.add("d", 1)
-    wait_for(lambda: "d" in cluster.nodes)
+    soon(lambda: "d" in cluster.nodes)
     reasons: list[str] = []
     hl.telemetry.attach("went", ("handoff", "node", "down"), lambda *event: reasons.append(event[2]["reason"]))
     with workers.client() as client:
         client.retire_workers(names=["d"])
-    wait_for(lambda: reasons)
+    soon(lambda: reasons)
     hl.telemetry.detach("went")
     assert reasons == ["its Dask worker was retired"]
     assert "d" not in cluster.nodes
@@ -315,7 +307,7 @@ def test_a_worker_that_dask_retires_is_a_node_that_went(cluster: hl.Cluster, wor
 def test_a_scheduler_that_is_gone_takes_its_workers_with_it(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     with DaskCluster({"a": 1}) as workers, hl.Cluster(backend="dask", address=workers.address) as cluster:
         run = cluster.submit(hl.DAG("held").add(hl.Function("f", gate.function, node="a")))
-        wait_for(lambda: run.record.counts().get("running"))
+        soon(lambda: run.record.counts().get("running"))
         workers.close()
         with pytest.raises(hl.NodeLostError, match="to which it is pinned"):
             run.wait(30)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 import handoff_lab as hl
 from handoff_lab.testing.bench import Gate
 from handoff_lab.testing.dask_cluster import DaskCluster
+from tests.others import soon
 
 pytestmark = pytest.mark.real
 
@@ -37,7 +37,7 @@ def both(cluster: hl.Cluster, dask: DaskCluster) -> hl.Cluster:
     """Two workers, processes of their own."""
     for name in {"0", "1"} - set(dask.names()):
         dask.start(name, 1)
-    wait_for(lambda: cluster.nodes.keys() == {"0", "1"})
+    soon(lambda: cluster.nodes.keys() == {"0", "1"}, 60.0)
     return cluster
 
 
@@ -48,18 +48,10 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     gate.close()
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Until it holds; what it waits for is news from other processes."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.005)
-
-
 def kill(cluster: hl.Cluster, node: str) -> None:
     """And wait until that is known."""
     os.kill(cluster.nodes[node].pid, signal.SIGKILL)
-    wait_for(lambda: node not in cluster.nodes)
+    soon(lambda: node not in cluster.nodes, 60.0)
 
 
 def pinned(gate: Gate) -> hl.DAG:
@@ -74,7 +66,7 @@ def pinned(gate: Gate) -> hl.DAG:
 
 def test_a_pinned_run_survives_the_death_of_both_its_workers(both: hl.Cluster, dask: DaskCluster, gate: Gate) -> None:
     run = both.submit(pinned(gate), wait_for_node=60)
-    wait_for(lambda: run.record.functions["held"].status == "running")
+    soon(lambda: run.record.functions["held"].status == "running", 60.0)
     kill(both, "1")
     kill(both, "0")  # the only holder of what was made first
     for name in ("0", "1"):
@@ -90,11 +82,11 @@ def test_plain_dask_waits_for_ever_there(both: hl.Cluster, dask: DaskCluster, ga
     address = both.nodes["1"].labels["address"]
     with dask.client() as client:
         future = client.submit(gate.function, workers=[address], key="pinned", pure=False)
-        wait_for(lambda: dask.state("pinned") == "processing")
+        soon(lambda: dask.state("pinned") == "processing", 60.0)
         kill(both, "1")
-        wait_for(lambda: dask.state("pinned") == "no-worker")
+        soon(lambda: dask.state("pinned") == "no-worker", 60.0)
         dask.start("1", 1)
-        wait_for(lambda: "1" in both.nodes)  # it is there again, under its name
+        soon(lambda: "1" in both.nodes, 60.0)  # it is there again, under its name
         assert both.execute(hl.DAG("ours").add(hl.Function("f", lambda: 1, node="1"))).results["f"] == 1
         assert (dask.state("pinned"), future.status) == ("no-worker", "pending")
         gate.open()
@@ -102,7 +94,7 @@ def test_plain_dask_waits_for_ever_there(both: hl.Cluster, dask: DaskCluster, ga
 
 def test_a_pin_to_a_lost_worker_fails_at_once(both: hl.Cluster, gate: Gate) -> None:
     run = both.submit(hl.DAG("pin").add(hl.Function("held", gate.function, node="1")))
-    wait_for(lambda: run.record.functions["held"].status == "running")
+    soon(lambda: run.record.functions["held"].status == "running", 60.0)
     kill(both, "1")
     with pytest.raises(hl.NodeLostError, match=r"node '1' is gone \(its Dask worker died\), to which it is pinned"):
         run.wait(60)
@@ -111,7 +103,7 @@ def test_a_pin_to_a_lost_worker_fails_at_once(both: hl.Cluster, gate: Gate) -> N
 
 def test_what_is_not_pinned_goes_elsewhere(both: hl.Cluster, gate: Gate) -> None:
     run = both.submit(hl.DAG("free").add(hl.Function("held", gate.function)))
-    wait_for(lambda: run.record.functions["held"].status == "running")
+    soon(lambda: run.record.functions["held"].status == "running", 60.0)
     before = run.allocations["held"]
     kill(both, before)
     gate.open()

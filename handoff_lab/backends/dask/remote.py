@@ -21,12 +21,11 @@ from typing import Any, TypeAlias
 
 import msgpack  # type: ignore[import-untyped]
 
-from handoff_lab._loading import loading
 from handoff_lab.backends.dask.output import Log, caught
 from handoff_lab.messages import Attempt, AttemptId, Failure, Source
 from handoff_lab.node.codes import Codes
-from handoff_lab.node.execution import execute
-from handoff_lab.node.failures import code_failure, input_failure, result_failure, set_up_failure
+from handoff_lab.node.execution import execute_pickled
+from handoff_lab.node.failures import code_failure, set_up_failure
 from handoff_lab.store.payload import Frames, join
 from handoff_lab.transport.hello import own_versions
 
@@ -247,19 +246,7 @@ class _Batch:
             attempt = _attempt(label, recipe, nodes)
         except BaseException as error:
             return code_failure(f"the code of {label!r}", error)
-        values: list[Any] = []
-        try:
-            with loading():
-                values.extend(frames.load() for frames in inputs)
-        except BaseException as error:
-            return input_failure(len(values), error)
-        outcome = execute(attempt, functions, values, retry_on)
-        if isinstance(outcome, Failure):
-            return outcome
-        try:
-            return Frames.dump(outcome.value)
-        except BaseException as error:
-            return result_failure(outcome.value, error)
+        return execute_pickled(attempt, functions, inputs, retry_on)
 
     # -- what it tells ---------------------------------------------------------------
 
