@@ -192,10 +192,10 @@ dag.add(*(hl.Function(i, brief, [i - 1], node=("alpha", "beta")[i % 2]) for i in
 run = cluster.submit(dag)
 print("running", flush=True)
 run.wait(60)
-lost = [event.metadata["node"] for event in run.events if event.name == NODE_DOWN]
+lost = {event.metadata["node"] for event in run.events if event.name == NODE_DOWN}
 wait_for_gamma()
 same = pids == {name: node.pid for name, node in cluster.nodes.items()}
-print(json.dumps([run.status, lost, run.recomputed, same]), flush=True)
+print(json.dumps([run.status, sorted(lost - {"gamma"}), run.recomputed, same]), flush=True)
 time.sleep(60)
 """
 
@@ -214,8 +214,8 @@ def test_a_notebook_that_was_stopped_finds_its_nodes_again(start_gamma: Callable
             with pytest.raises(subprocess.TimeoutExpired):
                 notebook.wait(STOPPED_S)
             go_on(notebook.pid)
-            # A node of another machine can't tell a stopped coordinator from one that is gone: it comes back.
-            assert json.loads(notebook.stdout.readline()) == ["done", ["gamma"], 0, True]
+            # A node of another machine can't tell a stopped coordinator from one that is gone: it may leave and come back.
+            assert json.loads(notebook.stdout.readline()) == ["done", [], 0, True]
         finally:
             notebook.kill()
         # Nothing listens where its coordinator was; it may be in the middle of joining, and wait for an answer first.

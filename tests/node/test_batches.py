@@ -311,7 +311,7 @@ def test_two_runs_share_a_slot(small: Node) -> None:
     small.submit("long", [("sleep", [])] * 60)
     small.submit("short", [("sleep", [])] * 5)
     small.run("short", 5)
-    assert len(small.ended("long")) < 12
+    assert len(small.ended("long")) < 40  # all 60, were they not to share
 
 
 # -- recalling -------------------------------------------------------------------
