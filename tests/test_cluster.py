@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import handoff_lab as hl
+from handoff_lab.telemetry.events import NODE_UP
 
 
 @pytest.fixture
@@ -36,12 +37,12 @@ class Gate:
         with self._changed:
             self.entered.add(name)
             self._changed.notify_all()
-        assert self._open.wait(20)
+        assert self._open.wait(60)
         return name
 
     def wait_for(self, *names: Hashable) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: set(names) <= self.entered, 20)
+            assert self._changed.wait_for(lambda: set(names) <= self.entered, 60)
 
     def open(self) -> None:
         self._open.set()
@@ -69,7 +70,7 @@ def test_nodes_say_what_they_have_and_what_is_claimed(cluster: hl.Cluster, gate:
     assert cluster.resources_available("alpha", {"cpu": 0.5})
     assert not cluster.resources_available("beta", {"gpu": 2})
     gate.open()
-    run.wait(20)
+    run.wait(60)
     assert cluster.nodes["alpha"].used == {}
     assert cluster.discover() == {"alpha": {"cpu": 2, "memory": 2000}, "beta": {"cpu": 2, "gpu": 1}}
 
@@ -87,7 +88,7 @@ def test_raised_capabilities_start_what_was_waiting(cluster: hl.Cluster, gate: G
     cluster.update_node_resources("alpha", {"cpu": 4, "memory": 2000})
     gate.wait_for("a", "b")
     gate.open()
-    assert run.wait(20).status == "done"
+    assert run.wait(60).status == "done"
 
 
 def test_lowered_capabilities_end_nothing_and_start_nothing(cluster: hl.Cluster, gate: Gate) -> None:
@@ -97,11 +98,11 @@ def test_lowered_capabilities_end_nothing_and_start_nothing(cluster: hl.Cluster,
     gate.wait_for("a")
     cluster.update_node_resources("alpha", {"cpu": 0.5})
     gate.open()
-    assert run.results.wait("a", 20)
+    assert run.results.wait("a", 60)
     assert "b" not in run.results
     assert run.status == "running"
     cluster.update_node_resources("alpha", {"cpu": 1})
-    assert run.wait(20).results["b"] == "a"
+    assert run.wait(60).results["b"] == "a"
 
 
 def test_a_tracker_of_the_user_grants_the_claims(tmp_path: Path, gate: Gate) -> None:
@@ -207,7 +208,7 @@ def test_a_run_that_takes_too_long_is_ended(cluster: hl.Cluster, gate: Gate) -> 
     gate.wait_for("a")
     threading.Timer(0.3, gate.open).start()
     with pytest.raises(hl.RunTimeoutError, match="was cancelled"):
-        run.wait(20)
+        run.wait(60)
     assert run.status == "failed"
 
 
@@ -218,7 +219,7 @@ def test_cancel(cluster: hl.Cluster, gate: Gate) -> None:
     run.cancel()
     gate.open()
     with pytest.raises(hl.RunCancelledError):
-        run.wait(20)
+        run.wait(60)
     assert run.status == "cancelled"
     run.cancel()
 
@@ -233,7 +234,7 @@ def test_cancel_of_one_function_leaves_the_others(cluster: hl.Cluster, gate: Gat
     run.cancel("after")
     gate.open()
     with pytest.raises(hl.RunCancelledError):
-        run.wait(20)
+        run.wait(60)
     statuses = {id: f.status.value for id, f in run.record.functions.items()}
     assert statuses == {"a": "done", "after": "cancelled", "skipped": "skipped"}
 
@@ -258,7 +259,7 @@ def test_a_removed_node_finishes_what_it_runs(cluster: hl.Cluster, gate: Gate) -
     gate.wait_for("a")
     threading.Timer(0.1, gate.open).start()
     cluster.remove_node("alpha")
-    assert run.wait(20).results["b"] == "a"
+    assert run.wait(60).results["b"] == "a"
     assert run.allocations["b"] == "beta"
 
 
@@ -270,7 +271,7 @@ def test_events_reach_handlers_the_record_and_the_log(cluster: hl.Cluster, tmp_p
     finally:
         hl.telemetry.detach("test")
     names = [event.name for event in run.events]
-    assert names == heard
+    assert names == [name for name in heard if name != NODE_UP]  # of the cluster, which has just begun
     assert names[0] == ("handoff", "run", "start")
     assert names[-1] == ("handoff", "run", "stop")
     assert {("handoff", "resource", "allocation"), ("handoff", "resource", "release")} <= set(names)
@@ -335,7 +336,7 @@ def test_a_closed_cluster_says_so(cluster: hl.Cluster, gate: Gate) -> None:
     cluster.close()
     cluster.close()
     with pytest.raises(hl.RunCancelledError):
-        run.wait(20)
+        run.wait(60)
     with pytest.raises(hl.BackendError, match="closed"):
         cluster.submit(hl.DAG("d"))
     assert "closed" in repr(cluster)
@@ -444,7 +445,7 @@ def test_a_run_about_which_the_scheduler_fails_says_so(cluster: hl.Cluster, gate
     scheduler.handle = fail  # type: ignore[method-assign]
     gate.open()
     with pytest.raises(hl.RunError, match="the scheduler failed: LookupError"):
-        run.wait(20)
+        run.wait(60)
     assert run.status == "failed"
 
 
@@ -478,7 +479,7 @@ def test_a_drain_that_is_interrupted_is_taken_back(
     assert [*statuses, cluster.nodes["alpha"].status] == ["draining", "up"]
     pinned = cluster.submit(hl.DAG("d").add(hl.Function("b", lambda: 2, node="alpha")))
     gate.open()
-    assert (run.wait(20).results["a"], pinned.wait(20).results["b"]) == ("a", 2)
+    assert (run.wait(60).results["a"], pinned.wait(60).results["b"]) == ("a", 2)
 
 
 def test_what_is_pinned_to_a_node_that_goes_is_done_there_first(cluster: hl.Cluster, gate: Gate) -> None:
@@ -492,9 +493,9 @@ def test_what_is_pinned_to_a_node_that_goes_is_done_there_first(cluster: hl.Clus
         with pytest.raises(hl.AllocationError):
             cluster.submit(hl.DAG("later").add(hl.Function("c", len, node="alpha")))
         gate.open()
-        removal.result(20)
+        removal.result(60)
     assert set(cluster.nodes) == {"beta"}
-    assert (run.wait(20).results["b"], run.allocations["b"]) == (1, "alpha")
+    assert (run.wait(60).results["b"], run.allocations["b"]) == (1, "alpha")
 
 
 def test_a_run_that_goes_on_is_not_run_again(cluster: hl.Cluster, gate: Gate) -> None:
@@ -522,7 +523,7 @@ def test_an_awaiter_whose_loop_is_closed_harms_nobody(
     with pytest.raises(TimeoutError):
         asyncio.run(asyncio.wait_for(_await(run), 0.05))
     gate.open()
-    assert run.wait(20).results["a"] == "a"
+    assert run.wait(60).results["a"] == "a"
     del run
     gc.collect()
     coordinator = cluster._coordinator
@@ -572,7 +573,7 @@ class TestNodeLost:
         gate.wait_for("a", "b")
         cluster.remove_node("beta", drain=False)
         with pytest.raises(hl.NodeLostError) as caught:
-            run.wait(20)
+            run.wait(60)
         assert (caught.value.node, caught.value.function, caught.value.deaths) == ("beta", "a", 0)
         assert str(caught.value).startswith("function 'a' failed: node 'beta' is gone (")
         assert str(caught.value).endswith("to which it is pinned; start the node again or remove the pin")
@@ -584,7 +585,7 @@ class TestNodeLost:
         gate.wait_for("a")
         cluster.remove_node("beta", drain=False)
         with pytest.raises(hl.NodeLostError, match="no node that is left can take what costs"):
-            run.wait(20)
+            run.wait(60)
 
 
 def test_a_rerun_stays_with_the_kept_result_it_is_collocated_with(cluster: hl.Cluster) -> None:
@@ -592,7 +593,7 @@ def test_a_rerun_stays_with_the_kept_result_it_is_collocated_with(cluster: hl.Cl
         hl.Function("x", lambda: 1, node="beta"),
         hl.Function("y", fails_once(), args=["x"], node=hl.collocated("x"), max_retries=0),
     )
-    again = cluster.execute(dag, raise_on_error=False).rerun_failed().wait(20)
+    again = cluster.execute(dag, raise_on_error=False).rerun_failed().wait(60)
     assert again.allocations == {"x": "beta", "y": "beta"}
     assert again.attempts == {"x": 0, "y": 1}
 
@@ -609,7 +610,7 @@ def test_a_rerun_makes_kept_results_again_that_are_lost(cluster: hl.Cluster, gat
     gate.wait_for("slow")
     cluster.remove_node(again.allocations["slow"], drain=False)
     gate.open()
-    assert again.wait(20).results["slow"] == 600_000
+    assert again.wait(60).results["slow"] == 600_000
     assert len(again.results["kept"]) == 600_000
 
 
@@ -667,15 +668,15 @@ def test_a_rerun_runs_only_what_it_is_told(
 ) -> None:
     before = cluster.execute(chain)
     calls.clear()
-    run = before.rerun(*ids, descendants=descendants).wait(20)
+    run = before.rerun(*ids, descendants=descendants).wait(60)
     assert sorted(calls) == expected
     assert dict(run.results) == {"a": 1, "b": 2, "c": 3, "d": -1}
 
 
 def test_a_rerun_can_itself_be_run_again(cluster: hl.Cluster, chain: hl.DAG, calls: list[str]) -> None:
-    run = cluster.execute(chain).rerun("b").wait(20)
+    run = cluster.execute(chain).rerun("b").wait(60)
     calls.clear()
-    assert run.rerun("c").wait(20).results["c"] == 3
+    assert run.rerun("c").wait(60).results["c"] == 3
     assert calls == ["c"]
 
 
@@ -689,7 +690,7 @@ def test_an_edited_graph_takes_over_the_rest_of_a_run(cluster: hl.Cluster, chain
     before = cluster.execute(chain)
     chain.replace(hl.Function("b", lambda a: a + 10, args=["a"])).remove("d")
     calls.clear()
-    run = cluster.submit(chain, resume=before, again=chain.descendants("b")).wait(20)
+    run = cluster.submit(chain, resume=before, again=chain.descendants("b")).wait(60)
     assert calls == ["c"]
     assert dict(run.results) == {"a": 1, "b": 11, "c": 12}
 
@@ -728,7 +729,7 @@ def test_a_lost_result_says_how_to_have_it_made_again_and_so_it_is(cluster: hl.C
     with pytest.raises(hl.ResultUnavailableError, match=r"its node was lost.*; run\.rerun\('large'\) makes it again"):
         run.results["large"]
     cluster.add_node({"cpu": 1}, "alpha")
-    again = run.rerun("large").wait(20)
+    again = run.rerun("large").wait(60)
     assert len(again.results["large"]) == 300_000
     assert again.attempts == {"large": 1, "length": 0}
 
