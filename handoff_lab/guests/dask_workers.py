@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from handoff_lab._errors import BackendError
+from handoff_lab.backends.dask.workers import capabilities_of
 from handoff_lab.guests.host import stay
 from handoff_lab.guests.places import Place
 from handoff_lab.node.options import NodeOptions
@@ -38,11 +39,19 @@ class DaskWorkers:
         return {place.name: capabilities_of(place.handle[1]) for place in places}
 
     def lend(self, place: Place, options: NodeOptions) -> WorkerStay:
-        """Hold the threads of a worker."""
+        """Hold the threads of a worker.
+
+        The tasks need something that lies there alone: without it Dask would keep them when the worker dies, for one
+        that comes under the same address.
+        """
         address, worker = place.handle
         guest, threads = f"handoff-{uuid.uuid4().hex}", worker["nthreads"]
+        try:
+            (anchor,) = self._client.scatter([guest], workers=[address], hash=False)
+        except Exception as error:
+            raise BackendError(f"{place.name!r} cannot take a node: {type(error).__name__}: {error}") from error
         futures = [
-            self._client.submit(hold, guest, threads, given, key=f"{guest}-{number}", workers=[address], pure=False)
+            self._client.submit(hold, anchor, threads, given, key=f"{guest}-{number}", workers=[address], pure=False)
             for number, given in enumerate([options] + [None] * (threads - 1))
         ]
         return WorkerStay(futures)
@@ -64,20 +73,9 @@ class WorkerStay:
         return repr(first.exception()) if first.status == "error" else f"Dask says that its task is {first.status}"
 
     def cancel(self) -> None:
-        """Take the tasks back; those that run go on."""
+        """Take the tasks back, without waiting for Dask; those that run go on."""
         for future in self._futures:
-            future.cancel()
-
-
-def capabilities_of(worker: Mapping[str, Any]) -> Resources:
-    """A node's capabilities from what Dask's scheduler says of a worker.
-
-    >>> capabilities_of({"nthreads": 2, "memory_limit": 4 * 10**9, "resources": {"GPU": 1.0}})
-    Resources({'cpu': 2, 'memory': 4000, 'gpu': 1})
-    """
-    named = {"gpu" if name == "GPU" else name: amount for name, amount in worker["resources"].items()}
-    memory = {"memory": worker["memory_limit"] / 10**6} if worker["memory_limit"] else {}
-    return Resources({"cpu": worker["nthreads"], **memory, **named})
+            future.release()
 
 
 # -- on the worker ---------------------------------------------------------------

@@ -38,7 +38,7 @@ class Guests:
         """
         end = time.monotonic() + timeout_s
         for name in self._stays.keys() - self._coordinator.seen_nodes().keys():
-            self._stays.pop(name).cancel()  # Dask would keep tasks of a worker that is gone until it comes back
+            self._stays.pop(name).cancel()
         lender = lender_of(source)
         places = self._free(lender.places(), nodes)
         if capabilities is None:

@@ -54,7 +54,9 @@ class Agent:
 
     def wait(self, timeout_s: float) -> str | None:
         """How it ended, with the last that it wrote; None if it goes on."""
-        if not select.select([self._sentinel], [], [], timeout_s)[0]:
+        poller = select.poll()  # the host may have more files open than ``select`` can tell apart
+        poller.register(self._sentinel, select.POLLIN)
+        if not poller.poll(timeout_s * 1000):
             return None
         code = self._process.wait()
         self._log.seek(0)

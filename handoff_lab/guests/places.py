@@ -75,11 +75,12 @@ def lender_of(source: Any) -> Lender:
 
         return RayHosts()
     families = set(_families(source))
-    if "ipyparallel" in families:
+    if "ipyparallel" in families and hasattr(getattr(source, "client", source), "ids"):
         from handoff_lab.guests.engines import Engines
 
         return Engines(source)
-    if "distributed" in families or callable(getattr(source, "get_client", None)):
+    is_client = "distributed" in families and hasattr(source, "scheduler_info")
+    if is_client or callable(getattr(source, "get_client", None)):
         from handoff_lab.guests.dask_workers import DaskWorkers
 
         return DaskWorkers(source)

@@ -55,18 +55,15 @@ def find_gpus() -> tuple[Device, ...]:
 def sight_of(ids: tuple[str, ...]) -> dict[str, str]:
     """Variables of the environment that let a process see these GPUs alone.
 
-    NVML counts GPUs as they lie on the bus, CUDA only if it is told to. Numbers that this process was given are
-    CUDA's already.
+    NVML counts GPUs as they lie on the bus, CUDA only if it is told to. Names that this process was given are CUDA's
+    already.
     """
     return {VISIBLE: ",".join(ids), **order()}
 
 
 def order() -> dict[str, str]:
     """The variable of the environment, if any is needed, that makes CUDA count GPUs as ``find_gpus`` does."""
-    given = os.environ.get(ORDER)
-    if given is None and VISIBLE in os.environ:
-        return {}
-    return {ORDER: given or "PCI_BUS_ID"}
+    return {} if VISIBLE in os.environ else {ORDER: "PCI_BUS_ID"}
 
 
 class GpuMeter:

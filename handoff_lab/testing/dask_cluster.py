@@ -37,7 +37,7 @@ class Watch:
 class DaskCluster:
     """Workers with eight threads each; as nodes they have as many cpus as they are said to have."""
 
-    def __init__(self, workers: dict[str, float], security: Any = None) -> None:
+    def __init__(self, workers: dict[str, float], security: Any = None, port: int = 0) -> None:
         distributed = import_distributed()
         self._distributed = distributed
         self._processes: subprocess.Popen[str] | None = None  # what forks them
@@ -47,15 +47,12 @@ class DaskCluster:
             protocol="tls://" if security else "tcp://",
             security=security,
             host="127.0.0.1",
+            scheduler_port=port,
             dashboard_address="127.0.0.1:0",
         )
+        self.address = str(self._cluster.scheduler_address)
         for name, cpu in workers.items():
             self.add(name, cpu)
-
-    @property
-    def address(self) -> str:
-        """Of the scheduler."""
-        return str(self._cluster.scheduler_address)
 
     def add(self, name: str, cpu: float) -> None:
         """Start a worker."""
@@ -84,6 +81,15 @@ class DaskCluster:
         self._cluster.worker_spec.pop(name)
         self._cluster.sync(worker.close, executor_wait=False, nanny=False)
         self._cluster.sync(self._cluster._correct_state)
+
+    def cut(self) -> None:
+        """Break the scheduler's connections to its clients, who connect again."""
+
+        async def abort() -> None:
+            for comm in list(self._cluster.scheduler.client_comms.values()):
+                comm.abort()
+
+        self._cluster.sync(abort)
 
     def set_resources(self, name: str, **resources: float) -> None:
         """Change what a worker says that it has."""

@@ -29,7 +29,7 @@ def tell(cluster: hl.Cluster) -> dict[str, Any]:
     waits = ray.remote(num_cpus=1)(lambda: "free").remote()
     story["waits"] = not ray.wait([waits], timeout=0.2)[0]
     cluster.remove_node(node.name)
-    story["given back"] = ray.get(waits, timeout=20)
+    story["given back"] = ray.get(waits, timeout=60)
 
     (node,) = cluster.add_nodes_from("ray", {"cpu": 1})
     psutil.Process(node.pid).parent().kill()

@@ -97,7 +97,7 @@ class Slurm:
         stack.callback(process.terminate)
 
     def _wait(self, *words: str) -> None:
-        end = time.monotonic() + 30.0
+        end = time.monotonic() + 60.0
         while subprocess.run(words, env=self._environment, capture_output=True, check=False).returncode:
             assert time.monotonic() < end, f"{words[0]} never succeeded; see {self._folder}"
             time.sleep(0.05)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 
 import handoff_lab as hl
 from handoff_lab.resources import probe_machine
-from tests.faults.conftest import LOST_S
 from tests.faults.marks import Marks
 from tests.others import gone, is_there, soon
 
@@ -53,16 +51,16 @@ def test_the_place_is_taken_until_it_is_given_back(client: Any, pids: list[int],
     cluster.add_nodes_from(client[:1], {"cpu": 1})
     assert list(cluster.nodes) == ["engine-0"]
     waits = client[0].apply_async(os.getpid)
-    assert client.load_balanced_view().apply(os.getpid).get(timeout=10) == pids[1]  # the one that is free
+    assert client.load_balanced_view().apply(os.getpid).get(timeout=60) == pids[1]  # the one that is free
     assert not waits.ready()
     cluster.remove_node("engine-0")
-    assert waits.get(timeout=10) == pids[0]
+    assert waits.get(timeout=60) == pids[0]
 
 
 def test_places_are_given_back_on_close(client: Any, pids: list[int]) -> None:
     with hl.Cluster({}) as cluster:
         agents = [node.pid for node in cluster.add_nodes_from(client)]
-    assert client[:].apply_async(os.getpid).get(timeout=10) == pids
+    assert client[:].apply_async(os.getpid).get(timeout=60) == pids
     soon(gone(agents))
 
 
@@ -83,17 +81,15 @@ def test_an_engine_that_is_busy(client: Any, cluster: hl.Cluster, marks: Marks) 
     with pytest.raises(hl.BackendError, match=r"'engine-1': it did not join within 0.2 s; is the place busy\?"):
         cluster.add_nodes_from(client[1], {"cpu": 1}, timeout=0.2)
     marks.leave("over")
-    busy.get(timeout=10)
-    assert client[1].apply_async(os.getpid).get(timeout=10)
+    busy.get(timeout=60)
+    assert client[1].apply_async(os.getpid).get(timeout=60)
     assert not cluster.nodes
 
 
 def test_an_engine_that_is_killed_takes_its_node_along(client: Any, pids: list[int], cluster: hl.Cluster) -> None:
     node = cluster.add_nodes_from(client, {"cpu": 1})[1]
-    begun = time.monotonic()
     os.kill(pids[1], 9)
     soon(lambda: node.name not in cluster.nodes)
-    assert time.monotonic() - begun < LOST_S
     soon(gone([node.pid]))
 
 

@@ -162,7 +162,12 @@ def test_an_interrupt_gives_all_back(coordinator: Coordinator, lender: Lender, a
     assert coordinator.nodes == {}
 
 
-@pytest.mark.parametrize("source", [3, "dask", None, ["tcp://127.0.0.1:1"]])
+def of(package: str) -> object:
+    """Something of another system that is neither a client nor a view."""
+    return type("Cluster", (), {"__module__": f"{package}.cluster"})()
+
+
+@pytest.mark.parametrize("source", [3, "dask", None, ["tcp://127.0.0.1:1"], of("ipyparallel"), of("distributed")])
 def test_what_lends_no_places(source: object) -> None:
     with pytest.raises(TypeError, match="give an ipyparallel Client or view, a Dask Client or cluster, or 'ray'"):
         lender_of(source)

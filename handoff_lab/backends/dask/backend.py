@@ -52,7 +52,7 @@ class DaskBackend:
     Parameters
     ----------
     cluster
-        The address of its scheduler, a ``Client``, or what gives one with ``get_client()``.
+        The address of its scheduler, a ``Client``, or a Dask cluster of whatever kind.
     """
 
     features = frozenset({Feature.PROCESSES})
@@ -87,8 +87,8 @@ class DaskBackend:
         """Connect, and announce the workers that are there."""
         self._emit = emit
         self._link = Link(self._cluster, loop)
-        self._values = Values(self._link)
-        self._inputs = Inputs(self._values, self._ready, self._lacking, self.settle)
+        self._values = Values(self._link, self.settle)
+        self._inputs = Inputs(self._values, self._ready, self._lacking)
         self._tasks = Tasks(self._link, self._topic, self._jobs, self._codes, self._values, self._inputs, self)
         self._workers = Workers(self._link, self)
         try:
@@ -199,12 +199,7 @@ class DaskBackend:
     def unload(self, keys: Iterable[str]) -> None:
         """Forget code here and on the workers."""
         forgotten = {key for key in keys if self._codes.pop(key, None) is not None}
-        self._tasks.forget(forgotten)
-        for node in self._nodes.values():
-            if known := forgotten & node.codes:
-                node.codes -= known
-                question = self._link.calling(remote.unload, self._topic, sorted(known), workers=[node.address])
-                self._link.ask(question)
+        self._tasks.forget(forgotten, self._nodes.values())
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
         """Take attempts in; those for a node that is gone ended with it."""
@@ -227,9 +222,8 @@ class DaskBackend:
 
     def _take_in(self, attempt: Attempt, node: DaskNode) -> None:
         job = self._jobs[attempt.id] = Job(task_of(attempt, ()), node, alone=attempt.id[:2] in self._suspects)
-        refused = refusal(attempt.runs_in, attempt.timeout_s, attempt.node, self.features)
-        if refused is not None:
-            self.end(job, Failed(attempt.id, Failure(FailureKind.UNSUPPORTED, refused, retryable=False)))
+        if (refused := refusal(attempt, self.features)) is not None:
+            self.end(job, refused)
         else:
             self._inputs.take_in(job)
 

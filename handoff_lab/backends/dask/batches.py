@@ -72,6 +72,7 @@ class Batch:
     heard: float | None = None  # when its worker last told of it, by the monotonic clock
     long: bool = False  # it takes longer than was thought
     future: Any = None
+    stream: Any = None  # the connection by which it was sent
     kept: bool = False  # whether values lie there that hold the future
 
     def release(self) -> None:
@@ -212,9 +213,9 @@ def _name(jobs: Sequence[Job]) -> str:
 
 
 def write(
-    batch: Batch, topic: str, codes: Mapping[str, Code], value_of: Callable[[AttemptId], Value | None]
+    batch: Batch, topic: str, codes: Mapping[str, Code], age: int, value_of: Callable[[AttemptId], Value | None]
 ) -> tuple[bytes, list[Any]]:
-    """The message of a batch, and the futures that it needs."""
+    """The message of a batch, and the futures that it needs. ``age``: how often code was forgotten until now."""
     places = {job.id: place for place, job in batch.jobs.items()}
     futures: dict[int, tuple[int, Any]] = {}  # number and future, by identity
     if batch.before is not None:
@@ -250,7 +251,8 @@ def write(
         rows.append([attempt.label, number, recipe, nodes, [source_row(source) for source in attempt.inputs]])
     batch.codes = set(new)
     spec = {
-        "name": batch.name, "topic": topic, "brief": batch.brief, "codes": new, "calls": list(calls), "rows": rows,
+        "name": batch.name, "topic": topic, "brief": batch.brief, "codes": new, "age": age, "calls": list(calls),
+        "rows": rows,
     }  # fmt: skip
     packed: bytes = msgpack.packb(spec)
     return packed, [future for _, future in sorted(futures.values(), key=_number)]

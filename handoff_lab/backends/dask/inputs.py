@@ -24,17 +24,12 @@ class Inputs:
         Gets an attempt whose inputs are all there.
     on_lacking
         Gets an attempt, and the input that will not come.
-    settle
-        Called when an attempt became ready by itself.
     """
 
-    def __init__(
-        self, values: Values, on_ready: Callable[[Job], None], on_lacking: Lacking, settle: Callable[[], None]
-    ) -> None:
+    def __init__(self, values: Values, on_ready: Callable[[Job], None], on_lacking: Lacking) -> None:
         self._values = values
         self._on_ready = on_ready
         self._on_lacking = on_lacking
-        self._settle = settle
         self._awaited: dict[AttemptId, list[Job]] = {}  # by the value that is missing
 
     def take_in(self, job: Job) -> None:
@@ -60,7 +55,7 @@ class Inputs:
         return [
             waiting
             for waiting in self._awaited.get(job.id, ())
-            if waiting.missing > 0
+            if 0 < waiting.missing <= len(made)  # else it is not worth a look at all its inputs
             and waiting.batch is None
             and waiting.node is job.node
             and waiting.id not in made
@@ -108,4 +103,3 @@ class Inputs:
                 self._check(job)
             else:
                 self._on_lacking(job, key)
-            self._settle()

@@ -37,7 +37,7 @@ class Link:
     Parameters
     ----------
     given
-        An address, a ``Client``, or what gives one: a Dask cluster of whatever kind.
+        An address, a ``Client``, or a Dask cluster of whatever kind.
     loop
         The coordinator's; everything that Dask says is handed over there.
     """
@@ -45,11 +45,14 @@ class Link:
     def __init__(self, given: Any, loop: Loop) -> None:
         distributed = import_distributed()
         address, security = _address_of(given)
+        known = security or distributed.Security()  # what Dask's configuration says
+        if address.startswith("tls://") and known.get_connection_args("client")["ssl_context"] is None:
+            raise BackendError(f"{address} asks for TLS: give client=, a Client made with security=, not address=")
         self.address = address
         self.loop = loop
         self._told: list[tuple[Answer, Any]] = []
         self._lock = threading.Lock()
-        self._topics: list[str] = []
+        self._listeners: dict[str, Answer] = {}  # by topic
         try:
             self.client = distributed.Client(
                 address, security=security, name="handoff_lab", set_as_default=False, timeout=CONNECT_S
@@ -58,17 +61,21 @@ class Link:
             raise BackendError(
                 f"no Dask scheduler answers at {address}: {error}; is it running, and can it be reached from here?"
             ) from error
+        self._stream = self.client.scheduler_comm
 
     def close(self, farewell: Callable[[], Awaitable[Any]] | None = None) -> None:
         """Let go of everything that is held through it, after a last question."""
         try:
             if farewell is not None and self.is_up:
                 self.wait(farewell, FAREWELL_S)
-            for topic in self._topics:
+            for topic in self._listeners:
                 self.client.unsubscribe_topic(topic)
+        except Exception as error:  # the scheduler may be gone, or a worker stand still
+            log.info("not all of Dask heard that its client goes: %r", error)
+        try:
             self.client.close(timeout=FAREWELL_S)
-        except Exception as error:  # the scheduler may be gone
-            log.info("the Dask client did not close well: %s", error)
+        except Exception as error:
+            log.info("the Dask client did not close well: %r", error)
 
     @property
     def is_up(self) -> bool:
@@ -77,8 +84,27 @@ class Link:
 
     def listen(self, topic: str, listener: Answer) -> None:
         """Hand over what is said under a topic."""
-        self._topics.append(topic)
+        self._listeners[topic] = listener
         self.client.subscribe_topic(topic, lambda event: self.tell(listener, event[1]))
+
+    @property
+    def stream(self) -> Any:
+        """The connection of the moment; None while there is none."""
+        return self.client.scheduler_comm
+
+    def was_cut(self, stream: Any) -> bool:
+        """Whether this is not the connection of the moment, or not `renew`-ed yet."""
+        return stream is not self._stream or stream is not self.client.scheduler_comm
+
+    def renew(self) -> bool:
+        """Whether the connection is another than before. Then Dask has dropped all that we had there; we listen on."""
+        stream = self.client.scheduler_comm
+        if stream is None or stream is self._stream:
+            return False
+        self._stream = stream
+        for topic, listener in self._listeners.items():
+            self.listen(topic, listener)
+        return True
 
     def tell(self, listener: Answer, what: Any) -> None:
         """Hand something over to the coordinator's thread, in order; from any thread."""
@@ -113,12 +139,24 @@ class Link:
         self.client.loop.add_callback(answer)
 
     def wait(self, question: Callable[[], Awaitable[Any]], patience_s: float) -> Any:
-        """What a coroutine returns, waited for here."""
+        """What a coroutine returns, waited for here.
+
+        Raises
+        ------
+        BackendError
+            There is no answer in time.
+        """
 
         async def answer() -> Any:
             return await asyncio.wait_for(question(), patience_s)
 
-        return asyncio.run_coroutine_threadsafe(answer(), self.client.loop.asyncio_loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(answer(), self.client.loop.asyncio_loop).result()
+        except TimeoutError:
+            raise BackendError(
+                f"the Dask cluster at {self.address} does not answer within {patience_s:g} s; does its scheduler or a "
+                "worker stand still?"
+            ) from None
 
     def calling(self, function: Callable[..., Any], *args: Any, workers: Sequence[str]) -> Callable[[], Awaitable[Any]]:
         """To be asked: results, or exceptions, by address, of a function called on the loop of these workers."""
@@ -135,11 +173,9 @@ def _address_of(given: Any) -> tuple[str, Any]:
     """Address of the scheduler, and what is needed to be let in."""
     if isinstance(given, str):
         return given, None
-    if hasattr(given, "get_client") and not hasattr(given, "submit"):
-        with given.get_client() as client:
-            return _address_of(client)
-    scheduler = getattr(given, "scheduler", None)
-    address = getattr(scheduler, "address", None)
+    address = getattr(given, "scheduler_address", None)  # a cluster has that, whose get_client() may be its user's own
     if not isinstance(address, str):
-        raise BackendError(f"client is {given!r}; give a connected dask.distributed Client, or what has get_client()")
+        address = getattr(getattr(given, "scheduler", None), "address", None)
+    if not isinstance(address, str):
+        raise BackendError(f"client is {given!r}; give a connected dask.distributed Client, or a Dask cluster")
     return address, getattr(given, "security", None)

@@ -99,11 +99,12 @@ class Outcomes:
         self._tell_finished(finished)
 
     def _tell_finished(self, finished: list[tuple[Finished, Frames | Far]]) -> None:
-        if self._teller.columns and len(finished) > 1:
+        together = self._teller.columns and len(finished) > 1
+        if together:
             self._teller.tell(_in_columns([event for event, _ in finished]))
         for event, value in finished:
             job = self._jobs[event.id]
-            if not (self._teller.columns and len(finished) > 1):
+            if not together:
                 self.start(job, event.started)
                 self._teller.tell(event)
             del self._jobs[event.id]

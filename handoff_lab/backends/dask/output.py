@@ -6,19 +6,19 @@ the worker itself.
 
 from __future__ import annotations
 
-import io
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
-LOG_LIMIT = 10**6  # characters of one attempt's log; the middle of a longer one is left out
+LOG_LIMIT = 10**5  # characters of one attempt's log, without its middle; Dask's scheduler keeps a thousand messages
+NEWS_LIMIT = LOG_LIMIT // 5  # of what is told of it at a time while it runs
+_ROOM = 10 * LOG_LIMIT  # before the middle of what is here goes
 
 _own = threading.local()
 _lock = threading.Lock()
 _writers = 0  # threads whose streams are caught
-_saved: list[TextIO] = []
 
 
 class Log:
@@ -31,30 +31,40 @@ class Log:
     """
 
     def __init__(self, on_news: Callable[[], None]) -> None:
+        self._lock = threading.RLock()  # an RLock: finalizers write too, wherever they come
         self._parts: list[str] = []
         self._told = 0  # parts
+        self._size = 0
         self._closed = False
         self._on_news = on_news
 
     def write(self, text: str) -> None:
         """Take in what was written."""
-        if text:
+        if not text:
+            return
+        with self._lock:
+            is_first = len(self._parts) == self._told
             self._parts.append(text)
-            if len(self._parts) == self._told + 1:
-                self._on_news()
+            self._size += len(text)
+            if self._size > _ROOM:
+                self._parts = [_shortened("".join(self._parts), LOG_LIMIT)]
+                self._told, self._size = 1, len(self._parts[0])
+        if is_first:
+            self._on_news()
 
     def news(self) -> str:
         """What was written since the last call; nothing when the attempt is over, for then all of it is told."""
-        if self._closed:
-            return ""
-        upto = len(self._parts)
-        fresh, self._told = self._parts[self._told : upto], upto
-        return _shortened("".join(fresh))
+        with self._lock:
+            if self._closed:
+                return ""
+            fresh, self._told = self._parts[self._told :], len(self._parts)
+        return _shortened("".join(fresh), NEWS_LIMIT)
 
     def close(self) -> str:
         """All of it, at the end."""
-        self._closed = True
-        return _shortened("".join(self._parts))
+        with self._lock:
+            self._closed = True
+            return _shortened("".join(self._parts), LOG_LIMIT)
 
 
 @contextmanager
@@ -63,8 +73,7 @@ def caught(log: Log) -> Iterator[None]:
     global _writers  # noqa: PLW0603 - streams are the process's
     with _lock:
         if not _writers:
-            _saved[:] = [sys.stdout, sys.stderr]
-            sys.stdout, sys.stderr = _Divided(sys.stdout), _Divided(sys.stderr)
+            sys.stdout, sys.stderr = _out.over(sys.stdout), _err.over(sys.stderr)
         _writers += 1
     _own.log = log
     try:
@@ -74,35 +83,52 @@ def caught(log: Log) -> Iterator[None]:
         with _lock:
             _writers -= 1
             if not _writers:
-                sys.stdout, sys.stderr = _saved
+                sys.stdout, sys.stderr = _out.stream, _err.stream
 
 
-class _Divided(io.TextIOBase):
-    """A stream whose text goes to the log of the thread that writes, if it has one."""
+class _Divided:
+    """A stream whose text goes to the log of the thread that writes, if it has one; in all else it is as it was."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.stream = stream
+
+    def over(self, stream: Any) -> TextIO:
+        """Take the place of another stream."""
+        if stream is not self:  # else somebody who had seen it here put it back
+            self.stream = stream
+        return cast(TextIO, self)
 
     def write(self, text: str) -> int:
         log: Log | None = getattr(_own, "log", None)
         if log is None:
-            return self._stream.write(text)
+            return self.stream.write(text)
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         log.write(text)
         return len(text)
 
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
     def flush(self) -> None:
         if getattr(_own, "log", None) is None:
-            self._stream.flush()
+            self.stream.flush()
 
-    def writable(self) -> bool:
-        return True
+    def close(self) -> None:
+        if getattr(_own, "log", None) is None:
+            self.stream.close()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)
 
 
-def _shortened(text: str) -> str:
-    if len(text) <= LOG_LIMIT:
+# They stay for ever: ``print`` in another thread crashes when the stream that it writes to is freed meanwhile.
+_out, _err = _Divided(sys.stdout), _Divided(sys.stderr)
+
+
+def _shortened(text: str, limit: int) -> str:
+    if len(text) <= limit:
         return text
-    half = LOG_LIMIT // 2
+    half = limit // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"

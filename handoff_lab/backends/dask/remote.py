@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ from handoff_lab.backends.dask.output import Log, caught
 from handoff_lab.messages import Attempt, AttemptId, Failure, Source
 from handoff_lab.node.codes import Codes
 from handoff_lab.node.execution import execute_pickled
-from handoff_lab.node.failures import code_failure, set_up_failure
+from handoff_lab.node.failures import code_failure, sendable, set_up_failure
 from handoff_lab.store.payload import Frames, join
 from handoff_lab.transport.hello import own_versions
 
@@ -66,13 +66,28 @@ class Site:
 
     def __init__(self) -> None:
         self.codes = Codes(vars(ModuleType("__main__")))
-        self.loading = (
-            threading.RLock()
-        )  # held while code is unpickled, which can take long: never by the worker's loop
+        # Held while code is unpickled, which can take long: never by the worker's loop.
+        self.loading = threading.RLock()
         self._lock = threading.Lock()
+        self._ages: dict[str, int] = {}  # of code: how often code was forgotten before it was sent
         self._batches: dict[str, _Batch] = {}
         self._refused: dict[str, set[int]] = {}  # places of batches that are still to come
         self._over: OrderedDict[str, None] = OrderedDict()
+
+    def learn(self, codes: Mapping[str, bytes], age: int) -> None:
+        """Keep code."""
+        with self._lock:
+            for key, code in codes.items():
+                self.codes.add(key, code)
+                self._ages[key] = age
+
+    def unlearn(self, keys: Iterable[str], age: int) -> None:
+        """Forget code, but not what was sent again since: news of a batch may come before this."""
+        with self._lock:
+            old = [key for key in keys if self._ages.get(key, age) < age]
+            for key in old:
+                del self._ages[key]
+            self.codes.remove(old)
 
     def open(self, batch: _Batch) -> None:
         """A batch is here."""
@@ -137,9 +152,9 @@ def take_back(topic: str, batch: str, places: list[int], dask_worker: Any) -> li
     return _site(dask_worker, topic).take_back(batch, places)
 
 
-def unload(topic: str, keys: list[str], dask_worker: Any) -> None:
+def unload(topic: str, keys: list[str], age: int, dask_worker: Any) -> None:
     """Forget code."""
-    _site(dask_worker, topic).codes.remove(keys)
+    _site(dask_worker, topic).unlearn(keys, age)
 
 
 def leave(topic: str, dask_worker: Any) -> None:
@@ -175,8 +190,7 @@ class _Batch:
         self._nbytes = 0
         self._reporting = threading.Lock()
         self._told = time.monotonic()
-        for key, code in batch["codes"].items():
-            site.codes.add(key, code)
+        site.learn(batch["codes"], batch["age"])
 
     def run(self) -> Made:
         """Run what is not taken back."""
@@ -195,7 +209,7 @@ class _Batch:
         label, call, recipe, nodes, sources = attempt
         inputs = [value for source in sources if (value := self._input(source)) is not None]
         if len(inputs) < len(sources) or not self._site.begin(self, place):
-            self._rows.append([place])
+            self._add([place])
             return
         log = Log(lambda: self._worker.loop.add_callback(self._look_later, place, log))
         started = time.time()
@@ -203,13 +217,15 @@ class _Batch:
             self._tell("began", place, started)
         with caught(log):
             outcome = self._work(label, self._calls[call], recipe, nodes, inputs)
-        row: Row = [place, started, time.time(), 0, None, log.close(), None]
+        ended, text = time.time(), log.close()
         if isinstance(outcome, Failure):
-            row[6] = [getattr(outcome, name) for name in _FAILURE_FIELDS]
+            outcome = sendable(outcome)
+            story = [getattr(outcome, name) for name in _FAILURE_FIELDS]
+            self._add([place, started, ended, 0, None, text, story], len(text))
         else:
-            row[3] = outcome.nbytes
-            row[4] = self._keep(place, outcome)
-        self._rows.append(row)
+            small = self._keep(place, outcome)
+            sent = 0 if small is None else outcome.nbytes
+            self._add([place, started, ended, outcome.nbytes, small, text, None], sent + len(text))
 
     def _input(self, source: Any) -> Frames | None:
         if source[0] == GIVEN:
@@ -225,7 +241,6 @@ class _Batch:
         if value.nbytes > SMALL:
             self._kept[place] = value.parts
             return None
-        self._nbytes += value.nbytes
         return join(value.buffers)
 
     def _work(
@@ -252,6 +267,11 @@ class _Batch:
 
     def _tell(self, kind: str, *what: Any) -> None:
         self._worker.log_event(self._topic, msgpack.packb([self.name, kind, *what], unicode_errors="backslashreplace"))
+
+    def _add(self, row: Row, nbytes: int = 0) -> None:
+        with self._reporting:
+            self._rows.append(row)
+            self._nbytes += nbytes
 
     def report(self) -> None:
         """Tell what is done."""

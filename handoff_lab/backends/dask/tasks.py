@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -55,15 +55,26 @@ class Tasks:
         self._batches: dict[str, Batch] = {}
         self._touched: dict[DaskNode, None] = {}
         self._looking = False
+        self._age = 0  # how often code was forgotten
         link.listen(topic, self._heard)
 
     def close(self) -> None:
         """Hear no more."""
         self._batches.clear()
 
-    def forget(self, keys: set[str]) -> None:
-        """These functions run no more."""
+    def forget(self, keys: set[str], nodes: Iterable[DaskNode]) -> None:
+        """These functions run no more: forget their code, on these nodes too."""
+        self._age += 1
         self._cutter.forget(keys)
+        for batch in self._batches.values():
+            batch.codes -= keys
+        for node in nodes:
+            if known := keys & node.codes:
+                node.codes -= known
+                question = self._link.calling(
+                    remote.unload, self._topic, sorted(known), self._age, workers=[node.address]
+                )
+                self._link.ask(question)
 
     # -- sending ---------------------------------------------------------------
 
@@ -85,10 +96,11 @@ class Tasks:
             self._return(batch)
             return
         try:
-            message, futures = write(batch, self._topic, self._codes, self._values.ready)
+            message, futures = write(batch, self._topic, self._codes, self._age, self._values.ready)
         except Exception as error:
             self._fail(batch, f"it could not be sent: {error!r}", FailureKind.CODE)
             return
+        batch.stream = self._link.stream
         try:
             batch.future = self._link.submit(
                 remote.run_batch,
@@ -226,8 +238,8 @@ class Tasks:
 
     def _ended(self, batch: Batch, future: Any) -> None:
         """A Dask task has ended; what its worker told of it has arrived by now."""
-        if self._batches.get(batch.name) is not batch:
-            return
+        if self._batches.get(batch.name) is not batch or self._link.was_cut(batch.stream):
+            return  # with a connection all its nodes are lost, which is told of each
         for behind in [other for other in batch.node.batches[batch.slot] if other.before is batch]:
             self._return(behind)  # without this one it can't run
         story = future.exception() if future.status == "error" else _NOTHING_TOLD

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from handoff_lab.backends.dask.link import Link
@@ -14,6 +15,8 @@ from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames
 
 IN_BAND = 8 * 1024  # bytes of a value of this process that is sent along with those who need it
+AGAIN_S = 0.5  # before a value is copied to the same worker again
+TRIES = 3  # copies of a value to a worker that may fail, beside those to one that is paused
 
 
 @dataclass(slots=True, eq=False)
@@ -34,14 +37,33 @@ class Far:
 Value: TypeAlias = Frames | Far
 
 
-class Values(MemoryStore[Value]):
-    """All values that attempts may need, and the large ones of this process that were copied to a worker."""
+@dataclass(slots=True, eq=False)
+class _Copy:
+    """Of a value of this process, on its way to a worker."""
 
-    def __init__(self, link: Link) -> None:
+    key: AttemptId
+    made: Made
+    node: str
+    address: str
+    waiting: list[Callable[[bool], None]]
+    failures: int = 0
+
+
+class Values(MemoryStore[Value]):
+    """All values that attempts may need, and the large ones of this process that were copied to a worker.
+
+    Parameters
+    ----------
+    settle
+        Called when those who waited for a copy were told.
+    """
+
+    def __init__(self, link: Link, settle: Callable[[], None]) -> None:
         super().__init__()
         self._link = link
+        self._settle = settle
         self._placed: dict[AttemptId, Far] = {}
-        self._placing: dict[AttemptId, list[Callable[[bool], None]]] = {}
+        self._copies: dict[AttemptId, _Copy] = {}
         self._fetching: dict[int, tuple[str, Callable[[Frames | Failure], None]]] = {}  # with the node that has it
         self._numbers = itertools.count()
 
@@ -64,29 +86,44 @@ class Values(MemoryStore[Value]):
         value = self.get(key)
         if not isinstance(value, Frames) or value.nbytes <= IN_BAND or key in self._placed:
             return False
-        waiting = self._placing.setdefault(key, [])
-        waiting.append(then)
-        if len(waiting) > 1:
-            return True
-        made, client = Made({0: value.buffers}), self._link.client
-
-        def placed(result: Any) -> None:
-            well = isinstance(result, list) and key in self._values
-            if well:
-                self._placed[key] = Far(result[0], 0, node, made.__sizeof__())
-            for call in self._placing.pop(key):
-                call(well)
-
-        self._link.ask(lambda: client.scatter([made], workers=[address], hash=False, asynchronous=True), placed)
+        if (copy := self._copies.get(key)) is not None:
+            copy.waiting.append(then)
+        else:
+            copy = self._copies[key] = _Copy(key, Made({0: value.buffers}), node, address, [then])
+            self._send(copy)
         return True
 
+    def _send(self, copy: _Copy) -> None:
+        if self._copies.get(copy.key) is copy:
+            client = self._link.client
+            send = partial(client.scatter, [copy.made], workers=[copy.address], hash=False, asynchronous=True)
+            self._link.ask(send, partial(self._sent, copy))
+
+    def _sent(self, copy: _Copy, result: Any) -> None:
+        if self._copies.get(copy.key) is not copy:
+            return  # its node went first
+        well, wanted = isinstance(result, list), copy.key in self._values
+        if wanted and not well:
+            copy.failures += not isinstance(result, TimeoutError)  # which is a worker that is paused
+            if copy.failures < TRIES:  # it may be gone: that is told soon
+                self._link.loop.call_later(AGAIN_S, partial(self._send, copy))
+                return
+        if well and wanted:
+            self._placed[copy.key] = Far(result[0], 0, copy.node, copy.made.__sizeof__())
+        for then in self._copies.pop(copy.key).waiting:
+            then(well and wanted)
+        self._settle()
+
     def lose(self, node: str) -> None:
-        """What lay on a node is no more, and nobody waits for it."""
+        """What lay on a node is no more, and nobody waits for it; who waited for a copy to be there looks again."""
         for key in [key for key, far in self._placed.items() if far.node == node]:
             del self._placed[key]
         self.free([key for key, value in self._values.items() if isinstance(value, Far) and value.node == node])
         for number in [number for number, (holder, _) in self._fetching.items() if holder == node]:
             self._fetching.pop(number)[1](_unavailable(f"node {node!r}, which had it, is gone"))
+        for copy in [copy for copy in self._copies.values() if copy.node == node]:
+            for then in self._copies.pop(copy.key).waiting:
+                then(True)
 
     def free(self, keys: Iterable[AttemptId]) -> None:
         """Forget these values."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from handoff_lab.transport.wire import PROTOCOL
 
 LOOK_S = 1.0  # between looks at all workers, for what Dask has no event for: resources, load
 FIRST_S = 30.0  # for the workers that are there at the beginning
-_NAMES = {"GPU": "gpu", "CPU": "cpu", "MEMORY": "memory"}  # as Dask's users write them
+_NAMES = {"GPU": "gpu", "CPU": "cpu"}  # as Dask's users write them
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Workers:
         if found:
             answers = self._link.wait(self._link.calling(introduce, workers=[*found]), FIRST_S)
             for address, facts in found.items():
-                self._join(address, facts, answers.get(address))
+                self._answered(address, facts, answers.get(address))
         if self.refused and not self._known:
             raise BackendError("; ".join(f"Dask's worker at {address}: {why}" for address, why in self.refused.items()))
         self._link.ask(self._look_on)
@@ -87,7 +88,12 @@ class Workers:
             except Exception as error:
                 log.info("the Dask scheduler does not answer: %r", error)
                 found = None
-            self._link.tell(self._compare, found)
+            if found is None:
+                self._link.tell(self._lose_all, f"the Dask scheduler at {self._link.address} does not answer")
+            else:
+                if self._link.renew():
+                    self._link.tell(self._lose_all, f"the Dask scheduler at {self._link.address} was out of reach")
+                self._link.tell(self._compare, found)
             try:
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
             except TimeoutError:
@@ -108,16 +114,19 @@ class Workers:
             self._gone.discard(address)
             self._link.client.loop.add_callback(self._wake.set)
 
-    def _compare(self, found: Mapping[str, Mapping[str, Any]] | None) -> None:
+    def _lose_all(self, reason: str) -> None:
+        for address in () if self._closed else list(self._known):
+            self._lose(address, reason)
+
+    def _compare(self, found: Mapping[str, Mapping[str, Any]]) -> None:
         if self._closed:
-            return
-        if found is None:
-            for address in list(self._known):
-                self._lose(address, f"the Dask scheduler at {self._link.address} does not answer")
             return
         for address in [address for address in self._known if address not in found]:
             self._lose(address, "Dask does not list its worker any more")
         self._asked.intersection_update(found)
+        self._gone.intersection_update(found)
+        for address in self.refused.keys() - found.keys():
+            del self.refused[address]
         for address, facts in found.items():
             if address in self._known:
                 self._renew(address, facts)
@@ -126,7 +135,7 @@ class Workers:
 
     def _renew(self, address: str, facts: Mapping[str, Any]) -> None:
         name, before, threads = self._known[address]
-        now, now_threads = _capabilities_of(facts), int(facts["nthreads"])
+        now, now_threads = capabilities_of(facts), int(facts["nthreads"])
         if (before, threads) != (now, now_threads):
             self._known[address] = (name, now, now_threads)
             self._listener.worker_changed(name, now, now_threads)
@@ -137,13 +146,15 @@ class Workers:
         self._asked.add(address)
 
         def answered(answers: Any) -> None:
-            answer = answers.get(address) if isinstance(answers, dict) else answers
-            if isinstance(answer, OSError):
-                self._asked.discard(address)  # another time
-            elif address in self._asked and address not in self._gone and not self._closed:
-                self._join(address, facts, answer)
+            self._answered(address, facts, answers.get(address) if isinstance(answers, dict) else answers)
 
         self._link.ask(self._link.calling(introduce, workers=[address]), answered)
+
+    def _answered(self, address: str, facts: Mapping[str, Any], answer: Any) -> None:
+        if isinstance(answer, OSError):
+            self._asked.discard(address)  # another time
+        elif address in self._asked and address not in self._gone and not self._closed:
+            self._join(address, facts, answer)
 
     def _join(self, address: str, facts: Mapping[str, Any], answer: Any) -> None:
         name = str(facts["name"])
@@ -153,7 +164,7 @@ class Workers:
             log.warning("the Dask worker %s can't be a node: %s", name, reason)
             return
         self.refused.pop(address, None)
-        capabilities, threads = _capabilities_of(facts), int(facts["nthreads"])
+        capabilities, threads = capabilities_of(facts), int(facts["nthreads"])
         self._known[address] = (name, capabilities, threads)
         self._listener.worker_joined(
             DaskWorker(name, address, threads, capabilities, answer["host"], answer["pid"], answer["versions"])
@@ -178,10 +189,18 @@ class Workers:
             self._listener.worker_lost(known[0], reason, expected=expected)
 
 
-def _capabilities_of(facts: Mapping[str, Any]) -> Resources:
-    """What a worker has: threads, memory in MB, and the abstract resources that it was started with."""
+def capabilities_of(facts: Mapping[str, Any]) -> Resources:
+    """A node's capabilities from what Dask's scheduler says of a worker: threads, memory limit, abstract resources.
+
+    >>> capabilities_of({"nthreads": 2, "memory_limit": 4 * 10**9, "resources": {"GPU": 1.0}})
+    Resources({'cpu': 2, 'memory': 4000, 'gpu': 1})
+    """
     has: dict[str, float] = {"cpu": facts["nthreads"]}
     if facts.get("memory_limit"):
         has["memory"] = facts["memory_limit"] / 10**6
-    resources = facts.get("resources") or {}
-    return parse_capabilities({**has, **{_NAMES.get(name, name): amount for name, amount in resources.items()}})
+    for name, amount in (facts.get("resources") or {}).items():
+        if name == "MEMORY":  # which Dask's users count in bytes
+            has["memory"] = amount / 10**6
+        elif is_name(name) and 0 <= amount < math.inf:
+            has[_NAMES.get(name, name)] = amount
+    return parse_capabilities(has)
