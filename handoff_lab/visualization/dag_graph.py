@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import replace
 
+from handoff_lab._items import Joined
 from handoff_lab._units import format_bytes, format_cost, format_seconds
 from handoff_lab.graph import DAG, Argument, Collocated, Function
-from handoff_lab.visualization.fold import Fold, fold, is_big
+from handoff_lab.visualization.fold import Fold, fold, is_big, maps_in
 from handoff_lab.visualization.palette import ALARM, NodeMark, NodeMarks
 from handoff_lab.visualization.picture import Picture
 from handoff_lab.visualization.sketch import Arrow, Box, Sketch, joined, shortened, title_of
@@ -67,7 +68,9 @@ def sketch_graph(
     functions = dag.functions
     needs = {id: function.dependencies for id, function in functions.items()}
     nodes = tuple(marks.values())
-    if is_big(needs):
+    parts = _parts(functions)
+    keys: dict[Hashable, str] = {id: f"n{number}" for number, part in enumerate(parts) for id in part}
+    if is_big(needs) and (len(parts) == len(functions) or is_big(_between(needs, keys))):
         folded = fold(needs, {id: function.group for id, function in functions.items()})
         return Sketch(
             name=dag.name,
@@ -79,13 +82,44 @@ def sketch_graph(
             nodes=nodes,
             caption=joined([caption, f"{len(functions)} functions, folded"]),
         )
-    keys = {id: f"n{number}" for number, id in enumerate(functions)}
-    boxes = [box_of(function, keys[id]) for id, function in functions.items()]
+    boxes = [
+        box_of(functions[part[0]], keys[part[0]])
+        if len(part) == 1
+        else fold_of(Fold(title_of(part[-1]), tuple(part)), keys[part[0]])
+        for part in parts
+    ]
     missing = dict.fromkeys(need for wanted in needs.values() for need in wanted if need not in keys)
     for id in missing:
-        keys[id] = f"n{len(keys)}"
+        keys[id] = f"n{len(boxes)}"
         boxes.append(_missing_box(id, keys[id]))
     return Sketch(dag.name, tuple(boxes), tuple(_arrows(functions, keys)), nodes, caption)
+
+
+def _parts(functions: Mapping[Hashable, Function]) -> list[list[Hashable]]:
+    """What gets a box each: functions, and the chunks of a map with what joins them, which is the last."""
+    maps = maps_in(functions.values())
+    if not maps:
+        return [[id] for id in functions]
+    parts: list[list[Hashable]] = []
+    of_map: dict[str | None, list[Hashable]] = {}
+    for id, function in functions.items():
+        if function.group not in maps:
+            parts.append([id])
+        elif function.group in of_map:
+            of_map[function.group].append(id)
+        else:
+            parts.append(of_map.setdefault(function.group, [id]))
+    return parts
+
+
+def _between(needs: Mapping[Hashable, Iterable[Hashable]], keys: Mapping[Hashable, str]) -> dict[str, set[str]]:
+    """Each part with those that it depends on."""
+    between: dict[str, set[str]] = {}
+    for id, wanted in needs.items():
+        between.setdefault(keys[id], set()).update(keys[need] for need in wanted if need in keys)
+    for key, wanted_keys in between.items():
+        wanted_keys.discard(key)
+    return between
 
 
 def function_box(function: Function, key: str, mark: NodeMark | None) -> Box:
@@ -112,11 +146,11 @@ def styled(box: Box, function: Function) -> Box:
     return box
 
 
-def fold_box(folded: Fold, key: str, mark: NodeMark | None, note: str = "") -> Box:
-    """How several functions in one box look."""
+def fold_box(folded: Fold, key: str, mark: NodeMark | None, note: str = "", count: int = 0) -> Box:
+    """How several functions in one box look; ``count`` is how many of them run, where that is known."""
     title = shortened(folded.title)
     if len(folded.members) > 1:
-        title = f"{title} ×{len(folded.members)}"
+        title = f"{title} ×{count or len(folded.members)}"
     shown = ", ".join(title_of(id) for id in folded.members[:8])
     tooltip = f"{title}\n{shown}{', …' if len(folded.members) > 8 else ''}"
     if mark is None:
@@ -135,6 +169,7 @@ def function_tooltip(function: Function, mark: NodeMark | None = None) -> str:
     lines = [
         title_of(function.id),
         _summary(function),
+        None if function.over is None else f"for each of {len(function.over):,} items",
         f"costs {format_cost(function.cost)}" if function.type == "regular" else f"{function.type} function",
         f"on node {mark.name}" if mark else None,
         f"pinned to {function.node}" if isinstance(function.node, str) else None,
@@ -148,7 +183,8 @@ def function_tooltip(function: Function, mark: NodeMark | None = None) -> str:
 def _note(function: Function) -> str:
     pin = f"pinned to {shortened(function.node, 20)}" if isinstance(function.node, str) else None
     kind = function.type if function.type != "regular" else None
-    return joined([kind, format_cost(function.cost) if function.cost else None, pin])
+    items = None if function.over is None else f"{len(function.over):,} items"
+    return joined([kind, items, format_cost(function.cost) if function.cost else None, pin])
 
 
 def _summary(function: Function) -> str | None:
@@ -168,7 +204,8 @@ def _arrows(functions: Mapping[Hashable, Function], keys: Mapping[Hashable, str]
     for id, function in functions.items():
         for argument in function.arguments:
             tail, head = keys[argument.id], keys[id]
-            arrows.setdefault((tail, head), _arrow(argument, id, tail, head, functions.get(argument.id)))
+            if tail != head:
+                arrows.setdefault((tail, head), _arrow(argument, id, tail, head, functions.get(argument.id)))
     return [*arrows.values(), *_ties(functions, keys)]
 
 
@@ -183,10 +220,15 @@ def _arrow(argument: Argument, id: Hashable, tail: str, head: str, producer: Fun
         tail,
         head,
         tooltip="\n".join(lines),
-        style="dashed" if producer is not None and producer.type == "inline" else "solid",
+        style="dashed" if _is_inline(producer) else "solid",
         tail_mark=argument.serialize is not None,
         head_mark=argument.deserialize is not None,
     )
+
+
+def _is_inline(producer: Function | None) -> bool:
+    """Whether it was given as inline: a map was not, though what joins its chunks is."""
+    return producer is not None and producer.type == "inline" and not isinstance(producer.code, Joined)
 
 
 def _ties(functions: Mapping[Hashable, Function], keys: Mapping[Hashable, str]) -> list[Arrow]:

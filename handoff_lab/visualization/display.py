@@ -11,7 +11,7 @@ from handoff_lab.visualization.layout import Drawing
 from handoff_lab.visualization.palette import NodeMarks
 from handoff_lab.visualization.picture import Picture, image
 from handoff_lab.visualization.run_graph import run_line, sketch_run
-from handoff_lab.visualization.sources import AnyRun, nodes_of, record_of
+from handoff_lab.visualization.sources import AnyRun, lacks_of, nodes_of, record_of
 from handoff_lab.visualization.tables import NodeLike, functions_table, nodes_table, plan_table, text
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run_mimebundle(run: AnyRun) -> dict[str, str]:
     picture = Picture.of(sketch_run(run))
     parts = [
         f"<p>run {text(record.id)}: {text(run_line(record))}</p>",
+        _lacks(run) if record.status == "running" else "",
         picture.html(),
         functions_table(record, marks, _MOST_ROWS),
     ]
@@ -50,9 +51,7 @@ def run_mimebundle(run: AnyRun) -> dict[str, str]:
 
 def cluster_mimebundle(cluster: ClusterLike) -> dict[str, str]:
     """A cluster as a table of its nodes, and what it can't do."""
-    lacks = "; ".join(getattr(cluster, "lacks", ()))
-    note = f"<p>{text(lacks)}</p>" if lacks else ""
-    return {"text/plain": repr(cluster), "text/html": nodes_table(cluster.nodes.values()) + note}
+    return {"text/plain": repr(cluster), "text/html": nodes_table(cluster.nodes.values()) + _lacks(cluster)}
 
 
 def plan_mimebundle(plan: Plan) -> dict[str, str]:
@@ -60,3 +59,8 @@ def plan_mimebundle(plan: Plan) -> dict[str, str]:
     svg = cast("Chart", gantt(plan)).svg()
     html = f"<p>{text(repr(plan)[1:-1])}</p>{image(Drawing(svg), repr(plan))}{plan_table(plan)}"
     return {"text/plain": repr(plan), "text/html": html, "image/svg+xml": svg}
+
+
+def _lacks(it: object) -> str:
+    lacks = lacks_of(it)
+    return f"<p>{text(lacks)}</p>" if lacks else ""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from operator import itemgetter
 from string import digits
 from typing import Literal, TypeAlias, TypeVar
 
+from handoff_lab._items import Joined
+from handoff_lab.graph import Function
 from handoff_lab.visualization.sketch import title_of
 
 Direction: TypeAlias = Literal["LR", "TB"]
@@ -62,6 +64,13 @@ def fold(
         folded = _gather(edges, bands, partial(_levels, height))
         height *= 2
     return folded
+
+
+def maps_in(functions: Collection[Function]) -> set[str]:
+    """The groups that are a map which was cut, and nothing else: it was given as one function, and is shown as one."""
+    sizes = {f.group: 1 + len(f.args) for f in functions if isinstance(f.code, Joined) and f.args}
+    counts = Counter(function.group for function in functions) if sizes else {}
+    return {group for group, size in sizes.items() if group and counts[group] == size}
 
 
 def depths(edges: Mapping[_Id, Iterable[_Id]]) -> dict[_Id, int]:

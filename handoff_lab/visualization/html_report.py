@@ -17,7 +17,7 @@ from handoff_lab.visualization.data import resource_utilization
 from handoff_lab.visualization.palette import STATUS, NodeMarks
 from handoff_lab.visualization.run_graph import execution_graph
 from handoff_lab.visualization.sketch import shortened, title_of
-from handoff_lab.visualization.sources import AnyRun, nodes_of, record_of
+from handoff_lab.visualization.sources import AnyRun, lacks_of, nodes_of, record_of
 from handoff_lab.visualization.tables import functions_table, table, text, utilization_table
 
 _MOST_ROWS = 2000
@@ -64,7 +64,7 @@ def page(run: AnyRun) -> str:
         _section("Functions", functions_table(record, marks, _MOST_ROWS)),
         _section("Errors", _errors(record)),
         _section("Logs", _logs(record)),
-        _section("Environment", _environment(record)),
+        _section("Environment", _environment(record, lacks_of(run))),
     ]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -144,9 +144,10 @@ def _unfolding(head: str, body: str, opened: bool = False) -> str:
     return f"<details{' open' if opened else ''}><summary>{head}</summary><pre>{text(body)}</pre></details>"
 
 
-def _environment(record: RunRecord) -> str:
+def _environment(record: RunRecord, lacks: str) -> str:
     facts: Iterable[tuple[str, str]] = [
         *((f"node {node}", format_cost(has)) for node, has in record.capabilities.items()),
+        *([("the backend", lacks)] if lacks else []),
         ("handoff_lab", __version__),
         ("Python", platform.python_version()),
         ("system", platform.platform()),

@@ -123,7 +123,7 @@ class _FoldBoxes:
         nodes = set(map(self._nodes.get, members))
         note = joined(f"{STATUS[status].sign} {counts[status]} {status}" for status in _URGENCY if counts[status])
         mark = only([None if node is None else self._marks.get(node) for node in nodes]) if nodes else None
-        box = fold_box(folded, key, mark, note)
+        box = fold_box(folded, key, mark, note, len(members))
         status = next((status for status in _URGENCY if counts[status]), None)
         if status is None:
             return box

@@ -42,6 +42,12 @@ def plan_of(run: AnyRun) -> Plan | None:
     return None if isinstance(run, RunRecord) else run.plan
 
 
+def lacks_of(it: object) -> str:
+    """What the backend of a run or a cluster can't do, in words; what is neither lacks nothing."""
+    lacks: Mapping[str, str] = getattr(it, "lacks", {})
+    return "; ".join(lacks.values())
+
+
 def allocations_of(placement: Placement) -> dict[Hashable, str]:
     """The node of each function."""
     if placement is None:

@@ -83,11 +83,12 @@ def perform(view: View, request: Request) -> Any:
 
 
 def cannot(run: Run, notebook: Notebook | None, stale: Collection[Hashable]) -> dict[str, str]:
-    """Why verbs can't be used on a run now, in words for a tooltip."""
+    """Why verbs can't be used on a run now, and what its backend can't do to what runs; in words for a tooltip."""
     reasons: dict[str, str] = {}
     if run.status == "running":
         wait = "the run goes on; wait for it, or cancel it first"
         reasons = dict.fromkeys(("rerun", "failed", "stale"), wait)
+        reasons |= {feature.value: lack for feature, lack in run.lacks.items()}
     else:
         reasons["cancel"] = "the run is over"
         if run.status == "done":

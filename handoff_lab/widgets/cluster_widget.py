@@ -54,7 +54,7 @@ class ClusterWidget(w.VBox):  # type: ignore[misc]
         self._ended = threading.Event()
         self._new = _NewNode(self._add)
         self._list = w.VBox()
-        self._note = w.HTML()
+        self._note = w.HTML(message("; ".join(cluster.lacks.values())))
         super().__init__([self._list, self._new.box, self._note])
         self.add_class("hl-cluster")
         self.refresh()

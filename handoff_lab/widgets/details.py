@@ -8,11 +8,12 @@ from contextlib import suppress
 from typing import Any, TypedDict
 
 from handoff_lab._errors import HandoffError
+from handoff_lab._items import Joined
 from handoff_lab._units import format_bytes, format_cost, format_seconds
 from handoff_lab.graph import DAG, Argument, Collocated, Function
 from handoff_lab.run import Run
 from handoff_lab.telemetry import AttemptRecord, FunctionRecord, FunctionStatus
-from handoff_lab.widgets.parameters import parameters_of
+from handoff_lab.widgets.parameters import called, parameters_of, signature_of
 from handoff_lab.widgets.preview import Preview, short_repr
 from handoff_lab.widgets.protocol import STATUS_LETTERS
 from handoff_lab.widgets.reproduce import reproducing_code
@@ -22,7 +23,7 @@ from handoff_lab.widgets.value_fetcher import ValueFetcher
 
 LOG_LIMIT = 64_000  # characters
 
-_ELSEWHERE = {"code", "args", "extra_args", "kwargs", "cost"}  # options that have a place of their own
+_ELSEWHERE = {"code", "args", "extra_args", "kwargs", "cost", "over"}  # options that have a place of their own
 _DEFAULTS = {
     name: parameter.default
     for name, parameter in inspect.signature(Function).parameters.items()
@@ -89,17 +90,19 @@ def details(subject: Run | DAG, id: Hashable) -> Details:
     dag, run = (subject.part, subject) if isinstance(subject, Run) else (subject, None)
     function = dag[id]
     record = None if run is None else run.record.functions.get(id)
-    source = source_of(function.code)
+    given = _as_given(dag, function)
+    code = given.code
+    source = source_of(code)
     fetch = ValueFetcher(run)
     result, note, again = fetch.look(function, record)
     return Details(
         function=_numbers(dag)[id],
         id=_text(id),
-        doc=None if function.code is None else doc_of(function.code),
+        doc=None if code is None else doc_of(code),
         source=None if source is None else highlighted(source),
-        place=place_of(function.code),
-        cost=format_cost(function.cost),
-        options=[*_options(function), *_gpus(run, id)],
+        place=place_of(code),
+        cost=format_cost(given.cost),
+        options=[*_options(given), *_gpus(run, id)],
         inputs=list(_inputs(dag, function, fetch)),
         result=result,
         result_note=note,
@@ -111,6 +114,11 @@ def details(subject: Run | DAG, id: Hashable) -> Details:
         attempts=[] if run is None else [_attempt(a, run) for a in list(run.record.attempts) if a.function == id],
         code=reproducing_code(dag, id, _setup(subject), fetch.value),
     )
+
+
+def _as_given(dag: DAG, function: Function) -> Function:
+    """Who has what the user said of it: of a map that was cut, a chunk."""
+    return dag[function.args[0]] if isinstance(function.code, Joined) and function.args else function
 
 
 def _gpus(run: Run | None, id: Hashable) -> Iterator[tuple[str, str]]:
@@ -144,7 +152,7 @@ def _setup(subject: Run | DAG) -> tuple[str, ...]:
 def _options(function: Function) -> Iterator[tuple[str, str]]:
     for name, default in _DEFAULTS.items():
         value = getattr(function, name)
-        if value is not default and value != default:
+        if value is not default and (default is None or value != default):
             yield name, _option(name, value)
 
 
@@ -162,14 +170,21 @@ def _option(name: str, value: Any) -> str:
     return value if isinstance(value, str) else getattr(value, "__name__", None) or short_repr(value)
 
 
-def _inputs(dag: DAG, function: Function, fetch: ValueFetcher) -> Iterator[InputDetails]:
+def _inputs(dag: DAG, shown: Function, fetch: ValueFetcher) -> Iterator[InputDetails]:
     numbers, run = _numbers(dag), fetch.run
+    function = _as_given(dag, shown)
     parameters = parameters_of(function)
     for argument, name in zip(function.arguments, parameters):
         nbytes = None if run is None else run.results.nbytes(argument.id) or None
         text = _argument(dag, argument, fetch)
         yield InputDetails(function=numbers.get(argument.id, -1), parameter=name, text=text, nbytes=nbytes)
-    given = [*zip(parameters[len(function.args) :], function.extra_args), *function.kwargs.items()]
+    _, items, extra = called(function)
+    if items is not None:
+        first = next((parameter.name for parameter in signature_of(function)), "")
+        code = shown.code
+        every = f"{code.length:,} items, {len(items):,} at a time" if isinstance(code, Joined) else short_repr(items)
+        yield InputDetails(function=-1, parameter=first, text=f"each of {every}", nbytes=None)
+    given = [*zip(parameters[len(function.args) :], extra), *function.kwargs.items()]
     for name, value in given:
         yield InputDetails(function=-1, parameter=name, text=short_repr(value), nbytes=None)
 

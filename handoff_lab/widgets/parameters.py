@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
+from handoff_lab._items import Items
 from handoff_lab.graph import Function
+
+
+def called(function: Function) -> tuple[Any, Sequence[Any] | None, Sequence[Any]]:
+    """Code, the items for which it is called (None: once, for none), and the constants that it takes."""
+    if isinstance(function.code, Items):
+        *extra, items, _ = function.extra_args
+        return function.code.__wrapped__, items, extra
+    return function.code, function.over, function.extra_args
 
 
 def signature_of(function: Function) -> Sequence[inspect.Parameter]:
     """The parameters of what is called, with annotations as types where they can be evaluated; none if unknown."""
-    if function.code is None:
+    code, _, _ = called(function)
+    if code is None:
         return ()
     for evaluate in (True, False):
         try:
-            return list(inspect.signature(function.code, eval_str=evaluate).parameters.values())
+            return list(inspect.signature(code, eval_str=evaluate).parameters.values())
         except Exception:  # noqa: S112 (annotations may name anything)
             continue
     return ()
@@ -23,13 +34,13 @@ def signature_of(function: Function) -> Sequence[inspect.Parameter]:
 def parameters_of(function: Function) -> list[str]:
     """The parameter of each argument, then of each extra one; "" where that is not known."""
     found = signature_of(function)
-    names = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][
-        function.init is not None :
-    ]
+    _, items, extra_args = called(function)
+    led = function.init is not None or items is not None
+    names = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][led:]
     rest = next((f"*{p.name}" for p in found if p.kind is p.VAR_POSITIONAL), "")
     slots = [] if function.parameters is not None else _slots(function)
     first = max(slots, default=-1) + 1
-    extra = range(first, first + len(function.extra_args))
+    extra = range(first, first + len(extra_args))
     by_position = [names[slot] if slot < len(names) else rest for slot in (*slots, *extra)]
     return [*(function.parameters or ()), *by_position]
 

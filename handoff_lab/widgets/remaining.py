@@ -104,7 +104,8 @@ class _Pace:
 
     def _code(self, function: FunctionRecord) -> object:
         """The same for functions that were made of one piece of source."""
-        return getattr(self._dag.functions[function.id].code, "__code__", function.id)
+        code = self._dag.functions[function.id].code
+        return getattr(getattr(code, "__wrapped__", code), "__code__", function.id)
 
 
 def _makespan(dag: DAG, left: Mapping[Hashable, float], running: Container[Hashable], slots: list[float]) -> float:

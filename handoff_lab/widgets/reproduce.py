@@ -16,8 +16,10 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from handoff_lab._errors import HandoffError
+from handoff_lab._items import Joined
 from handoff_lab.graph import DAG, Argument, Function
 from handoff_lab.graph.writing import SourceWriter, names_in, parsed
+from handoff_lab.widgets.parameters import called
 from handoff_lab.widgets.source_code import is_library
 
 PICKLE_LIMIT = 10_000  # bytes of a value that is written as its pickle
@@ -102,7 +104,6 @@ class _ScriptWriter(SourceWriter):
     def call(self, function: Function) -> str:
         """The expression that calls a function as a run does."""
         self.user = str(function.id)
-        code = self.express(function.code)
         terms = [self._term(argument) for argument in function.arguments]
         kwargs = {name: self.express(value) for name, value in function.kwargs.items()}
         if function.parameters is not None:
@@ -112,8 +113,15 @@ class _ScriptWriter(SourceWriter):
             terms = [_listed(terms)]
         else:
             terms = list(_gathered(function.arguments, terms))
-        given = [*terms, *map(self.express, function.extra_args), *_by_name(kwargs)]
-        return f"{code}({', '.join(given)})"
+        if isinstance(function.code, Joined):
+            return _listed([f"*{term}" for term in terms])
+        code, items, extra = called(function)
+        name = self.express(code)
+        given = [*terms, *map(self.express, extra), *_by_name(kwargs)]
+        if items is None:
+            return f"{name}({', '.join(given)})"
+        item = self.free_name("item")
+        return f"[{name}({', '.join([item, *given])}) for {item} in {self.express(items)}]"
 
     def _term(self, argument: Argument) -> str:
         """An argument; "here" stands for the nodes that a serializer is told."""

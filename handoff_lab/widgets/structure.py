@@ -15,7 +15,7 @@ from unicodedata import east_asian_width
 
 from handoff_lab.graph import DAG, Argument, Collocated, Function
 from handoff_lab.visualization.columns import Block, Line
-from handoff_lab.visualization.fold import fold
+from handoff_lab.visualization.fold import fold, maps_in
 from handoff_lab.visualization.placing import place
 from handoff_lab.visualization.sketch import printable, shortened
 
@@ -91,6 +91,7 @@ class _Part:
     kind: Literal["function", "fold", "group"]
     title: str
     members: list[int]
+    count: int = 1  # of those that run
     group: int = -1
 
     @property
@@ -102,15 +103,17 @@ class _Part:
     @property
     def label(self) -> str:
         title = shortened(self.title, _LONGEST_TITLE)
-        return title if self.kind == "function" else f"{title} ×{len(self.members)}"
+        return title if self.kind == "function" else f"{title} ×{self.count}"
 
 
 Edge: TypeAlias = tuple[int, int, Kind]  # from, to
 
 
-def structure_of(dag: DAG, folded: Collection[str] = ()) -> Structure:
-    """The structure of ``dag``; groups whose names are in ``folded`` are drawn as one shape each."""
+def structure_of(dag: DAG, folded: Collection[str] | None = None) -> Structure:
+    """The structure of ``dag``; groups whose names are in ``folded``, by default its maps, are one shape each."""
     functions = dag.functions
+    if folded is None:
+        folded = [printable(group) for group in maps_in(functions.values())]
     index = {id: number for number, id in enumerate(functions)}
     group_of = [None if function.group is None else printable(function.group) for function in functions.values()]
     number_of = {name: number for number, name in enumerate(dict.fromkeys(filter(None, group_of)))}
@@ -126,7 +129,7 @@ def structure_of(dag: DAG, folded: Collection[str] = ()) -> Structure:
         layout=None,
     )
     structure["layout"] = _layout(
-        structure, tuple(functions), edges, {number_of[name] for name in folded if name in number_of}
+        structure, tuple(functions.values()), edges, {number_of[name] for name in folded if name in number_of}
     )
     structure["key"] = sha256(json.dumps(structure).encode()).hexdigest()[:16]
     return structure
@@ -156,14 +159,16 @@ def _inputs(function: Function) -> dict[Hashable, Kind]:
     return kinds
 
 
-def _layout(structure: Structure, ids: Sequence[Hashable], edges: Sequence[Edge], folded: set[int]) -> Layout | None:
+def _layout(
+    structure: Structure, functions: Sequence[Function], edges: Sequence[Edge], folded: set[int]
+) -> Layout | None:
     members = _members(structure["group"], folded)
     if len(members) > MOST_DRAWN:
         return None
     if len(members) <= MOST_SHAPES and len(joins := _joins(members, edges)) <= _MOST_CURVES:
-        parts = [_part(structure, of_it, folded) for of_it in members]
+        parts = [_part(structure, functions, of_it, folded) for of_it in members]
     else:
-        parts = _fewer(structure, ids, members, edges, folded)
+        parts = _fewer(structure, functions, members, edges, folded)
         joins = _joins([part.members for part in parts], edges)
     blocks = [part.block for part in parts]
     lines = [Line(tail, head, kind != "collocated") for tail, head, kind in joins]
@@ -211,11 +216,17 @@ def _members(groups: Sequence[int], folded: set[int]) -> list[list[int]]:
     return members
 
 
-def _part(structure: Structure, members: list[int], folded: set[int]) -> _Part:
-    group = structure["group"][members[0]]
+def _part(structure: Structure, functions: Sequence[Function], members: list[int], folded: set[int]) -> _Part:
+    first = members[0]
+    group, title, over = structure["group"][first], structure["ids"][first], functions[first].over
     if group in folded:
-        return _Part("group", structure["groups"][group], members, group)
-    return _Part("function", structure["ids"][members[0]], members, group)
+        return _Part("group", structure["groups"][group], members, _count(structure, members), group)
+    return _Part("function", title if over is None else f"{title} · {len(over):,} items", members, group=group)
+
+
+def _count(structure: Structure, members: Sequence[int]) -> int:
+    """How many of them run; of inputs and inline functions alone, how many there are."""
+    return sum(structure["types"][member] == "r" for member in members) or len(members)
 
 
 def _homes(members: Sequence[Sequence[int]]) -> dict[int, int]:
@@ -239,14 +250,14 @@ def _joins(members: Sequence[Sequence[int]], edges: Sequence[Edge]) -> dict[Edge
 
 def _fewer(
     structure: Structure,
-    ids: Sequence[Hashable],
+    functions: Sequence[Function],
     members: Sequence[list[int]],
     edges: Sequence[Edge],
     folded: set[int],
 ) -> list[_Part]:
     """Parts for those that look alike."""
     home = _homes(members)
-    by_id = {ids[of_it[0]]: of_it for of_it in members}  # each goes by its first function
+    by_id = {functions[of_it[0]].id: of_it for of_it in members}  # each goes by its first function
     keys = list(by_id)
     needs: dict[Hashable, list[Hashable]] = {key: [] for key in keys}
     for tail, head, kind in edges:
@@ -257,10 +268,10 @@ def _fewer(
     fewer = []
     for found in fold(needs, names, MOST_FOLDS).folds:
         if len(found.members) == 1:
-            fewer.append(replace(_part(structure, by_id[found.members[0]], folded), group=-1))
+            fewer.append(replace(_part(structure, functions, by_id[found.members[0]], folded), group=-1))
         else:
             together = list(chain.from_iterable(map(by_id.__getitem__, found.members)))
-            fewer.append(_Part("fold", found.title, together))
+            fewer.append(_Part("fold", found.title, together, _count(structure, together)))
     return fewer
 
 

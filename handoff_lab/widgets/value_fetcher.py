@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from handoff_lab._errors import HandoffError, ResultUnavailableError
+from handoff_lab._items import Joined
 from handoff_lab._units import format_bytes
 from handoff_lab.telemetry.record import HAS_RESULT
 from handoff_lab.widgets.preview import Preview, preview
@@ -57,6 +58,8 @@ class ValueFetcher:
             return None, None, False
         if function.type == "input":
             return *self._preview(function.id, None), True
+        if isinstance(function.code, Joined) and function.id in self.run.results:
+            return None, f"{function.code.length:,} items, in the results of its chunks; {_hint(function.id)}", False
         if record is None or record.status not in HAS_RESULT:
             return None, None, False
         nbytes = self.run.results.nbytes(function.id)

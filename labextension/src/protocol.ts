@@ -117,8 +117,11 @@ export interface RunState {
   expected: number | null;
   /** What made it fail, in one line. */
   error: string | null;
-  /** Why a verb cannot be used now; one that is missing here can. "failed", "stale": what `rerun` would rerun. */
-  cannot: Partial<Record<Verb | "failed" | "stale", string>>;
+  /**
+   * Why a verb cannot be used now; one that is missing here can. "failed", "stale": what `rerun` would rerun;
+   * "interrupt", "timeout": what the run's backend cannot do to a function that runs.
+   */
+  cannot: Partial<Record<Verb | "failed" | "stale" | "interrupt" | "timeout", string>>;
 }
 
 export interface NodeState {

@@ -41,6 +41,10 @@ export function noCounts(): Counts {
   return { w: 0, q: 0, r: 0, d: 0, c: 0, f: 0, t: 0, s: 0, x: 0 };
 }
 
+export function total(counts: Counts): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
+}
+
 export function mostUrgent(counts: Counts): StatusLetter {
   return URGENCY.find((letter) => counts[letter] > 0) ?? "w";
 }

@@ -9,7 +9,7 @@ import { emphasised } from "../src/graph/emphasis";
 import { widths } from "../src/graph/fold_card";
 import { barTitle, countLevels, membersOf } from "../src/graph/levels";
 import { direction, move, type Arrow, type Direction } from "../src/graph/moves";
-import { foldLabel, labelOf, notesOf } from "../src/graph/words";
+import { countMembers, foldLabel, labelOf, notesOf, sharedNode } from "../src/graph/words";
 import type { Curve, Shape } from "../src/protocol";
 import { countsText, mostUrgent, noCounts, statusWord, URGENCY, type Counts } from "../src/status";
 import { Store } from "../src/store";
@@ -146,6 +146,16 @@ test("a fold never hides a failure: it is the most urgent of its members", () =>
   );
   const label = foldLabel({ ...shape(0, 0, 0), title: "load ×3", members: [0, 1, 2] }, counts({ d: 2, f: 1 }));
   assert.equal(label, "load ×3, 3 functions: 1 failed, 2 done");
+});
+
+test("a fold counts what runs, not what joins its results", () => {
+  const structure = { ...structureOf(["f[0:2]", "f[2:4]", "f"]), types: "rri" };
+  const fold = { ...shape(0, 0, 0), title: "f ×2", members: [0, 1, 2] };
+  const store = new Store(new FakeSource(structure, stateOf("ddw", { node: [1, 1, -1] })));
+  const found = countMembers(store, fold.members);
+  assert.deepEqual([mostUrgent(found), foldLabel(fold, found)], ["d", "f ×2, 2 functions: 2 done"]);
+  assert.equal(sharedNode(store, fold.members), 1);
+  assert.equal(foldLabel({ ...fold, title: "f", members: [2] }, countMembers(store, [2])), "f, 1 function");
 });
 
 test("the order of urgency is that of Python's pictures", () => {

@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import type { NodeState, State } from "../src/protocol";
 import { Store } from "../src/store";
+import { cannotCancel } from "../src/views/asking";
 import { amount, bytes, clock, duration, unitOf } from "../src/views/format";
 import { allows } from "../src/views/harmless";
 import { pressKey } from "../src/views/keys";
@@ -69,6 +70,14 @@ test("filters by status, node and search let through what is all of them", () =>
   assert.deepEqual(shownRows(store), [1]);
   store.update({ search: "", statusFilter: null, highlightedNode: 1 });
   assert.deepEqual(shownRows(store), []);
+});
+
+test("what cannot be interrupted can be cancelled before it runs, and no more when it does", () => {
+  const store = storeOf();
+  assert.equal(cannotCancel(store, 1), null);
+  store.live!.run!.cannot.interrupt = "Dask can't interrupt a running function";
+  assert.equal(cannotCancel(store, 1), "Dask can't interrupt a running function");
+  assert.equal(cannotCancel(store, 2), null);
 });
 
 test("waiting goes on until the start", () => {

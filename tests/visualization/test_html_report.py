@@ -78,6 +78,12 @@ def test_a_run_that_goes_on_and_a_bare_record_have_reports(record):
     assert "5 of 7" in page(record)
 
 
+def test_the_report_says_what_the_backend_could_not_do(run):
+    assert "the backend" not in page(run)
+    run.lacks = {"interrupt": "it can't interrupt", "timeout": "it has <no> watch"}
+    assert "it can't interrupt; it has <no> watch" in Reader(page(run)).text
+
+
 def test_a_huge_run_is_cut_but_its_failures_are_not():
     record = RunRecord(dag_id="d", started=0.0)
     for number in range(5000):

@@ -147,7 +147,7 @@ def test_paper_has_the_picture_and_the_table(run, tmp_path):
     pdf = tmp_path / "run.pdf"
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     folders = [f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={pdf}"]
-    subprocess.run(["chromium", *options, *folders, page.as_uri()], capture_output=True, timeout=60, check=True)
+    subprocess.run(["chromium", *options, *folders, page.as_uri()], capture_output=True, timeout=180, check=True)
     said = _unpacked(pdf)
     assert re.search(rb"/S /Figure\s+/Alt \(image <pipeline>\)", said)
     assert len(re.findall(rb"/S /TR\b", said)) == 1 + len(run.record.functions)

@@ -45,6 +45,13 @@ def plain(html: str) -> str:
     return re.sub(r"<[^>]*>", " ", html)
 
 
+def test_what_the_backend_lacks_is_said(cluster: hl.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hl.Cluster, "lacks", {"interrupt": "it interrupts nothing", "add_nodes": "it starts <nodes>"})
+    widget = ClusterWidget(cluster)
+    assert "it interrupts nothing; it starts &lt;nodes&gt;" in widget._note.value
+    widget.close()
+
+
 def test_each_node_has_a_row_and_each_resource_a_bar(widget: ClusterWidget) -> None:
     alpha = rows(widget)["alpha"]
     assert list(rows(widget)) == ["alpha", "beta"]
@@ -60,13 +67,13 @@ def test_each_node_has_a_row_and_each_resource_a_bar(widget: ClusterWidget) -> N
 
 def test_claims_are_shown_while_a_function_runs(cluster: hl.Cluster, widget: ClusterWidget) -> None:
     started, go_on = threading.Event(), threading.Event()
-    code = lambda: started.set() or go_on.wait(30)  # noqa: E731
+    code = lambda: started.set() or go_on.wait(60)  # noqa: E731
     run = cluster.submit(hl.DAG().add(hl.Function("f", code, cost={"cpu": 1.5}, node="alpha")))
-    assert started.wait(20)
+    assert started.wait(60)
     widget.refresh()
     assert "1.5 of 2 claimed" in rows(widget)["alpha"].bars.value
     go_on.set()
-    run.wait(20)
+    run.wait(60)
     widget.refresh()
     assert "0 of 2 claimed" in rows(widget)["alpha"].bars.value
 
@@ -77,9 +84,9 @@ def test_it_keeps_up_by_itself_until_it_is_closed(cluster: hl.Cluster, monkeypat
     shown = threading.Event()
     rows(widget)["beta"].bars.observe(lambda change: shown.set(), "value")
     cluster.update_node_resources("beta", {"cpu": 7})
-    assert shown.wait(20)
+    assert shown.wait(60)
     widget.close()
-    widget._thread.join(20)
+    widget._thread.join(60)
     assert not widget._thread.is_alive()
 
 
@@ -87,7 +94,7 @@ def test_it_ends_with_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handoff_lab.widgets.cluster_widget.REFRESH_S", 0.01)
     with hl.Cluster(NODES, backend="local") as cluster:
         widget = ClusterWidget(cluster)
-    widget._thread.join(20)
+    widget._thread.join(60)
     assert not widget._thread.is_alive()
     assert "the cluster is closed" in widget._note.value
     assert rows(widget)["alpha"].remove.disabled
@@ -162,9 +169,9 @@ def test_a_name_that_is_taken_is_refused_beside_the_button(widget: ClusterWidget
 
 def test_a_node_is_drained_then_removed(cluster: hl.Cluster, widget: ClusterWidget) -> None:
     started, go_on = threading.Event(), threading.Event()
-    code = lambda: started.set() or go_on.wait(30)  # noqa: E731
+    code = lambda: started.set() or go_on.wait(60)  # noqa: E731
     run = cluster.submit(hl.DAG().add(hl.Function("f", code, node="alpha")))
-    assert started.wait(20)
+    assert started.wait(60)
     row = rows(widget)["alpha"]
     row.drain.click()
     assert "draining" in row.note.value
@@ -174,7 +181,7 @@ def test_a_node_is_drained_then_removed(cluster: hl.Cluster, widget: ClusterWidg
     assert 'data-status="draining"' in row.head.value
     go_on.set()
     settle(widget)
-    assert run.wait(20).status == "done"
+    assert run.wait(60).status == "done"
     assert list(cluster.nodes) == list(rows(widget)) == ["beta"]
 
 

@@ -192,7 +192,7 @@ def test_a_value_that_takes_its_time_is_not_waited_for(cluster: hl.Cluster, monk
 
     class Slow:
         def __repr__(self) -> str:
-            return str(go_on.wait(30))
+            return str(go_on.wait(60))
 
     seen = told(cluster, Slow)
     go_on.set()
@@ -210,7 +210,7 @@ def test_a_long_log_keeps_its_end(cluster: hl.Cluster) -> None:
 
 def test_results_that_were_taken_over_are_shown(cluster: hl.Cluster) -> None:
     run = cluster.execute(hl.DAG().add(hl.Function("a", lambda: 7), hl.Function("b", lambda a: a, ["a"])))
-    again = run.rerun("b").wait(20)
+    again = run.rerun("b").wait(60)
     assert (details(again, "a")["result"] or {})["text"] == "7"
 
 

@@ -150,7 +150,7 @@ def test_close_ends_the_thread_of_a_run_that_goes_on():
 
     feed = Feed(run, Audience())
     feed.start()
-    assert told.wait(10)
+    assert told.wait(60)
     feed.close()
     assert not feed._thread.is_alive()
     assert run.listeners == run.ends == []
@@ -165,7 +165,7 @@ def test_an_audience_that_fails_ends_the_feed_alone(caplog):
 
     feed = Feed(run, Audience())
     feed.start()
-    feed.join(10)
+    feed.join(60)
     assert not feed._thread.is_alive()
     assert run.listeners == []
     assert "shows no more changes" in caplog.text

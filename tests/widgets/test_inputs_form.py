@@ -88,12 +88,12 @@ def test_the_button_runs_what_the_form_says(form: RunForm) -> None:
     form.button.click()
     assert form.note.value == ""
     assert form.run is not None
-    assert form.run.wait(20).results["told"] == "x: -1.5! [1, 2]"
+    assert form.run.wait(60).results["told"] == "x: -1.5! [1, 2]"
     assert form._watched.children[0].runs == [form.run]
     first = form.run
     form.values = {"count": 4, "name": "y"}
     form.max_concurrency, form.allocator = 1, "load_balanced"
-    assert form.submit().wait(20).results["told"] == "y: -2! [1, 2]"
+    assert form.submit().wait(60).results["told"] == "y: -2! [1, 2]"
     assert form.run.record.strategy == "load_balanced"
     assert form._watched.children[0].runs == [first, form.run]
 
@@ -109,7 +109,7 @@ def test_what_is_missing_is_told_beside_its_field(form: RunForm) -> None:
     form.button.click()
     assert form.note.value == ""
     assert form.run is not None
-    assert form.run.wait(20).results["told"] == ": 2. x"
+    assert form.run.wait(60).results["told"] == ": 2. x"
 
 
 def test_what_is_wrong_is_told_while_it_is_typed(form: RunForm) -> None:
@@ -127,7 +127,7 @@ def test_what_is_wrong_is_told_while_it_is_typed(form: RunForm) -> None:
 def test_only_what_the_targets_need_must_be_given(form: RunForm) -> None:
     type_in(form, count="2", scale="3")
     form.targets = ["scaled"]
-    assert form.submit().wait(20).results["scaled"] == 6
+    assert form.submit().wait(60).results["scaled"] == 6
 
 
 def test_values_of_any_type_are_set_from_code(cluster: hl.Cluster) -> None:
@@ -137,7 +137,7 @@ def test_values_of_any_type_are_set_from_code(cluster: hl.Cluster) -> None:
     field = form.fields["numbers"]
     assert field.control.disabled
     assert field.control.value == "array (5,) int64"
-    assert form.submit().wait(20).results["total"] == 10
+    assert form.submit().wait(60).results["total"] == 10
     form.values = {"numbers": [1, 2]}
     assert (field.control.disabled, field.control.value) == (False, "[1, 2]")
     with pytest.raises(hl.InvalidDAGError, match="has no input 'number'; did you mean 'numbers'"):
@@ -148,7 +148,7 @@ def test_values_of_any_type_are_set_from_code(cluster: hl.Cluster) -> None:
 def test_without_a_cluster_it_is_the_default_one(cluster: hl.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handoff_lab.api.default_cluster", lambda: cluster)
     form = RunForm(hl.DAG().add(hl.Function("f", lambda: 5)))
-    assert form.submit().wait(20).results["f"] == 5
+    assert form.submit().wait(60).results["f"] == 5
     assert cluster.runs == [form.run]
     form.close()
 
@@ -187,7 +187,7 @@ def test_a_front_end_that_is_not_built_stops_no_run(
     form = RunForm(dag, cluster)
     form.values = {"count": 1, "scale": 1.0}
     form.targets = ["scaled"]
-    assert form.submit().wait(20).status == "done"
+    assert form.submit().wait(60).status == "done"
     assert "run make frontend" in form._watched.children[0].value
     form.close()
 
@@ -195,7 +195,7 @@ def test_a_front_end_that_is_not_built_stops_no_run(
 def test_closing_the_form_closes_the_live_view_too(dag: hl.DAG, cluster: hl.Cluster) -> None:
     form = RunForm(dag, cluster)
     form.values = {"count": 1, "scale": 1.0, "name": "a", "extra": 1}
-    form.submit().wait(30)
+    form.submit().wait(60)
     (shown,) = form._watched.children
     form.close()
     assert shown.closed

@@ -20,7 +20,7 @@ from handoff_lab.widgets import answer, panel
 from handoff_lab.widgets.overview import MOST_FUNCTIONS, NodeRows, RunRows, function_rows
 from handoff_lab.widgets.panel_comm import Panel
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Browser:

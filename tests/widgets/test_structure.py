@@ -141,7 +141,7 @@ def test_a_thousand_functions_are_all_drawn_and_soon():
     took = time.perf_counter() - before
     assert len(structure["layout"]["shapes"]) == 1000
     assert 1500 < len(structure["layout"]["curves"]) < 1800
-    assert took < 5  # 0.2 s where nothing else runs
+    assert took < 30  # 0.2 s where nothing else runs
 
 
 @pytest.mark.parametrize("functions", [MOST_SHAPES + 1, 5000])
@@ -185,4 +185,4 @@ def test_fifty_thousand_have_no_layout_and_take_no_time():
     assert structure["layout"] is None
     assert len(structure["ids"]) == 50_000
     assert len(json.dumps(structure, separators=(",", ":"))) < 2_000_000
-    assert took < 5  # 0.3 s where nothing else runs
+    assert took < 30  # 0.3 s where nothing else runs

@@ -94,13 +94,13 @@ def test_an_interrupt_ends_the_line_and_not_the_run(cluster: hl.Cluster) -> None
             return written
 
     screen = Interrupted()
-    run = cluster.submit(hl.DAG().add(hl.Function("wait", lambda: go_on.wait(30))))
+    run = cluster.submit(hl.DAG().add(hl.Function("wait", lambda: go_on.wait(60))))
     with pytest.raises(KeyboardInterrupt):
         follow(run, screen)
     assert screen.getvalue().endswith("wait on alpha\n")
     assert run.status == "running"
     go_on.set()
-    assert run.wait(20).results["wait"] is True
+    assert run.wait(60).results["wait"] is True
 
 
 @pytest.mark.parametrize(

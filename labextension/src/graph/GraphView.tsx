@@ -61,13 +61,13 @@ function Drawing({ store, layout }: { store: Store; layout: Layout }) {
   return (
     <>
       <div class="hl-room" ref={room} role="application" aria-roledescription="graph" aria-label={name} />
-      {store.size > MAP_ABOVE && (
+      {layout.shapes.length > MAP_ABOVE && (
         <div class="hl-minimap" aria-hidden="true">
           <canvas ref={map} />
           <div class="hl-sight" ref={frame} />
         </div>
       )}
-      <Toolbar viewport={viewport} />
+      <Toolbar store={store} viewport={viewport} />
     </>
   );
 }

@@ -1,7 +1,7 @@
 // Many functions drawn as one: how many have which status, and the most urgent of these as its own.
 
 import type { Shape } from "../protocol";
-import { PROGRESS, STATUS, mostUrgent, statusWord, type Counts } from "../status";
+import { PROGRESS, STATUS, mostUrgent, statusWord, total, type Counts } from "../status";
 import type { Store } from "../store";
 import { frame, type ShapeView } from "./card";
 import { element, paint, put } from "./svg";
@@ -63,7 +63,7 @@ export class FoldCard implements ShapeView {
     const shown = JSON.stringify(counts);
     if (shown !== this.shown) {
       this.shown = shown;
-      this.bar.replaceChildren(...segments(counts, shape.members.length, shape.width - 2 * SIDE));
+      this.bar.replaceChildren(...segments(counts, shape.width - 2 * SIDE));
     }
   }
 }
@@ -83,10 +83,10 @@ export function widths(counts: Counts, total: number, room: number): Map<keyof C
   return new Map(present.map((letter, at) => [letter, at === widest ? raw[at]! - surplus : raw[at]!]));
 }
 
-function segments(counts: Counts, total: number, room: number): SVGElement[] {
+function segments(counts: Counts, room: number): SVGElement[] {
   let x = 0;
   const rects = [];
-  for (const [letter, width] of widths(counts, total, room)) {
+  for (const [letter, width] of widths(counts, total(counts), room)) {
     rects.push(element("rect", { class: `hl-bar-${letter}`, x, y: 0, width, height: BAR }));
     x += width;
   }

@@ -2,7 +2,7 @@
 
 import { plural, seconds, ticking } from "../format";
 import type { Shape } from "../protocol";
-import { countsText, noCounts, statusWord, type Counts } from "../status";
+import { countsText, noCounts, statusWord, total, type Counts } from "../status";
 import type { Store } from "../store";
 
 /** Inputs and inline functions run nowhere by themselves: they have no status to tell. */
@@ -53,23 +53,36 @@ export function labelOf(store: Store, at: number): string {
 }
 
 export function foldLabel(shape: Shape, counts: Counts): string {
-  return `${shape.title}, ${plural(shape.members.length, "function")}: ${countsText(counts)}`;
+  const run = total(counts);
+  return `${shape.title}, ${plural(run || shape.members.length, "function")}${run ? `: ${countsText(counts)}` : ""}`;
 }
 
+/** Of those that run: how many have which status. */
 export function countMembers(store: Store, members: number[]): Counts {
   const counts = noCounts();
   for (const at of members) {
-    counts[store.status(at)]++;
+    if (!isQuiet(store, at)) {
+      counts[store.status(at)]++;
+    }
   }
   return counts;
 }
 
-/** The node that all members are on, or none. */
+/** The node that all members which run are on, or none. */
 export function sharedNode(store: Store, members: number[]): number {
-  const node = store.live?.node[members[0] ?? -1] ?? -1;
-  return members.every((at) => store.live?.node[at] === node) ? node : -1;
+  let shared = -1;
+  for (const at of members) {
+    if (!isQuiet(store, at)) {
+      const node = store.live?.node[at] ?? -1;
+      if (node < 0 || (shared >= 0 && node !== shared)) {
+        return -1;
+      }
+      shared = node;
+    }
+  }
+  return shared;
 }
 
-function typeWord(store: Store, at: number): string {
+export function typeWord(store: Store, at: number): string {
   return store.structure?.types[at] === "v" ? "value" : "inline";
 }

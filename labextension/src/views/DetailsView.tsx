@@ -6,10 +6,10 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useStore } from "../hooks";
 import type { Details, StatusLetter } from "../protocol";
 import type { Store } from "../store";
-import { BUSY, cannot, SLOW_MS, useAsking } from "./asking";
+import { BUSY, cannot, cannotCancel, SLOW_MS, useAsking } from "./asking";
 import { Attempts, Code, Inputs, Log, Options, Result, Traceback } from "./DetailsParts";
 import { duration } from "./format";
-import { ActionButton, NodeBadge, StatusText } from "./parts";
+import { ActionButton, FunctionStatus, NodeBadge } from "./parts";
 
 const ASKING = "Asking the kernel…";
 
@@ -111,7 +111,7 @@ function Facts({ store, at }: { store: Store; at: number }): JSX.Element {
   const time = store.duration(at);
   return (
     <p class="hl-facts">
-      <StatusText status={store.status(at)} />
+      <FunctionStatus store={store} at={at} />
       {node && (
         <span class="hl-at-node">
           <NodeBadge node={node} /> {node.name}
@@ -155,7 +155,7 @@ function Verbs({ store, at, code }: { store: Store; at: number; code: string | n
         <ActionButton
           action="cancel-function"
           icon="cancel"
-          cannot={cannot(store, "cancel")}
+          cannot={cannotCancel(store, at)}
           title="Cancel this function; those that depend on it are skipped"
           onClick={() => void asking.ask({ do: "cancel", function: at })}
         >

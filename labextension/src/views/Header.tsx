@@ -34,6 +34,7 @@ export function Header({ store, onKeys }: { store: Store; onKeys: () => void }):
         <span class="hl-grow" />
         <Verbs store={store} onKeys={onKeys} />
       </div>
+      <Lacks store={store} />
       <Trouble store={store} />
       <FirstFailure store={store} />
     </section>
@@ -122,6 +123,14 @@ function Verbs({ store, onKeys }: { store: Store; onKeys: () => void }): JSX.Ele
       </div>
     </>
   );
+}
+
+/** What cannot be done to functions while they run. */
+function Lacks({ store }: { store: Store }): JSX.Element | null {
+  useStore(store, "run");
+  const { interrupt, timeout } = store.live?.run?.cannot ?? {};
+  const lacks = [interrupt, timeout].filter(Boolean).join("; ");
+  return lacks ? <p class="hl-lacks">{lacks}</p> : null;
 }
 
 /** For screen readers, once per run: one word per failure would be too many, and the end is told by the pill. */

@@ -4,7 +4,7 @@ import { useStore } from "../hooks";
 import { statusWord } from "../status";
 import type { Store } from "../store";
 import { bytes, duration } from "./format";
-import { NodeBadge, StatusText } from "./parts";
+import { FunctionStatus, NodeBadge } from "./parts";
 import { waited } from "./rows";
 
 interface Props {
@@ -40,7 +40,7 @@ export function Row({ store, at, name, number, active, onPick }: Props): JSX.Ele
         {stale && <span class="hl-stale-mark">stale</span>}
       </td>
       <td role="gridcell" title={live?.errors.get(at)}>
-        <StatusText status={status} />
+        <FunctionStatus store={store} at={at} />
       </td>
       <td role="gridcell">
         {node && (

@@ -3,8 +3,10 @@
 import type { JSX } from "preact";
 
 import { useStore } from "../hooks";
+import type { Structure } from "../protocol";
 import { statusWord } from "../status";
 import type { Store } from "../store";
+import type { Members } from "../ui";
 import { plural } from "./format";
 import { Icon } from "./parts";
 
@@ -62,7 +64,7 @@ export function Filters({ store }: { store: Store }): JSX.Element {
       {statusFilter && <Chip text={statusWord(statusFilter)} onRemove={() => store.update({ statusFilter: null })} />}
       {members && (
         <Chip
-          text={`${members.title}: ${plural(members.functions.size, "function")}`}
+          text={`${members.title}: ${plural(countOf(members, store.structure), "function")}`}
           onRemove={() => store.update({ members: null })}
         />
       )}
@@ -83,6 +85,11 @@ export function Filters({ store }: { store: Store }): JSX.Element {
       )}
     </div>
   );
+}
+
+/** How many of them run; of values and inline functions alone, how many there are. */
+function countOf({ functions }: Members, structure: Structure | null): number {
+  return [...functions].filter((at) => structure?.types[at] === "r").length || functions.size;
 }
 
 function Chip({ text, onRemove }: { text: string; onRemove: () => void }): JSX.Element {

@@ -58,6 +58,12 @@ export function cannot(store: Store, verb: "cancel" | "failed" | "stale" | "reru
   return reason;
 }
 
+/** Why the function `at` cannot be cancelled now, or null. */
+export function cannotCancel(store: Store, at: number): string | null {
+  const lack = store.status(at) === "r" ? store.live?.run?.cannot.interrupt : null;
+  return cannot(store, "cancel") ?? lack ?? null;
+}
+
 /** Hand the browser a file. */
 export function save(name: string, mime: string, text: string): void {
   const url = URL.createObjectURL(new Blob([text], { type: mime }));

@@ -2,8 +2,10 @@
 
 import type { ComponentChildren, JSX } from "preact";
 
+import { isQuiet, typeWord } from "../graph/words";
 import type { NodeState, StatusLetter } from "../protocol";
 import { STATUS, statusWord } from "../status";
+import type { Store } from "../store";
 
 export function StatusIcon({ status }: { status: StatusLetter }): JSX.Element {
   return (
@@ -19,6 +21,15 @@ export function StatusText({ status }: { status: StatusLetter }): JSX.Element {
       <StatusIcon status={status} />
       {statusWord(status)}
     </span>
+  );
+}
+
+/** What a function does; of what never runs by itself, what it is. */
+export function FunctionStatus({ store, at }: { store: Store; at: number }): JSX.Element {
+  return isQuiet(store, at) ? (
+    <span class="hl-status">{typeWord(store, at)}</span>
+  ) : (
+    <StatusText status={store.status(at)} />
   );
 }
 

@@ -16,6 +16,9 @@ export function useViewport(box: RefObject<HTMLElement | null>): Viewport {
     let frame = 0;
     const look = () => {
       frame = 0;
+      if (el.clientHeight === 0) {
+        return; // hidden for a moment, as while the theme changes: its end may not be told
+      }
       const now = { top: el.scrollTop, width: el.clientWidth, height: el.clientHeight };
       setView((old) => (old.top === now.top && old.width === now.width && old.height === now.height ? old : now));
     };
