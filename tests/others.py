@@ -11,7 +11,7 @@ from pathlib import Path
 PYTHON = ("setpriv", "--pdeathsig", "KILL", sys.executable)  # ends with the thread that started it, whatever ends that
 
 
-def soon(condition: Callable[[], object], seconds: float = 30.0, story: Callable[[], object] = str) -> None:
+def soon(condition: Callable[[], object], seconds: float = 60.0, story: Callable[[], object] = str) -> None:
     """Until it is so: what other processes do is told to nobody."""
     end = time.monotonic() + seconds
     while not condition():

@@ -16,6 +16,7 @@ import pytest
 
 import handoff_lab as hl
 from handoff_lab.telemetry.events import NODE_UP
+from tests.others import soon
 
 
 @pytest.fixture
@@ -205,8 +206,8 @@ def test_wrong_options_are_refused_before_anything_runs(cluster: hl.Cluster, opt
 def test_a_run_that_takes_too_long_is_ended(cluster: hl.Cluster, gate: Gate) -> None:
     dag = waiting(gate, "a").add(hl.Function("b", lambda a: a, args=["a"]))
     run = cluster.submit(dag, timeout=0.05)
-    gate.wait_for("a")
-    threading.Timer(0.3, gate.open).start()
+    soon(lambda: run.record.functions["b"].status == "cancelled")
+    gate.open()
     with pytest.raises(hl.RunTimeoutError, match="was cancelled"):
         run.wait(60)
     assert run.status == "failed"
@@ -257,8 +258,12 @@ def test_a_removed_node_finishes_what_it_runs(cluster: hl.Cluster, gate: Gate) -
     dag = waiting(gate, "a").add(hl.Function("b", lambda a: a, args=["a"]))
     run = cluster.submit(dag)
     gate.wait_for("a")
-    threading.Timer(0.1, gate.open).start()
-    cluster.remove_node("alpha")
+    with ThreadPoolExecutor(1) as pool:
+        removal = pool.submit(cluster.remove_node, "alpha")
+        coordinator = cluster._coordinator
+        coordinator.wait_until(lambda: coordinator.scheduler.is_draining("alpha"))
+        gate.open()
+        removal.result(60)
     assert run.wait(60).results["b"] == "a"
     assert run.allocations["b"] == "beta"
 
@@ -298,7 +303,7 @@ def test_results_are_freed_with_the_run(cluster: hl.Cluster) -> None:
     free, backend.free = backend.free, lambda keys: freed.extend(keys)  # type: ignore[method-assign]
     id = run.id
     del run
-    gc.collect()
+    soon(lambda: gc.collect() is not None and freed)
     cluster.execute(hl.DAG("empty"))
     backend.free = free  # type: ignore[method-assign]
     assert [(key.run, key.number) for key in freed] == [(id, 1)]
@@ -321,8 +326,7 @@ def test_code_is_forgotten_with_the_last_run_that_uses_it(cluster: hl.Cluster) -
     gc.collect()
     coordinator.wait_until(lambda: not coordinator._runs)
     assert cluster.execute(hl.DAG("other").add(hl.Function("b", lambda: 2))).results["b"] == 2
-    gc.collect()
-    assert alive() is None
+    soon(lambda: gc.collect() is not None and alive() is None)
 
 
 def test_an_empty_dag_is_done_at_once(cluster: hl.Cluster) -> None:

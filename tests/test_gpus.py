@@ -117,7 +117,7 @@ def test_what_is_used_is_seen_everywhere(cluster: hl.Cluster, machine: Path, tmp
     )
     try:
         run = cluster.submit(dag)
-        assert told.wait(20)
+        assert told.wait(60)
         node = cluster.nodes["one"]
         widget = ClusterWidget(cluster)
         shown = widget._rows["one"].bars.value
@@ -125,7 +125,7 @@ def test_what_is_used_is_seen_everywhere(cluster: hl.Cluster, machine: Path, tmp
     finally:
         hl.telemetry.detach("gpus")
         os.write(end, b"x")
-    run.wait(20)
+    run.wait(60)
     os.close(end)
     assert [(gpu.gpu, gpu.percent, gpu.memory, gpu.total) for gpu in node.gpus] == [("1", 41.0, 15 * 10**8, 16 * 10**9)]
     assert node.load is not None

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import handoff_lab as hl
+from tests.others import soon
 
 pytestmark = pytest.mark.real
 HERE = sys.modules[__name__]
@@ -111,7 +112,7 @@ def test_a_module_that_starts_a_cluster_is_not_imported_without_end(tmp_path: Pa
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 1
@@ -204,12 +205,11 @@ def test_cancel_interrupts_what_runs(cluster: hl.Cluster, tmp_path: Any) -> None
 
     started = hl.DAG("wait").add(hl.Function("f", forever, cost={"cpu": 2}))
     run = cluster.submit(started)
-    while not (tmp_path / "started").exists():
-        run._state.over.wait(0.01)
+    soon((tmp_path / "started").exists)
     run.cancel()
     with pytest.raises(hl.RunCancelledError):
-        run.wait(10)
-    assert cluster.nodes["alpha"].used == {}
+        run.wait(60)
+    soon(lambda: cluster.nodes["alpha"].used == {})
     assert cluster.execute(one(lambda: 1, cost={"cpu": 2})).results["f"] == 1
 
 
@@ -229,7 +229,7 @@ def test_functions_in_the_kernel_share_its_namespace(cluster: hl.Cluster) -> Non
     reply = cluster.run_cell("alpha", "x = 6 * 7\nprint('said', x)\nx", messages.append)
     assert reply["status"] == "ok"
     kinds = {message["type"]: message["content"] for message in messages}
-    assert kinds["stream"]["text"] == "said 42\n"
+    assert "".join(message["content"].get("text", "") for message in messages) == "said 42\n"
     assert kinds["execute_result"]["data"]["text/plain"] == "42"
     failed = cluster.run_cell("alpha", "1 / 0", messages.append)
     assert (failed["status"], failed["ename"]) == ("error", "ZeroDivisionError")
@@ -265,10 +265,9 @@ def test_a_lost_node_takes_nothing_with_it(tmp_path: Any) -> None:
             hl.Function("pinned", lambda s: s, args=["slow"]),
         )
         run = cluster.submit(dag)
-        while not (tmp_path / "started").exists():
-            run._state.over.wait(0.01)
+        soon(lambda: (tmp_path / "started").exists() and run.record.functions["slow"].status == "running")
         os.kill(cluster.nodes["alpha"].pid, signal.SIGKILL)
-        assert run.wait(20).results["pinned"] == "again"
+        assert run.wait(60).results["pinned"] == "again"
         assert run.attempts["slow"] == 2
         assert run.allocations["slow"] == "beta"
         assert run.recomputed == 1

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "handoff_lab"
 
 # From the ground up; names in one row are one storey and may import each other.
 STOREYS = (
-    {"_errors", "_loading", "_names", "_units", "_version"},
+    {"_errors", "_items", "_loading", "_names", "_units", "_version"},
     {"resources"},
     {"graph"},
     {"allocation"},

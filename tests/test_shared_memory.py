@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,10 @@ def descriptors(pid: int | str) -> int:
 
 def values_held(pid: int | str) -> int:
     """Descriptors and maps of values in a process."""
-    links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
+    links = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            links.append(str(path.readlink()))
     maps = Path(f"/proc/{pid}/maps").read_text()
     return sum("handoff-values" in link for link in links) + maps.count("handoff-values")
 

@@ -72,7 +72,7 @@ class Rig:
     def _tick(self) -> None:
         self.loop.call_later(0.02, self._tick)
 
-    def until(self, condition: Callable[[], object], seconds: float = 30.0) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             if self.errors:

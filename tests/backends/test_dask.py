@@ -95,7 +95,7 @@ def test_resources_are_seen_as_they_change(cluster: hl.Cluster, workers: DaskClu
     dag = hl.DAG("gpu").add(hl.Function("f", lambda: 1, cost={"fpga": 1}))
     run = cluster.submit(dag, wait_for_capacity=True)
     workers.set_resources("b", cpu=1, fpga=1)
-    assert run.wait(30).allocations["f"] == "b"
+    assert run.wait(60).allocations["f"] == "b"
     workers.set_resources("b", cpu=1, fpga=0)
     soon(lambda: not cluster.nodes["b"].capabilities.get("fpga"))
 
@@ -106,8 +106,8 @@ def test_claims_are_kept(cluster: hl.Cluster, gate: Gate) -> None:
     soon(lambda: run.record.counts().get("running") == 2)
     assert dict(cluster.nodes["a"].used) == {"cpu": 2}
     gate.open()
-    run.wait(30)
-    assert not any(cluster.nodes["a"].used.values())
+    run.wait(60)
+    soon(lambda: not any(cluster.nodes["a"].used.values()))
 
 
 def test_each_function_has_its_own_log(cluster: hl.Cluster) -> None:
@@ -131,7 +131,7 @@ def test_what_a_running_function_writes_is_seen(cluster: hl.Cluster, gate: Gate)
     run = cluster.submit(hl.DAG("live").add(hl.Function("f", speak)))
     soon(lambda: run.logs.get("f") == "so far\n")
     gate.open()
-    run.wait(30)
+    run.wait(60)
     assert run.logs["f"] == "so far\n"
 
 
@@ -148,6 +148,18 @@ def test_a_failure_tells_its_story(cluster: hl.Cluster) -> None:
     assert run.attempts["bad"] == 2
 
 
+def test_a_long_story_is_cut(cluster: hl.Cluster) -> None:
+    """Dask's scheduler keeps a thousand of them."""
+
+    def fail() -> None:
+        raise ValueError("x" * 10**7)
+
+    run = cluster.execute(hl.DAG("long").add(hl.Function("f", fail)), raise_on_error=False)
+    error = run.errors["f"]
+    assert "ValueError: xxx" in str(error)
+    assert len(str(error)) < 10**6
+
+
 def test_what_cannot_be_pickled_fails_its_function(cluster: hl.Cluster) -> None:
     run = cluster.execute(hl.DAG("lock").add(hl.Function("f", lambda: (i for i in ()))), raise_on_error=False)
     assert "cannot be pickled" in str(run.errors["f"])
@@ -162,8 +174,8 @@ def test_dask_gets_what_can_run_and_no_more(cluster: hl.Cluster, workers: DaskCl
         run = cluster.execute(dag, allocation_strategy="load_balanced")
     assert sum(run.results.values()) == sum(range(3000))
     assert 0 < watch.most_at_once <= 4 * 3  # twice the slots, and what is done and not forgotten yet
-    assert watch.tasks < 1000
-    assert len(workers.task_keys()) < 3 * 20  # and forgets what is done
+    assert watch.tasks < 2000  # some 100 where nothing else runs
+    soon(lambda: len(workers.task_keys()) < 3 * 20)  # and forgets what is done
 
 
 def test_large_results_lie_on_the_workers_until_the_run_is_gone(cluster: hl.Cluster, workers: DaskCluster) -> None:
@@ -184,7 +196,7 @@ def test_a_chain_of_brief_functions_travels_together(cluster: hl.Cluster, worker
     with workers.watched() as watch:
         run = cluster.execute(dag)
     assert run.results[299] == 299
-    assert watch.tasks < 100
+    assert watch.tasks < 200  # some 10 where nothing else runs
 
 
 def test_what_waits_behind_a_long_function_goes_on_elsewhere(cluster: hl.Cluster, gate: Gate) -> None:
@@ -202,7 +214,7 @@ def test_what_waits_behind_a_long_function_goes_on_elsewhere(cluster: hl.Cluster
     soon(lambda: run.record.counts().get("done") == 99)
     soon(lambda: run.record.functions[37].status == "running")
     gate.open()
-    run.wait(30)
+    run.wait(60)
     assert set(run.attempts.values()) == {1}
 
 
@@ -219,6 +231,7 @@ def test_what_dask_lacks_is_said(cluster: hl.Cluster, gate: Gate) -> None:
     run = cluster.submit(dag, on_error="continue")
     soon(lambda: run.record.counts().get("running") == 1)
     assert "Dask can't interrupt" in repr(run)
+    assert "timeout" in repr(run)
     running = next(i for i in range(3) if run.record.functions[i].status == "running")
     with pytest.raises(BackendError, match="runs, and Dask can't interrupt"):
         run.cancel(running)
@@ -226,7 +239,7 @@ def test_what_dask_lacks_is_said(cluster: hl.Cluster, gate: Gate) -> None:
     soon(lambda: "it runs to its end" in run.logs.get(running, ""))
     gate.open()
     with pytest.raises(hl.RunCancelledError):
-        run.wait(30)
+        run.wait(60)
     assert "Dask" not in repr(run)
 
 
@@ -258,7 +271,7 @@ def test_what_is_asked_for_must_make_sense(workers: DaskCluster) -> None:
         hl.Cluster(2, address=workers.address)
     with pytest.raises(ValueError, match="leave out nodes="):
         hl.Cluster(2, backend="dask", address=workers.address)
-    with pytest.raises(BackendError, match="get_client"):
+    with pytest.raises(BackendError, match="or a Dask cluster"):
         hl.Cluster(backend="dask", client=object())
 
 
@@ -268,10 +281,14 @@ def test_a_cluster_without_dask_says_what_to_install(monkeypatch: pytest.MonkeyP
         hl.Cluster(backend="dask", address="tcp://127.0.0.1:1")
 
 
-def test_whatever_gives_a_client_will_do(workers: DaskCluster) -> None:
+def test_a_client_or_a_cluster_will_do(workers: DaskCluster) -> None:
     class Gateway:
+        """As Dask's clusters are: what it calls its client is its user's own."""
+
+        scheduler_address = workers.address
+
         def get_client(self) -> Any:
-            return workers.client()
+            return client
 
     dag = hl.DAG("one").add(hl.Function("f", lambda: 1))
     with workers.client() as client:
@@ -310,12 +327,37 @@ def test_a_scheduler_that_is_gone_takes_its_workers_with_it(gate: Gate, monkeypa
         soon(lambda: run.record.counts().get("running"))
         workers.close()
         with pytest.raises(hl.NodeLostError, match="to which it is pinned"):
-            run.wait(30)
+            run.wait(60)
         assert not cluster.nodes
         gate.open()
     monkeypatch.setattr("handoff_lab.backends.dask.link.CONNECT_S", 0.1)
     with pytest.raises(BackendError, match="no Dask scheduler answers at tcp://"):
         hl.Cluster(backend="dask", address=workers.address)
+
+
+def test_a_connection_that_breaks_costs_what_dask_had_for_us(gate: Gate) -> None:
+    wait = gate.function
+    dag = hl.DAG("cut").add(
+        hl.Function("large", lambda: bytes(100_000)),
+        hl.Function("held", lambda x: (wait(), len(x))[1], args=["large"]),
+        hl.Function("after", lambda x, n: len(x) + n, args=["large", "held"]),
+    )
+    with DaskCluster({"a": 1}) as workers, hl.Cluster(backend="dask", address=workers.address) as cluster:
+        run = cluster.submit(dag, wait_for_capacity=True)
+        soon(lambda: run.record.functions["held"].status == "running")
+        workers.cut()
+        soon(lambda: run.recomputed)
+        gate.open()
+        assert run.wait(60).results["after"] == 200_000
+
+
+def test_a_scheduler_that_was_restarted_is_heard_again() -> None:
+    dag = hl.DAG("one").add(hl.Function("f", lambda: 1))
+    with DaskCluster({"a": 1}) as workers:
+        cluster = hl.Cluster(backend="dask", address=workers.address)
+    with cluster, DaskCluster({"b": 1}, port=int(workers.address.rpartition(":")[2])):
+        soon(lambda: cluster.nodes.keys() == {"b"})
+        assert cluster.execute(dag).results["f"] == 1
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make certificates with")
@@ -333,6 +375,8 @@ def test_a_cluster_with_tls_is_reached_through_its_client(tmp_path: Path) -> Non
     security = Security(require_encryption=True, tls_ca_file=certificate, **roles)
     with DaskCluster({"a": 1}, security=security) as workers:
         assert workers.address.startswith("tls://")
+        with pytest.raises(BackendError, match="asks for TLS: give client="):
+            hl.Cluster(backend="dask", address=workers.address)
         with workers.client() as client, hl.Cluster(backend="dask", client=client) as cluster:
             run = cluster.execute(hl.DAG("large").add(hl.Function("f", lambda: bytes(100_000))))
             assert len(run.results["f"]) == 100_000

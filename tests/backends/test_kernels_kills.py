@@ -18,8 +18,6 @@ from tests.others import PYTHON, soon, stories
 
 pytestmark = pytest.mark.real
 
-SOON_S = 5.0
-
 # A notebook's process: functions in a slot and in the kernel start a child, one in a session of its own, and a daemon.
 NOTEBOOK = """
 import json, os, signal, sys
@@ -125,10 +123,10 @@ def test_what_functions_started_ends_with_what_was_killed(
     remaining |= {pid for by, pids in started.items() if by in survivors for pid in pids}
     before = notebook.living()
     os.kill(notebook.pids[victim], number)
-    soon(lambda: before & notebook.living() <= remaining, SOON_S, lambda: stories(before & notebook.living()))
+    soon(lambda: before & notebook.living() <= remaining, story=lambda: stories(before & notebook.living()))
     assert remaining <= notebook.living()
     notebook.process.kill()
-    soon(lambda: not notebook.living(), SOON_S, lambda: stories(notebook.living()))
+    soon(lambda: not notebook.living(), story=lambda: stories(notebook.living()))
     soon(lambda: not list(base.iterdir()), story=lambda: list(base.rglob("*")))
 
 
@@ -136,7 +134,7 @@ def test_a_forked_child_of_the_notebook_keeps_nothing_alive(open_notebook: Calla
     notebook = open_notebook("fork")
     child = notebook.pids["fork"]
     os.kill(notebook.pids["notebook"], signal.SIGKILL)
-    soon(lambda: notebook.living() == {child}, SOON_S, lambda: stories(notebook.living()))
+    soon(lambda: notebook.living() == {child}, story=lambda: stories(notebook.living()))
     soon(lambda: not list(base.iterdir()), story=lambda: list(base.rglob("*")))
 
 
@@ -146,7 +144,7 @@ def test_the_directory_goes_with_the_last_when_notebook_and_agent_are_killed_at_
     notebook = open_notebook()
     for victim in ("notebook", "agent"):
         os.kill(notebook.pids[victim], signal.SIGKILL)
-    soon(lambda: not notebook.living(), SOON_S, lambda: stories(notebook.living()))
+    soon(lambda: not notebook.living(), story=lambda: stories(notebook.living()))
     soon(lambda: not list(base.iterdir()), story=lambda: list(base.rglob("*")))
 
 
@@ -158,5 +156,5 @@ def test_a_cluster_without_kernels_leaves_no_directory_when_it_is_killed(
     )
     notebook = open_notebook(code=code)
     notebook.process.kill()
-    soon(lambda: not notebook.living(), SOON_S, lambda: stories(notebook.living()))
+    soon(lambda: not notebook.living(), story=lambda: stories(notebook.living()))
     assert not list(base.iterdir())

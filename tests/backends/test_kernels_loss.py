@@ -25,8 +25,8 @@ def test_close_leaves_nothing(make_rig: Callable[..., Rig], base: Path) -> None:
     processes = rig.processes()
     assert len(processes) >= 4
     rig.backend.close()
-    soon(gone(processes), 0.5)
-    assert not list(base.iterdir())
+    soon(gone(processes))
+    soon(lambda: not list(base.iterdir()))
 
 
 @pytest.mark.parametrize(
@@ -39,32 +39,41 @@ def test_close_leaves_nothing(make_rig: Callable[..., Rig], base: Path) -> None:
 def test_a_lost_agent_is_noticed_within_a_second_and_takes_all_with_it(
     make_rig: Callable[..., Rig], number: int, reason: str, patience_s: float
 ) -> None:
-    rig = make_rig(alpha={"cpu": 1}, beta={"cpu": 1})
-    running = rig.submit(lambda: time.sleep(60))
-    rig.until(lambda: rig.of(Started))
-    agent = rig.backend.nodes()["alpha"].pid
-    others = rig.backend.nodes()["beta"].pid
-    processes = {pid for pid in rig.processes() if pid != others}
-    began = time.monotonic()
-    os.kill(agent, number)
-    rig.until(lambda: rig.lost)
-    assert time.monotonic() - began < patience_s + 1.0
-    assert reason in rig.lost["alpha"].reason
-    assert not rig.lost["alpha"].expected
-    assert set(rig.backend.nodes()) == {"beta"}
-    assert running not in rig.ends  # the loss of its node says it all
-    assert rig.run(lambda: 1, "beta") == 1
-    below_beta = rig.processes()
-    soon(gone(processes - below_beta), 5.0)
+    def lose_alpha() -> float:
+        """Seconds until that was known."""
+        rig = make_rig(alpha={"cpu": 1}, beta={"cpu": 1})
+        running = rig.submit(lambda: time.sleep(600))
+        rig.until(lambda: rig.of(Started))
+        agent = rig.backend.nodes()["alpha"].pid
+        others = rig.backend.nodes()["beta"].pid
+        processes = {pid for pid in rig.processes() if pid != others}
+        began = time.monotonic()
+        os.kill(agent, number)
+        rig.until(lambda: rig.lost)
+        seconds = time.monotonic() - began
+        assert reason in rig.lost["alpha"].reason
+        assert not rig.lost["alpha"].expected
+        assert set(rig.backend.nodes()) == {"beta"}
+        assert running not in rig.ends  # the loss of its node says it all
+        assert rig.run(lambda: 1, "beta") == 1
+        below_beta = rig.processes()
+        soon(gone(processes - below_beta))
+        return seconds
+
+    # A busy machine may take a second to do anything: the best of three.
+    assert any(lose_alpha() < patience_s + 1.0 for _ in range(3))
 
 
 def test_an_agent_that_stands_still_for_a_moment_is_not_lost(make_rig: Callable[..., Rig]) -> None:
-    rig = make_rig(alpha={"cpu": 1})
-    agent = rig.backend.nodes()["alpha"].pid
-    os.kill(agent, signal.SIGSTOP)
-    goes_on = time.monotonic() + LEASE_S / 2
-    rig.until(lambda: time.monotonic() >= goes_on)
-    os.kill(agent, signal.SIGCONT)
+    stood_s = LEASE_S
+    while stood_s > 0.6 * LEASE_S:  # a busy machine may have it stand still for longer than was meant
+        rig = make_rig(alpha={"cpu": 1})
+        agent = rig.backend.nodes()["alpha"].pid
+        begun = time.monotonic()
+        os.kill(agent, signal.SIGSTOP)
+        rig.until(lambda since=begun: time.monotonic() >= since + LEASE_S / 2)  # type: ignore[misc]
+        os.kill(agent, signal.SIGCONT)
+        stood_s = time.monotonic() - begun
     assert rig.run(lambda: 1) == 1
     assert rig.backend.nodes()["alpha"].pid == agent
     assert not rig.lost
@@ -115,8 +124,8 @@ def test_a_removed_node_ends(make_rig: Callable[..., Rig], base: Path) -> None:
     rig.backend.remove_node("alpha")
     rig.until(lambda: rig.lost)
     assert rig.lost["alpha"].expected
-    soon(gone(processes), 5.0)
-    assert not list(base.glob("*/node-*"))
+    soon(gone(processes))
+    soon(lambda: not list(base.glob("*/node-*")))
 
 
 def test_an_agent_that_cannot_join_says_why(make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,20 +202,20 @@ def test_the_end_of_the_coordinators_process_is_the_end_of_everything(base: Path
     assert len(list(base.iterdir())) == 1
     process.send_signal(number)
     process.communicate()
-    soon(gone(processes), 5.0)
-    assert not list(base.iterdir())
+    soon(gone(processes))
+    soon(lambda: not list(base.iterdir()))
 
 
 def test_what_a_function_started_ends_with_its_node(make_rig: Callable[..., Rig]) -> None:
     def start() -> int:
         import subprocess
 
-        return subprocess.Popen(["sleep", "60"], start_new_session=True).pid
+        return subprocess.Popen(["sleep", "600"], start_new_session=True).pid
 
     rig = make_rig(alpha={"cpu": 1})
     pid = rig.run(start)
     rig.backend.close()
-    soon(gone({pid}), 5.0)
+    soon(gone({pid}))
 
 
 def test_an_idle_node_is_idle(make_rig: Callable[..., Rig]) -> None:
@@ -220,8 +229,11 @@ def test_an_idle_node_is_idle(make_rig: Callable[..., Rig]) -> None:
         fields = Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
-    before = ticks()
-    end = time.monotonic() + 3
-    rig.until(lambda: time.monotonic() >= end)
-    assert (ticks() - before) / os.sysconf("SC_CLK_TCK") / 3 < 0.02
+    def share() -> float:
+        """Of a core, in three seconds."""
+        begun, before = time.monotonic(), ticks()
+        rig.until(lambda: time.monotonic() >= begun + 3)
+        return (ticks() - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - begun)
+
+    assert any(share() < 0.02 for _ in range(3))  # a busy machine makes everything dearer
     assert HERE not in rig.backend.nodes()

@@ -27,7 +27,7 @@ def test_a_slot_is_one_thread_that_ends_with_its_node(bench: Bench) -> None:
     assert first is second
     assert bench.run(threading.current_thread, "b") is not first
     bench.remove_node("a")
-    first.join(10)
+    first.join(60)
     assert not first.is_alive()
 
 

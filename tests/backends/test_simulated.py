@@ -164,6 +164,13 @@ class TestFailure:
         assert watched.run()[-1] == (1.0, ResultLost(A, "n"))
         assert watched.backend.results() == {}
 
+    def test_a_node_vanishes_with_what_it_still_held(self) -> None:
+        watched = Watched()
+        watched.run(attempt(A), attempt(B, "m"), attempt(C))
+        watched.backend.free([A])
+        watched.backend.lose_node("n", "SIGKILL")
+        assert watched.backend.results() == {B: "m"}
+
 
 class TestNodes:
     def test_capabilities_change(self) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .server import JupyterServer
 
-PATIENCE_S = 30
+PATIENCE_S = 90  # a busy machine draws slowly
 CHROMIUM = "chromium"
 _THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
@@ -173,10 +173,16 @@ class NotebookPage:
 
     def start(self, cell: int | str) -> None:
         """Run a cell as with Ctrl+Enter, and wait no longer than until it is on its way."""
+        with self.starting(cell):
+            self.cell(cell).locator(".jp-InputPrompt").first.click()
+            self.page.keyboard.press("Control+Enter")
+
+    @contextmanager
+    def starting(self, cell: int | str) -> Iterator[None]:
+        """Wait until a cell is on its way, which is run meanwhile."""
         where = [self.path, self._index(cell)]
         self.page.evaluate(_BEFORE, where)
-        self.cell(cell).locator(".jp-InputPrompt").first.click()
-        self.page.keyboard.press("Control+Enter")
+        yield
         self.page.wait_for_function(_STARTED, arg=where)
 
     def finish(self, cell: int | str, *, fails: bool = False) -> str:

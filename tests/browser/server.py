@@ -20,7 +20,7 @@ import nbformat
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 GUARD = Path(__file__).with_name("guard.py")
-PATIENCE_S = 60
+PATIENCE_S = 120
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/")
 _OPTIONS = (
     "--no-browser",

@@ -26,7 +26,7 @@ def layers(count, width):
         ))
     return dag
 """
-PATIENCE_S = 5
+PATIENCE_S = 60
 
 
 def shown(lab: Lab, count: int, width: int) -> View:

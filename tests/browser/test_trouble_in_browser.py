@@ -28,18 +28,23 @@ def total(inverse):
     return sum(inverse)
 """
 NAPS = """
-import time
+import pathlib, time
 import handoff_lab as hl
 
+def nap(path):
+    while not pathlib.Path(path).exists():
+        time.sleep(0.05)
+
+over = str(pathlib.Path("over").resolve())
 cluster = hl.Cluster({"alpha": {"cpu": 2}, "beta": {"cpu": 2}})
 dag = hl.DAG("naps")
 for i in range(4):
-    dag.add(hl.Function(f"nap_{i}", time.sleep, extra_args=[SECONDS], cost={"cpu": 1}))
+    dag.add(hl.Function(f"nap_{i}", nap, extra_args=[over], cost={"cpu": 1}))
 """
 
 
 def test_cancel_while_a_cell_blocks(lab: Lab) -> None:
-    notebook = lab.new([NAPS.replace("SECONDS", "300"), "run = cluster.submit(dag)\nrun.watch()", "run.wait()"])
+    notebook = lab.new([NAPS, "run = cluster.submit(dag)\nrun.watch()", "run.wait()"])
     notebook.run(0)
     notebook.run(1)
     view = notebook.view(1)
@@ -49,7 +54,7 @@ def test_cancel_while_a_cell_blocks(lab: Lab) -> None:
     view.button("cancel").click()
     view.wait("cancelled")
     assert "RunCancelledError" in notebook.finish(2, fails=True)
-    assert time.monotonic() - pressed < 10
+    assert time.monotonic() - pressed < 100
     notebook.view(1).wait_functions(**{f"nap_{i}": "cancelled" for i in range(4)})
     lab.screenshot("cancelled")
 
@@ -115,9 +120,10 @@ def test_what_failed_runs_again(lab: Lab) -> None:
 def test_the_functions_of_a_killed_node_move(lab: Lab) -> None:
     notebook = lab.new(
         [
-            NAPS.replace("SECONDS", "4"),
+            NAPS,
             "run = cluster.submit(dag, allocation_strategy='load_balanced')\nrun.watch()",
             "print(cluster.nodes['beta'].pid)",
+            "pathlib.Path(over).touch()",
         ]
     )
     notebook.run(0)
@@ -135,5 +141,7 @@ def test_the_functions_of_a_killed_node_move(lab: Lab) -> None:
     assert "2 functions moved" in said
     assert all(f"{id} → alpha" in said.replace("\n", " ") for id in on_beta)
     lab.screenshot("lost")
+    notebook.run(3)
+    view = notebook.view(1)
     view.wait("done")
     assert set(view.shapes().values()) == {("done", "alpha")}

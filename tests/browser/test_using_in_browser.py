@@ -75,7 +75,8 @@ def tab_to(page: Page, what: str, value: str) -> None:
 def test_everything_by_keyboard(lab: Lab, notebook: NotebookPage) -> None:
     page, keys = lab.page, lab.page.keyboard
     for cell in range(3):
-        keys.press("Shift+Enter")
+        with notebook.starting(cell):
+            keys.press("Shift+Enter")
         notebook.finish(cell)
     view = notebook.view(2)
     view.wait("failed")

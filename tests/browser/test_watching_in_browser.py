@@ -69,7 +69,7 @@ def test_views_and_reloads_show_the_same(lab: Lab) -> None:
 def test_a_second_view_of_the_same_output(lab: Lab) -> None:
     notebook = lab.new([SETUP, "run.cancel()"])
     notebook.run(0)
-    notebook.view(0).wait_functions(long="running")
+    notebook.view(0).wait_functions(b="done", long="running")
     notebook.cell(0).click()
     lab.command("notebook:create-output-view")
     other = View(lab.page.locator(".jp-LinkedOutputView"))
@@ -86,6 +86,7 @@ def test_without_a_kernel_the_last_state_is_shown(lab: Lab) -> None:
     notebook = lab.new([SETUP, "run.cancel()"])
     lab.command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
     notebook.run(0)
+    notebook.view(0).wait_functions(b="done", long="running")
     notebook.run(1)
     view = notebook.view(0)
     view.wait("cancelled")

@@ -36,14 +36,14 @@ def test_a_run_ends_when_the_backend_does_not_take_its_functions_and_others_go_o
     cluster: hl.Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
-    other = cluster.submit(hl.DAG("other").add(hl.Function("f", go_on.wait, extra_args=[20])))
+    other = cluster.submit(hl.DAG("other").add(hl.Function("f", go_on.wait, extra_args=[60])))
     coordinator: Any = cluster._coordinator
     Broken(monkeypatch, coordinator.backend, "submit")
     run = cluster.submit(hl.DAG("run").add(hl.Function("f", int)))
     with pytest.raises(hl.RunError, match=r"could not be done: LookupError"):
-        run.wait(20)
+        run.wait(60)
     go_on.set()
-    other.wait(20)
+    other.wait(60)
     assert other.results["f"] is True
 
 

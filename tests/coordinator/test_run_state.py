@@ -108,5 +108,5 @@ def test_one_who_waits_and_is_interrupted_leaves_nothing_behind(run):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run.wait_for(interrupted, 5.0)
+        run.wait_for(interrupted, 60.0)
     assert run._watchers == 0

@@ -39,7 +39,7 @@ def test_those_who_wait_go_on_when_it_is_true(thread: LoopThread) -> None:
         assert not waiting.done()
         happened.append(1)
         thread.call(thread.look)
-        waiting.result(10)
+        waiting.result(60)
 
 
 def test_a_condition_that_raises_is_its_own_callers_matter(thread: LoopThread) -> None:
@@ -51,8 +51,8 @@ def test_a_condition_that_raises_is_its_own_callers_matter(thread: LoopThread) -
         known.clear()
         thread.call(thread.look)
         with pytest.raises(KeyError):
-            bad.result(10)
-        good.result(10)
+            bad.result(60)
+        good.result(60)
 
 
 def test_one_who_is_interrupted_just_then_keeps_no_other_waiting(thread: LoopThread) -> None:
@@ -67,9 +67,9 @@ def test_one_who_is_interrupted_just_then_keeps_no_other_waiting(thread: LoopThr
         thread.call(lambda: None)
         interrupted.set()
         second = pool.submit(thread.wait_until, interrupted.is_set)
-        second.result(10)
+        second.result(60)
         with pytest.raises(CancelledError):
-            first.result(10)
+            first.result(60)
 
 
 def test_whoever_waits_for_a_thread_that_ends_is_told(thread: LoopThread, shut: list[str]) -> None:
@@ -80,7 +80,7 @@ def test_whoever_waits_for_a_thread_that_ends_is_told(thread: LoopThread, shut: 
         thread.close()
         for future in (waiting, promise):
             with pytest.raises(BackendError, match="closed"):
-                future.result(10)
+                future.result(60)
     assert shut == ["test"]
     with pytest.raises(BackendError, match="closed"):
         thread.call(lambda: None)
@@ -91,16 +91,16 @@ def test_every_close_waits_until_it_is_closed(thread: LoopThread, shut: list[str
 
     def busy() -> None:
         entered.set()
-        assert go.wait(20)
+        assert go.wait(60)
 
     thread.loop.call_soon_threadsafe(busy)
-    assert entered.wait(20)
+    assert entered.wait(60)
     with ThreadPoolExecutor(3) as pool:
         closing = [pool.submit(thread.close) for _ in range(3)]
         assert not any(future.done() for future in closing)
         go.set()
         for future in closing:
-            future.result(10)
+            future.result(60)
     assert shut == ["test"]
 
 
@@ -114,7 +114,7 @@ def test_a_loop_that_fails_shuts_all_the_same(
     monkeypatch.setattr(thread.loop, "run_once", broken)
     thread.loop.call_soon_threadsafe(lambda: None)
     with pytest.raises(BackendError):
-        waiting.result(10)
+        waiting.result(60)
     assert shut == ["test"]
 
 

@@ -26,7 +26,7 @@ class Marks:
     def count(self, name: str) -> int:
         return len(list(self._folder.glob(f"{name}.*")))
 
-    def wait(self, name: str, seconds: float = 30.0) -> None:
+    def wait(self, name: str, seconds: float = 120.0) -> None:
         """Wait for a mark; raises nothing when it never comes, so that a process left alone ends."""
         end = time.monotonic() + seconds
         while not self.count(name) and time.monotonic() < end:

@@ -28,7 +28,7 @@ from tests.others import PYTHON, soon, stories
 
 pytestmark = pytest.mark.real
 
-SOON_S = 30.0  # many processes start and end here
+SOON_S = 60.0  # many processes start and end here
 
 # What a notebook's kernel would do; it waits to be killed.
 NOTEBOOK = """
@@ -107,9 +107,7 @@ class World:
 
     def supervisor_and_coordinator(self) -> list[int]:
         """In this order; before both are there, those that are."""
-        return sorted(
-            pid for pid in self.living() if b"handoff_lab.detached" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        )
+        return sorted(pid for pid in self.living() if b"handoff_lab.detached" in command_of(pid))
 
     def living(self) -> set[int]:
         """All processes that were started with these folders, but this one."""
@@ -148,6 +146,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         world.close()
 
 
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""  # it ended meanwhile
+
+
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
@@ -180,7 +185,7 @@ def test_a_killed_notebook_loses_nothing_and_nothing_finished_runs_again(
         assert (first.status, first.results["one"]) == ("done", [1, 2])
         assert run.status == "running"
         assert run.results["xs"] == [1, 2]
-        assert run.record.counts() == {"done": 1, "running": 1, "waiting": 1}
+        soon(lambda: run.record.counts() == {"done": 1, "running": 1, "waiting": 1})
         assert run.events[0].name == ("handoff", "run", "start")
         world.let_go_on()
         run.wait(SOON_S)
@@ -231,7 +236,7 @@ def test_whoever_is_attached_finds_the_next_coordinator(world: World) -> None:
         run.wait(SOON_S)
         assert run.results["wait"] == "done"
         assert list(run.events)[: len(before)] == before
-        assert heard[-1].name == ("handoff", "run", "stop")
+        soon(lambda: heard[-1].name == ("handoff", "run", "stop"))
         assert mine.results["a"] == 1
         assert cluster.runs == [mine, run]
     assert_nothing_is_left(world)
@@ -262,7 +267,7 @@ def test_results_that_died_with_a_node_are_made_again_by_the_next_coordinator(wo
 
 @pytest.mark.parametrize("also", ["nothing else", "coordinator and supervisor"])
 def test_everything_ends_when_nobody_is_attached_for_the_lease(world: World, also: str) -> None:
-    notebook = world.notebook(lease_s=1.0)
+    notebook = world.notebook(lease_s=2.0)
     world.wait("train began")
     before = world.living()
     notebook.kill()
@@ -284,11 +289,11 @@ def test_everything_ends_when_nobody_is_attached_for_the_lease(world: World, als
 
 
 def test_a_client_that_comes_in_time_resets_the_lease(world: World) -> None:
-    notebook = world.notebook(lease_s=1.5)
+    notebook = world.notebook(lease_s=3.0)
     world.wait("train began")
     notebook.kill()
     notebook.wait()
-    end = time.monotonic() + 3.0
+    end = time.monotonic() + 4.0
     while time.monotonic() < end:  # longer than the lease in all
         cluster = hl.attach()
         assert len(cluster.runs) == 2
@@ -300,21 +305,27 @@ def test_a_client_that_comes_in_time_resets_the_lease(world: World) -> None:
     assert_nothing_is_left(world)
 
 
-@pytest.mark.parametrize("file", ["settings", "lock", "site", "address", "nodes"])
+# The files that are made one after the other while a cluster starts; the lease, in which its client has to come to the
+# last two.
+STARTING = {"settings": 0.5, "lock": 0.5, "site": 0.5, "address": 2.0, "nodes": 2.0}
+
+
+@pytest.mark.parametrize("file", STARTING)
 def test_a_notebook_killed_while_it_starts_leaves_nothing(world: World, file: str) -> None:
-    notebook = world.notebook(lease_s=0.5)
+    notebook = world.notebook(lease_s=STARTING[file])
     soon((world.places / "night" / file).exists)
     notebook.kill()
     notebook.wait()
     assert_nothing_is_left_for_long(world)
 
 
-@pytest.mark.parametrize("file", ["lock", "site", "address", "nodes"])
+@pytest.mark.parametrize("file", list(STARTING)[1:])
 def test_a_coordinator_killed_while_it_starts_leaves_nothing(world: World, file: str) -> None:
-    notebook = world.notebook(lease_s=0.5)
+    notebook = world.notebook(lease_s=STARTING[file])
     soon((world.places / "night" / file).exists)
     for pid in world.supervisor_and_coordinator():
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # one may end with the other
+            os.kill(pid, signal.SIGKILL)
     notebook.kill()
     notebook.wait()
     assert_nothing_is_left_for_long(world)
@@ -339,15 +350,16 @@ def test_two_clients_hear_and_do_the_same(world: World) -> None:
         (same,) = two.runs
         soon(lambda: same.record.counts() == {"running": 1})
         added = two.add_node({"cpu": 1, "gpu": 1}, name="beta")
+        soon(lambda: "beta" in one.nodes)
         assert one.nodes["beta"].pid == added.pid
         two.update_node_resources("beta", {"cpu": 1, "gpu": 2})
-        assert one.resources_available("beta", {"gpu": 2})
+        soon(lambda: one.resources_available("beta", {"gpu": 2}))
         same.cancel()
         for each in (run, same):
             with pytest.raises(hl.RunCancelledError):
                 each.wait(SOON_S)
         two.remove_node("beta")
-        assert set(one.nodes) == {"alpha"}
+        soon(lambda: set(one.nodes) == {"alpha"})
         two.detach()
         assert two.closed
         assert not one.closed
@@ -399,7 +411,7 @@ def test_a_detached_cluster_does_what_any_cluster_does(world: World) -> None:
         assert cluster.runs == [run]
         messages: list[dict[str, Any]] = []
         assert cluster.run_cell("alpha", "print('here')", messages.append)["status"] == "ok"
-        assert {"name": "stdout", "text": "here\n"} in [message["content"] for message in messages]
+        assert "".join(message["content"].get("text", "") for message in messages) == "here\n"
         with pytest.raises(hl.AllocationError):
             cluster.submit(hl.DAG("g").add(hl.Function("gpu", lambda: 1, cost={"gpu": 1})))
         with pytest.raises(hl.BackendError, match="there is a detached cluster 'night' already"):
@@ -455,7 +467,7 @@ def invited(world: World, invitation: str, name: str) -> subprocess.Popen[str]:
 
 def test_invited_nodes_and_invitations_outlive_the_coordinator(world: World) -> None:
     with hl.Cluster({}, name="night", detached=True) as cluster:
-        guest, late = cluster.invite(ttl=60), cluster.invite(ttl=60)
+        guest, late = cluster.invite(ttl=600), cluster.invite(ttl=600)
         process = invited(world, guest, "guest")
         soon(lambda: set(cluster.nodes) == {"guest"})
         dag = hl.DAG("guests").add(
@@ -521,12 +533,12 @@ def test_a_lease_goes_on_when_the_coordinator_is_started_again(world: World) -> 
     assert not (place / "alone").exists() or not (place / "alone").read_text()
     notebook.kill()
     notebook.wait()
-    soon(lambda: (place / "alone").read_text())
+    soon(lambda: (place / "alone").exists() and (place / "alone").read_text())
     alone = (place / "alone").read_text()
     os.kill(world.coordinator(), signal.SIGKILL)
     soon(lambda: (place / "generation").read_text() == "2")
     soon((place / "address").exists)
     assert (place / "alone").read_text() == alone
     with hl.attach():
-        assert not (place / "alone").read_text()
+        soon(lambda: not (place / "alone").read_text())
     assert_nothing_is_left(world)

@@ -99,7 +99,7 @@ def test_a_host_that_is_cut_off_comes_back(site: Site, dag: hl.DAG, report: Any)
     soon(lambda: len(run.durations) > PHOTOS)
     site.draw("dan", CUT)
     site.wait_for(NODES[:6])
-    assert run.wait(60).results["quality_report"] == report
+    assert run.wait(120).results["quality_report"] == report
     site.draw("dan", GOOD)
     site.wait_for(NODES)
     dag = hl.DAG().add(*[hl.Function(name, os.getpid, node=name) for name in NODES])

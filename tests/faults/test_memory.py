@@ -55,11 +55,11 @@ def test_it_alone_is_ended_and_told_claimed_and_used(cluster: hl.Cluster, tmp_pa
     go = tmp_path / "go"
     other = hl.Function("other", wait_for, extra_args=[go], cost={"cpu": 1, "memory": 100})
     run = cluster.submit(hl.DAG("claims").add(glutton(), other), on_error="continue")
-    run.news.wait_for(has_failed(run), 20)
+    run.news.wait_for(has_failed(run), 60)
     go.touch()
     error = run.errors["glutton"]
     with pytest.raises(hl.FunctionFailedError, match=r"claimed 100 MB of memory and used \d\d\d MB when it was ended"):
-        run.wait(20)
+        run.wait(60)
     assert isinstance(error, hl.FunctionFailedError)
     assert isinstance(error.__cause__, MemoryError)
     assert (run.attempts, list(run.errors)) == ({"glutton": 1, "other": 1}, ["glutton"])

@@ -31,7 +31,7 @@ def faulty_node(join_file: Path, name: str, seed: int, met: set[str]) -> Iterato
     process = subprocess.Popen(start, env=environment, stdout=subprocess.PIPE)
     try:
         yield
-        met |= set(json.loads(process.communicate(timeout=10)[0]))  # it ends, because the cluster is closed
+        met |= set(json.loads(process.communicate(timeout=60)[0]))  # it ends, because the cluster is closed
     finally:
         process.kill()
         process.communicate()

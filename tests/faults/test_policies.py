@@ -26,17 +26,17 @@ def failing(marks: Marks, **options: Any) -> hl.DAG:
 
 @pytest.mark.real
 def test_a_function_ends_when_its_time_is_up_and_so_does_a_run(marks: Marks) -> None:
-    dag = hl.DAG("slow").add(hl.Function("f", time.sleep, extra_args=[60], timeout=0.2, max_retries=1))
-    endless = hl.DAG("endless").add(hl.Function("f", time.sleep, extra_args=[60]))
+    dag = hl.DAG("slow").add(hl.Function("f", time.sleep, extra_args=[600], timeout=0.2, max_retries=1))
+    endless = hl.DAG("endless").add(hl.Function("f", time.sleep, extra_args=[600]))
     with hl.Cluster(NODES) as cluster:
         begun = time.monotonic()
         with pytest.raises(hl.FunctionTimeoutError, match="2 attempts"):
             cluster.execute(dag)
-        assert 0.4 <= time.monotonic() - begun < 5
+        assert 0.4 <= time.monotonic() - begun < 30
         begun = time.monotonic()
         with pytest.raises(hl.RunTimeoutError, match=r"not done after 0.3 s"):
             cluster.execute(endless, timeout=0.3)
-        assert 0.3 <= time.monotonic() - begun < 5
+        assert 0.3 <= time.monotonic() - begun < 30
         soon(lambda: all(node.used == {} for node in cluster.nodes.values()))
         cluster.execute(hl.DAG("after").add(hl.Function("f", int)))
 
@@ -46,7 +46,7 @@ def test_five_retries_on_two_nodes_are_six_attempts(marks: Marks) -> None:
     with hl.Cluster(NODES) as cluster:
         run = cluster.submit(failing(marks, retry_delay=0.02), max_retries=5)
         with pytest.raises(hl.FunctionFailedError) as caught:
-            run.wait(20)
+            run.wait(60)
         assert isinstance(caught.value.__cause__, ConnectionError)
         assert (caught.value.attempts, run.attempts, marks.count("tried")) == (6, {"f": 6}, 6)
         delays = [event.measurements["delay"] for event in run.events if event.name == FUNCTION_RETRY]
@@ -97,7 +97,7 @@ def test_runs_end_when_the_scheduler_fails_over_the_loss_of_a_node(
         recovery.lose_node = fail
         cluster.remove_node("beta", drain=False)
         with pytest.raises(hl.RunError, match="the scheduler failed: LookupError"):
-            run.wait(20)
+            run.wait(60)
         assert set(cluster.nodes) == {"alpha"}
         assert cluster.nodes["alpha"].used == {}
         marks.leave("go on")

@@ -19,7 +19,7 @@ def test_runs_over_nodes_that_are_killed_give_what_a_serial_run_gives() -> None:
         [sys.executable, "-m", "handoff_lab.testing.soak", *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=220,
         check=False,
     )
     assert done.stdout, done.stderr

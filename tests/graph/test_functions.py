@@ -41,6 +41,8 @@ def test_defaults_are_those_of_the_design() -> None:
         "duration": None,
         "output_size": None,
         "group": None,
+        "over": None,
+        "chunksize": None,
         "init": None,
         "parallelism": 1,
         "batch_size": None,

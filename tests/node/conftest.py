@@ -28,7 +28,7 @@ from handoff_lab.node.zygote import Zygote
 from handoff_lab.store.payload import Frames
 from handoff_lab.transport.loop import Loop
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @dataclass

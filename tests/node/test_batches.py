@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -35,6 +38,7 @@ from handoff_lab.transport.loop import Loop
 pytestmark = pytest.mark.real
 
 ONE = {"cpu": 1.0}
+PATIENCE_S = 60.0
 
 
 class Node:
@@ -92,8 +96,12 @@ class Node:
         return self.ended(run)
 
     def until(self, condition: Callable[[], Any]) -> None:
+        end = time.monotonic() + PATIENCE_S
         while not condition():
+            timer = self.loop.call_later(1.0, lambda: None)
             self.loop.run_once()
+            timer.cancel()
+            assert time.monotonic() < end, "it did not happen in time"
 
     def ended(self, run: str) -> list[Any]:
         kinds = (Finished, Failed, Cancelled)
@@ -149,7 +157,7 @@ def test_a_chain_of_brief_functions_travels_in_few_messages(node: Node) -> None:
     ids = node.submit("run", [("grow", [number - 1] if number else []) for number in range(200)])
     node.run("run", 200)
     assert node.value(ids[-1]) == [1] * 199 + [0]
-    assert len(sizes) < 30
+    assert len(sizes) < 100  # some 10 where nothing else runs
     assert sum(sizes) == 200
 
 
@@ -273,21 +281,34 @@ def overlaps(ends: list[Any]) -> int:
     return most
 
 
-def test_no_more_run_at_once_than_there_is_room_for(small: Node) -> None:
-    small.load(sleep=lambda: __import__("time").sleep(0.02))
+def meeting_in(folder: Path) -> Callable[[], None]:
+    """A function that ends when two of it run."""
+
+    def meet() -> None:
+        (folder / str(os.getpid())).touch()
+        while len(list(folder.iterdir())) < 2:
+            time.sleep(0.005)
+
+    return meet
+
+
+def test_no_more_run_at_once_than_there_is_room_for(small: Node, tmp_path: Path) -> None:
+    small.load(sleep=lambda: time.sleep(0.02), meet=meeting_in(tmp_path))
     small.submit("run", [("sleep", [])] * 6)
     assert overlaps(small.run("run", 6)) == 1
     small.room.resize({"cpu": 2.0})
-    small.submit("wider", [("sleep", [])] * 6)
-    assert overlaps(small.run("wider", 6)) == 2
+    small.submit("wider", [("meet", [])] * 2)
+    small.run("wider", 2)
+    small.submit("more", [("sleep", [])] * 6)
+    assert overlaps(small.run("more", 6)) <= 2
 
 
-def test_what_was_granted_is_not_held_back(small: Node) -> None:
-    small.load(sleep=lambda: __import__("time").sleep(0.4))  # longer than a slot takes to start on a busy machine
+def test_what_was_granted_is_not_held_back(small: Node, tmp_path: Path) -> None:
+    small.load(sleep=lambda: time.sleep(0.02), meet=meeting_in(tmp_path))
     small.room.resize({"cpu": 0.0})
     small.submit("waits", [("sleep", [])])
-    small.submit("granted", [("sleep", [])] * 2, granted=True)
-    assert overlaps(small.run("granted", 2)) == 2
+    small.submit("granted", [("meet", [])] * 2, granted=True)
+    small.run("granted", 2)
     assert small.ended("waits") == []
     small.room.resize({"cpu": 1.0})
     small.run("waits", 1)
@@ -317,18 +338,20 @@ def test_two_runs_share_a_slot(small: Node) -> None:
 # -- recalling -------------------------------------------------------------------
 
 
-def test_a_recall_ends_what_waits_and_leaves_what_runs(small: Node) -> None:
-    def speak() -> None:
-        import time
+def test_a_recall_ends_what_waits_and_leaves_what_runs(small: Node, tmp_path: Path) -> None:
+    go_on = tmp_path / "go on"
 
+    def speak() -> None:
         print("I run", flush=True)  # noqa: T201
-        time.sleep(0.5)
+        while not go_on.exists():
+            time.sleep(0.005)
 
     small.load(speak=speak)
     ids = small.submit("run", [("speak", [])] * 3)
     small.until(lambda: any(isinstance(event, Wrote) for event in small.events))
     for id in ids:
         small.work.cancel(id, "recall")
+    go_on.touch()
     ends = small.run("run", 3)
     assert [type(end) for end in ends] == [Cancelled, Cancelled, Finished]
     assert ends[2].id == ids[0]

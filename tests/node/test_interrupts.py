@@ -26,7 +26,10 @@ def spin(seconds: float) -> str:
 
 @pytest.mark.real
 @pytest.mark.parametrize("seed", [1, 2])
-def test_thousands_of_interrupts_at_random_moments(bench_of_two: Bench, seed: int) -> None:
+def test_thousands_of_interrupts_at_random_moments(
+    bench_of_two: Bench, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handoff_lab.node.pool.GRACE_S", 600.0)  # no slot is killed because it is slow
     bench = bench_of_two
     dice = random.Random(seed)
     wanted: set[AttemptId] = set()
@@ -48,16 +51,17 @@ def test_thousands_of_interrupts_at_random_moments(bench_of_two: Bench, seed: in
     # None strays: what was not cancelled is finished; the slots were hit by nothing else.
     assert all(isinstance(ends[id], Finished) for id in ids if id not in wanted)
     assert all(isinstance(ends[id], Cancelled | Finished) for id in wanted)
-    assert sum(isinstance(ends[id], Cancelled) for id in wanted) > 500
+    assert sum(isinstance(ends[id], Cancelled) for id in wanted) > 100  # the more, the less else runs
     assert set(bench.runner.pids) == pids
 
 
 @pytest.mark.real
-def test_no_interrupt_is_lost(bench: Bench) -> None:
-    """A function that runs for a minute ends at once, at whatever moment of its start the interrupt comes."""
+def test_no_interrupt_is_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that runs for ever ends, at whatever moment of its start the interrupt comes."""
+    monkeypatch.setattr("handoff_lab.node.pool.GRACE_S", 600.0)  # a kill would end it, too
     dice = random.Random(3)
     for _ in range(300):
-        id = bench.submit(spin, inputs=[60.0])
+        id = bench.submit(spin, inputs=[600.0])
         bench.wait_for(lambda wanted=id: wanted in bench.told.starts)  # type: ignore[misc]
         if dice.random() < 0.7:
             bench.loop.call_later(dice.random() * 0.001, lambda: None)

@@ -102,11 +102,11 @@ def test_another_client_sees_the_same_namespace(bench: Bench) -> None:
     client = (
         "import sys\nfrom jupyter_client.blocking import BlockingKernelClient\n"
         "client = BlockingKernelClient(connection_file=sys.argv[1])\nclient.load_connection_file()\n"
-        "client.start_channels()\nclient.wait_for_ready(timeout=20)\n"
-        "client.execute_interactive('print(seen)', timeout=20)\nclient.stop_channels()\n"
+        "client.start_channels()\nclient.wait_for_ready(timeout=60)\n"
+        "client.execute_interactive('print(seen)', timeout=60)\nclient.stop_channels()\n"
     )
     path = bench.runner.connection_file
-    ran = subprocess.run([sys.executable, "-c", client, str(path)], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", client, str(path)], capture_output=True, text=True, timeout=180)
     assert ran.stdout == "by a function\n", ran.stderr
 
 
@@ -129,7 +129,10 @@ def test_a_cell_streams_its_outputs(bench: Bench) -> None:
     by_type = {output["type"]: output["content"] for output in cell.outputs}
     assert by_type["display_data"]["data"]["text/html"] == "<b>x</b>"
     assert by_type["execute_result"]["data"]["text/plain"] == "42"
-    streams = {o["content"]["name"]: o["content"]["text"] for o in cell.outputs if o["type"] == "stream"}
+    streams = {"stdout": "", "stderr": ""}
+    for output in cell.outputs:  # each may come in parts
+        if output["type"] == "stream":
+            streams[output["content"]["name"]] += output["content"]["text"]
     assert streams == {"stdout": "out\n", "stderr": "err\n"}
 
 
@@ -174,7 +177,8 @@ def test_one_attempt_at_a_time(bench: Bench) -> None:
     nap = function("def f():\n import time\n time.sleep(0.02)")
     ends = [bench.end(id) for id in [bench.submit(nap) for _ in range(4)]]
     assert all(isinstance(end, Finished) for end in ends)
-    for before, after in pairwise(ends):
+    # One that was sent along as if it were brief may be taken back, and come last.
+    for before, after in pairwise(sorted(ends, key=lambda end: end.started)):  # type: ignore[arg-type, return-value]
         assert before.ended <= after.started  # type: ignore[operator]
 
 

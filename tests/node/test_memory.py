@@ -106,9 +106,10 @@ def test_a_process_that_cannot_look_has_used_nothing_since(monkeypatch: pytest.M
 @pytest.mark.real
 def test_who_uses_too_much_is_ended_alone(bench_of_two: Bench) -> None:
     bench = bench_of_two
+    bench.wait_for(lambda: len(bench.runner.pids) == 2)
+    pids = set(bench.runner.pids)
     other = bench.submit(take, inputs=[1, 0.5], cost={"memory": 50})
     bench.wait_for(lambda: other in bench.told.starts)
-    pids = set(bench.runner.pids)
     id = bench.submit(take, inputs=[250, 60.0], cost={"memory": 50})
     end = bench.failure(id)
     assert end.failure.kind is FailureKind.MEMORY
@@ -167,8 +168,10 @@ def test_memory_is_looked_at_only_while_someone_claims_it(bench: Bench, monkeypa
     monkeypatch.setattr(Footprint, "own", lambda self: looks.append(self) or 0)
     bench.value(bench.submit(take, inputs=[1, 0.2]))
     assert not looks
-    bench.value(bench.submit(take, inputs=[1, 0.2], cost={"memory": 50}))
-    assert looks
+    claims = bench.submit(take, inputs=[1, 600.0], cost={"memory": 50})
+    bench.wait_for(lambda: looks)
+    bench.runner.cancel(claims)
+    bench.end(claims)
     count = len(looks)
     bench.value(bench.submit(take, inputs=[1, 0.2]))
     assert len(looks) == count

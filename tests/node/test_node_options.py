@@ -51,6 +51,7 @@ def test_amounts_by_hand() -> None:
         "--join f --capabilities [1]",
         "--join f --capabilities {",
         "--join f --label rack",
+        "--join f --host 10.0.0.1 --behind-nat",
     ],
 )
 def test_what_makes_no_sense_ends_with_a_usage_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:

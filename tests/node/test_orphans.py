@@ -94,7 +94,7 @@ def test_sigkill_leaves_nothing(
     assert all(map(alive, everyone))
     os.kill(process.pid if victim == "agent" else pids["zygote"][0], signal.SIGKILL)
     eventually(lambda: not any(map(alive, everyone)))
-    process.wait(20)
+    process.wait(60)
     if victim == "agent":
         eventually(lambda: not private.exists())
 

@@ -64,20 +64,18 @@ def test_recipes_and_arrays_travel(bench: Bench) -> None:
     assert np.array_equal(bench.value(pickled), (array + 1) * 2)
 
 
-def test_two_slots_really_run_in_parallel(bench_of_two: Bench) -> None:
-    def burn() -> int:
-        total = 0
-        for number in range(4_000_000):
-            total += number
-        return total
+def test_two_slots_really_run_in_parallel(bench_of_two: Bench, tmp_path: Path) -> None:
+    def meet() -> int:
+        (tmp_path / str(os.getpid())).touch()
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.005)
+        return os.getpid()
 
     bench = bench_of_two
-    ids = [bench.submit(burn), bench.submit(burn)]
-    ends = [bench.end(id) for id in ids]
-    assert all(isinstance(end, Finished) for end in ends)
+    ids = [bench.submit(meet), bench.submit(meet)]
+    assert len({bench.value(id) for id in ids}) == 2
+    ends = [bench.told.ends[id] for id in ids]
     assert {end.slot for end in ends} == {0, 1}  # type: ignore[union-attr]
-    # Each began before the other ended.
-    assert max(end.started for end in ends) < min(end.ended for end in ends)  # type: ignore[type-var, operator]
 
 
 def test_lower_priority_starts_first(bench: Bench) -> None:
@@ -119,12 +117,15 @@ def test_what_was_done_before_a_function_that_hangs_is_not_held_back(bench: Benc
     for _ in range(20):
         bench.value(bench.submit(time.sleep, inputs=[0.0]))
     batch = [bench.submit(time.sleep, inputs=[0.0], timeout_s=30) for _ in range(10)]
-    hangs = bench.submit(time.sleep, inputs=[600.0], timeout_s=0.2)
+    hangs = bench.submit(time.sleep, inputs=[600.0])
+    late = bench.submit(time.sleep, inputs=[600.0], timeout_s=0.2)
     behind = bench.submit(time.sleep, inputs=[0.0])
     for id in batch:
         assert bench.value(id) is None
     assert hangs not in bench.told.ends
-    assert bench.failure(hangs).failure.kind is FailureKind.TIMEOUT
+    bench.runner.cancel(hangs)
+    assert isinstance(bench.end(hangs), Cancelled)
+    assert bench.failure(late).failure.kind is FailureKind.TIMEOUT
     assert bench.value(behind) is None
 
 
@@ -299,30 +300,40 @@ def stubborn() -> None:
             print("no")  # noqa: T201
 
 
-def test_a_timeout_interrupts(bench: Bench) -> None:
-    id = bench.submit(time.sleep, inputs=[60], timeout_s=0.05)
+def test_a_timeout_interrupts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handoff_lab.node.pool.GRACE_S", 600.0)
+    bench.wait_for(lambda: bench.runner.pids)
     pids = list(bench.runner.pids)
+    id = bench.submit(time.sleep, inputs=[600], timeout_s=0.05)
     story = bench.failure(id).failure
     assert story.kind is FailureKind.TIMEOUT
     assert story.message == "it ran longer than its timeout of 0.05 s"
     bench.value(bench.submit(nothing))
-    assert not pids or bench.runner.pids == pids
+    assert bench.runner.pids == pids
 
 
-def test_the_time_in_the_queue_does_not_count(bench: Bench) -> None:
-    first = bench.submit(time.sleep, inputs=[0.3])
-    second = bench.submit(time.sleep, inputs=[0.0], timeout_s=0.25)
+def test_the_time_in_the_queue_does_not_count(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks: list[float] = []
+    call_later = bench.loop.call_later
+    first = bench.submit(time.sleep, inputs=[600.0])
+    second = bench.submit(time.sleep, inputs=[0.0], timeout_s=123.0)
+    monkeypatch.setattr(bench.loop, "call_later", lambda s, then: clocks.append(s) or call_later(s, then))
+    bench.wait_for(lambda: first in bench.told.starts)
+    assert 123.0 not in clocks
+    bench.runner.cancel(first)
     assert bench.value(second) is None
-    assert bench.value(first) is None
+    assert 123.0 in clocks
 
 
 def test_what_swallows_the_interrupt_is_killed_after_the_grace(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handoff_lab.node.pool.GRACE_S", 0.1)
-    id = bench.submit(stubborn, timeout_s=0.1)
-    end = bench.failure(id)
-    assert end.failure.kind is FailureKind.TIMEOUT
+    for patience_s in (0.1, 1.0, 10.0):  # a busy slot may not have begun by then, or not have said no
+        monkeypatch.setattr("handoff_lab.node.pool.GRACE_S", patience_s)
+        end = bench.failure(bench.submit(stubborn, timeout_s=patience_s))
+        assert end.failure.kind is FailureKind.TIMEOUT
+        assert bench.value(bench.submit(nothing)) is None
+        if "no" in end.log:
+            break
     assert "no" in end.log
-    assert bench.value(bench.submit(nothing)) is None
 
 
 def test_cancelling_what_waits_what_runs_and_what_is_unknown(bench: Bench) -> None:
@@ -337,7 +348,8 @@ def test_cancelling_what_waits_what_runs_and_what_is_unknown(bench: Bench) -> No
     assert bench.value(bench.submit(nothing)) is None
 
 
-def test_killing_does_not_wait_for_the_grace(bench: Bench) -> None:
+def test_killing_does_not_wait_for_the_grace(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handoff_lab.node.pool.GRACE_S", 600.0)
     id = bench.submit(stubborn)
     bench.wait_for(lambda: id in bench.told.starts)
     bench.runner.cancel(id, "kill")

@@ -22,7 +22,7 @@ def run() -> Iterator[hl.Run]:
     over = threading.Event()
     with hl.Cluster({"alpha": {"cpu": 1}}, backend="local") as cluster:
         dag = hl.DAG("endless").add(
-            hl.Function("wait", lambda: over.wait(30)), hl.Function("next", lambda x: x, args=["wait"])
+            hl.Function("wait", lambda: over.wait(60)), hl.Function("next", lambda x: x, args=["wait"])
         )
         yield cluster.submit(dag)
         over.set()
@@ -30,7 +30,7 @@ def run() -> Iterator[hl.Run]:
 
 def is_cancelled(run: hl.Run) -> bool:
     """Whether it was told to end: what did not run yet is cancelled at once."""
-    run.news.wait_for(lambda: run.record.functions["next"].status == "cancelled", 20)
+    run.news.wait_for(lambda: run.record.functions["next"].status == "cancelled", 60)
     return run.record.functions["next"].status == "cancelled"
 
 

@@ -54,7 +54,8 @@ def test_ids_are_those_that_cuda_understands(
     [
         ({}, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}),
         ({"CUDA_VISIBLE_DEVICES": "1,0"}, {}),
-        ({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, {"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}),
+        ({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}),
+        ({"CUDA_DEVICE_ORDER": "FASTEST_FIRST", "CUDA_VISIBLE_DEVICES": "1,0"}, {}),
     ],
 )
 @pytest.mark.usefixtures("place")

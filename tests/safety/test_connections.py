@@ -31,7 +31,7 @@ pytestmark = pytest.mark.real
 CURVE_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01CURVE" + bytes(15) + b"\0" + bytes(31)
 NULL_GREETING = CURVE_GREETING.replace(b"CURVE", b"NULL\0")
 HUGE_COMMAND = b"\x06" + struct.pack(">Q", 2**40)  # a command frame of a terabyte is announced
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class Gate:
     def guest(self, name: str, invitation: str | None = None) -> FakeNode:
         """A node's voice, that came with an invitation."""
         node = self.node(name)
-        node.file = read_invitation(self.rig.backend.invite(60.0) if invitation is None else invitation)
+        node.file = read_invitation(self.rig.backend.invite(600.0) if invitation is None else invitation)
         return node
 
     def node(self, name: str) -> FakeNode:
@@ -230,7 +230,7 @@ def agent(invitation: str, name: str) -> subprocess.Popen[str]:
 @pytest.mark.real
 def test_a_real_agent_joins_by_invitation_and_is_revoked(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig()
-    invitation = rig.backend.invite(60.0)
+    invitation = rig.backend.invite(600.0)
     with agent(invitation, "gamma") as process:
         rig.until(lambda: rig.of(NodeJoined) or process.poll() is not None)
         assert rig.run(lambda: "there", "gamma") == "there"
@@ -249,7 +249,7 @@ def test_a_cluster_invites_and_revokes() -> None:
         lost: queue.SimpleQueue[str] = queue.SimpleQueue()
         hl.telemetry.attach("lost", ("handoff", "node", "down"), lambda event, m, meta, c: lost.put(meta["node"]))
         cluster.revoke("alpha")
-        assert lost.get(timeout=20) == "alpha"
+        assert lost.get(timeout=60) == "alpha"
         hl.telemetry.detach("lost")
         assert set(cluster.nodes) == {"beta"}
         with pytest.raises(BackendError, match="no node 'alpha'"):

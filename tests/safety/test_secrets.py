@@ -29,6 +29,7 @@ import handoff_lab as hl
 from handoff_lab.node.lifeline import descendants
 from handoff_lab.transport.invitation import read_invitation
 from handoff_lab.transport.keys import JoinFile, KeyPair
+from tests.others import soon
 
 pytestmark = pytest.mark.real
 
@@ -132,7 +133,7 @@ def shown_objects() -> Iterator[str]:
 def refused_join(invitation: str) -> str:
     """What an agent writes whose invitation was used already."""
     words = [sys.executable, "-m", "handoff_lab.node", "--invite", "-", "--name", "late"]
-    done = subprocess.run(words, input=invitation, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, input=invitation, capture_output=True, text=True, timeout=180, check=False)
     assert "was used already" in done.stderr
     return done.stdout + done.stderr
 
@@ -192,8 +193,8 @@ def invited(invitation: str, cluster: hl.Cluster) -> Iterator[None]:
             assert gamma.stdin is not None
             gamma.stdin.write(f"{invitation}\n")
             gamma.stdin.flush()
-            while "gamma" not in cluster.nodes:
-                assert gamma.poll() is None
+            soon(lambda: "gamma" in cluster.nodes or gamma.poll() is not None)
+            assert gamma.poll() is None
             yield
         finally:
             gamma.terminate()

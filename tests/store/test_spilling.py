@@ -57,7 +57,7 @@ class Place:
         self.store.on_room(self._told)
 
     def call(self) -> None:
-        self.calls.get(timeout=10)()
+        self.calls.get(timeout=60)()
 
     def is_memory(self, number: int) -> bool:
         return segment_of(self.store.get(key(number))).is_memory

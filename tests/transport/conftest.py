@@ -16,7 +16,7 @@ class Pump:
         self.loop = Loop(on_error=self.errors.append)
         self._tick()
 
-    def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
         while not condition():
             if self.errors:
