@@ -20,7 +20,7 @@ from handoff_lab._units import is_seconds, parse_bytes
 from handoff_lab.allocation import AllocatorLike, resolve_allocator
 from handoff_lab.backends.base import Feature
 from handoff_lab.coordinator import Coordinator, Request, RunKeywords, prepare
-from handoff_lab.graph import DAG
+from handoff_lab.graph import DAG, maps
 from handoff_lab.graph.closest import closest
 from handoff_lab.messages import AttemptId
 from handoff_lab.nodes import Capabilities, Node, name_nodes, node_of
@@ -186,7 +186,7 @@ class Cluster:
     def __repr__(self) -> str:
         if self._coordinator.closed:
             return f"<Cluster {self.name!r}, closed>"
-        lacks = "".join(f"; {lack}" for lack in self.lacks)
+        lacks = "".join(f"; {lack}" for lack in self.lacks.values())
         return f"<Cluster {self.name!r}: {', '.join(self.nodes) or 'no nodes'}{lacks}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
@@ -221,9 +221,9 @@ class Cluster:
         self._client.detach()
 
     @property
-    def lacks(self) -> tuple[str, ...]:
-        """What its backend can't do, in words; nothing for kernels."""
-        return tuple(self._lacks.values())
+    def lacks(self) -> Mapping[Feature, str]:
+        """What its backend can't do, in words; empty on kernels."""
+        return self._lacks
 
     # -- nodes ---------------------------------------------------------------
 
@@ -443,6 +443,7 @@ class Cluster:
             No node can hold a function, and it may not wait for one.
         """
         strategy = self.default_strategy if allocation_strategy is None else allocation_strategy
+        sizes = maps.by_capacity(lambda: {n: has for n, has in self.discover().items() if not nodes or n in nodes})
         request = Request.make(
             dag,
             targets,
@@ -456,8 +457,9 @@ class Cluster:
             wait_for_capacity=wait_for_capacity,
             setup=setup,
             nodes=nodes,
+            sizes=sizes if resume is None else maps.as_before(resume.dag, sizes),
         )
-        return self._begin(request, resume, again)
+        return self._begin(request, resume, maps.expanded(request.dag, again))
 
     def execute(
         self,

@@ -10,7 +10,7 @@ from handoff_lab.allocation import AllocatorLike, Plan, TimeOptimized
 from handoff_lab.allocation.problem import Duration, checked_durations, seconds_on
 from handoff_lab.backends.simulated import SimulatedBackend
 from handoff_lab.backends.simulation import Simulation
-from handoff_lab.graph import DAG
+from handoff_lab.graph import DAG, maps
 from handoff_lab.graph.closest import closest
 from handoff_lab.messages import Attempt, AttemptId
 from handoff_lab.resources import Resources, parse_capabilities
@@ -50,7 +50,7 @@ def plan(
     latency
         Seconds that each transfer between nodes takes in addition.
     durations
-        Function id to seconds, or to a mapping of node to seconds, instead of the functions' own.
+        Function id to seconds, or to a mapping of node to seconds, instead of the functions' own; a map's for one item.
         A function of unknown duration is taken to need one second.
 
     Raises
@@ -72,18 +72,18 @@ def plan(
     >>> prediction.makespan, prediction.critical_path
     (5.0, ('xs', 'n'))
     """
-    dag.validate()
     capabilities = _capabilities(nodes)
-    told = checked_durations(durations)
-    for id in told:
+    dag = maps.cut(dag.validate(), maps.by_capacity(lambda: capabilities))
+    for id in checked_durations(durations):
         if id not in dag.functions:
             raise MissingFunctionError(id, "durations", closest(id, dag.functions))
+    durations = maps.per_chunk(dag, durations or {})
     program = compile_program(dag, run="plan")
     if allocation_strategy == "time_optimized":
         allocation_strategy = TimeOptimized(bandwidth, latency, durations)
     backend = SimulatedBackend(
         capabilities,
-        duration=_duration(program, told),
+        duration=_duration(program, durations),
         bandwidth=bandwidth,
         latency=latency,
         nbytes=_nbytes(dag, program),

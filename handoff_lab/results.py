@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from handoff_lab._errors import ResultUnavailableError
+from handoff_lab._items import Joined
 from handoff_lab._units import format_bytes
 from handoff_lab.coordinator.state import RunState
+from handoff_lab.graph import maps
 from handoff_lab.messages import Failure
 from handoff_lab.telemetry.record import HAS_RESULT
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 class Results(Mapping[Hashable, Any]):
     """Results by function id; a value is fetched when it is read, and kept for the next time.
 
+    That of a map is a `MapResults` once all its chunks are there; each chunk is there under its own id, too.
     When this is garbage, the results are freed wherever they lie.
     """
 
@@ -39,13 +43,35 @@ class Results(Mapping[Hashable, Any]):
     def __getitem__(self, id: Hashable) -> Any:
         if id in self._values:
             return self._values[id]
-        if self._store is not None and (self._state.id, id) in self._store:
-            return self._store.get((self._state.id, id))
-        record = self._state.record.functions.get(id)
-        if record is not None and record.status not in HAS_RESULT:
-            raise ResultUnavailableError(id, f"it is {record.status}; see run.errors and run.wait()")
-        self._values[id] = _payload(self._coordinator, self._state, id, self.index(id)).load()
+        joined = maps.joined(self._state.dag, id)
+        if joined is not None:
+            return MapResults(self, id, self._made(maps.chunks(self._state.dag, id)), joined)
+        if self._is_stored(id):
+            return self.read(id)
+        self._values[id] = self.read(id)
         return self._values[id]
+
+    def read(self, id: Hashable) -> Any:
+        """The value of a function that is no map, not kept for the next time."""
+        if id in self._values:
+            return self._values[id]
+        if self._store is not None and self._is_stored(id):
+            return self._store.get((self._state.id, id))
+        self._made([id])
+        return _payload(self._coordinator, self._state, id, self.index(id)).load()
+
+    def _is_stored(self, id: Hashable) -> bool:
+        return self._store is not None and (self._state.id, id) in self._store
+
+    def _made(self, ids: Sequence[Hashable]) -> Sequence[Hashable]:
+        """The ids, if there is a result of each."""
+        for id in ids:
+            record = self._state.record.functions.get(id)
+            if record is None:
+                self.index(id)
+            elif record.status not in HAS_RESULT:
+                raise ResultUnavailableError(id, f"it is {record.status}; see run.errors and run.wait()")
+        return ids
 
     def peek(self, id: Hashable, timeout: float, most: int) -> Any:
         """The value of a function or an input, fetched if need be and not kept for the next time.
@@ -76,6 +102,8 @@ class Results(Mapping[Hashable, Any]):
         return sum(1 for _ in self)
 
     def __contains__(self, id: object) -> bool:
+        if maps.joined(self._state.dag, id) is not None:
+            return all(chunk in self for chunk in maps.chunks(self._state.dag, id))
         record = self._state.record.functions.get(id)
         return record is not None and record.status in HAS_RESULT
 
@@ -103,6 +131,48 @@ class Results(Mapping[Hashable, Any]):
         if function.type == "inline":
             raise ResultUnavailableError(id, "it is inline: evaluated inside the functions that use it")
         raise ResultUnavailableError(id, "no target of this run needed it")
+
+
+class MapResults(Sequence[Any]):
+    """What a map gave for each item; a chunk is fetched when an item of it is read, and the latest is kept."""
+
+    def __init__(self, results: Results, id: Hashable, chunks: Sequence[Hashable], joined: Joined) -> None:
+        self._results = results
+        self._id = id
+        self._chunks = chunks
+        self._length = joined.length
+        self._chunksize = joined.chunksize
+        self._last: tuple[int, Sequence[Any]] = (-1, ())
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._length))]
+        at = operator.index(index)
+        if not -self._length <= at < self._length:
+            raise IndexError(f"{self._id!r} has {self._length} results, and none at {at}")
+        number, place = divmod(at % self._length, self._chunksize)
+        return self._chunk(number)[place]
+
+    def __iter__(self) -> Iterator[Any]:
+        for chunk in self._chunks:
+            yield from self._results.read(chunk)
+
+    def __repr__(self) -> str:
+        return f"<{self._length} results of {self._id!r}>"
+
+    def _chunk(self, number: int) -> Sequence[Any]:
+        kept, values = self._last
+        if kept != number:
+            values = self._results.read(self._chunks[number])
+            self._last = number, values
+        return values
 
 
 def _payload(coordinator: Verbs, state: RunState, id: Hashable, index: int, timeout: float | None = None) -> Payload:

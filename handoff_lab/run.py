@@ -6,7 +6,7 @@ import asyncio
 import math
 import pickle
 import time
-from collections.abc import Callable, Collection, Generator, Hashable, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +23,7 @@ from handoff_lab._errors import (
 )
 from handoff_lab.backends.base import Feature
 from handoff_lab.coordinator.state import RunState
-from handoff_lab.graph import DAG, Collocated, Function
+from handoff_lab.graph import DAG, Collocated, Function, maps
 from handoff_lab.messages import FailureKind
 from handoff_lab.results import Results
 from handoff_lab.scheduler.state import FinalFailure
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from handoff_lab.telemetry.record import RunRecord
     from handoff_lab.widgets.dag_widget import DAGWidget
 
+_WHILE_IT_RUNS = (Feature.INTERRUPT, Feature.TIMEOUT)  # what can be done to a function then
 _LOOK_S = 0.5  # of one wait: Python doesn't end it for a Ctrl-C that came just before it began
 RunStatus = Literal["running", "done", "failed", "cancelled"]
 
@@ -52,7 +53,7 @@ class Run:
     ----------
     id, dag_id : str
     dag : DAG
-        The graph as it was when the run was submitted.
+        The graph as it was when the run was submitted, its maps cut into chunks.
     record : RunRecord
         Everything that was told of the run so far.
     """
@@ -74,8 +75,8 @@ class Run:
         self.results: Results = Results(state, coordinator, store, None if before is None else before.results)
 
     def __repr__(self) -> str:
-        lack = self._state.lacks.get(Feature.INTERRUPT) if self.status == "running" else None
-        story = self.record.summary() + (f"; {lack}" if lack else "")
+        lacks = self.lacks.values() if self.status == "running" else ()
+        story = "; ".join([self.record.summary(), *lacks])
         return f"<Run {self.id} of {self.dag_id!r}: {self.status}; {story}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
@@ -98,7 +99,7 @@ class Run:
 
     @property
     def functions(self) -> tuple[Hashable, ...]:
-        """Ids of what its targets need, inputs among them; inline functions have no life of their own."""
+        """Ids of what its targets need, with inputs and chunks of maps; inline functions have no life of their own."""
         return tuple(id for id in self.dag.functions if id in self._state.program.index)
 
     @cached_property
@@ -134,9 +135,12 @@ class Run:
         return {id: _error(self.dag[id], failure) for id, failure in ids}
 
     def error(self, function: Hashable) -> HandoffError | None:
-        """What made one function fail for good, or None."""
-        failure = self._state.failures.get(self._state.program.index.get(function, -1))
-        return None if failure is None else _error(self.dag[function], failure)
+        """What made one function fail for good, or None; of a map the first of its chunks that failed."""
+        for id in maps.expanded(self.dag, [function]):
+            failure = self._state.failures.get(self._state.program.index.get(id, -1))
+            if failure is not None:
+                return _error(self.dag[id], failure)
+        return None
 
     @property
     def logs(self) -> dict[Hashable, str]:
@@ -185,6 +189,11 @@ class Run:
             self.record.capabilities,
             allocation_strategy=lambda functions, nodes: allocations,
         )
+
+    @property
+    def lacks(self) -> Mapping[Feature, str]:
+        """What its backend can't do to a function that runs, in words; empty on kernels."""
+        return {feature: lack for feature, lack in self._state.lacks.items() if feature in _WHILE_IT_RUNS}
 
     @property
     def cluster_closed(self) -> bool:
@@ -297,11 +306,13 @@ class Run:
         if function is None:
             self._coordinator.cancel(self.id)
             return
-        index = self.results.index(function)
-        lack = self._state.lacks.get(Feature.INTERRUPT)
-        if lack is not None and self.record.functions[function].status == "running":
-            raise BackendError(f"function {function!r} runs, and {lack}: it goes on; run.cancel() cancels the rest")
-        self._coordinator.cancel(self.id, index)
+        indices = {id: self.results.index(id) for id in maps.expanded(self.dag, [function])}
+        lack = self.lacks.get(Feature.INTERRUPT)
+        for id in indices if lack is not None else ():
+            if self.record.functions[id].status == "running":
+                raise BackendError(f"function {id!r} runs, and {lack}: it goes on; run.cancel() cancels the rest")
+        for index in indices.values():
+            self._coordinator.cancel(self.id, index)
 
     def watch(self) -> DAGWidget | None:
         """A live view of the run, to be shown in a notebook; without one, text on the terminal until it is over."""
@@ -336,9 +347,10 @@ class Run:
         """
         if self._state.end is None:
             raise RunError(f"run {self.id} still goes on; wait for it or cancel it before you run its rest again")
-        for id in ids:
+        chosen = maps.expanded(self.dag, ids)
+        for id in chosen:
             self.results.index(id)  # refuses what was no function of this run
-        return self._begin(self, self.dag.descendants(ids) if descendants else ids)
+        return self._begin(self, self.dag.descendants(chosen) if descendants else chosen)
 
 
 def _is_apart(function: Function, dag: DAG) -> bool:

@@ -68,7 +68,7 @@ class NodeLoad:
     __slots__ = ("_capabilities", "_layers", "_slots")
 
     def __init__(self, capabilities: Resources) -> None:
-        self._capabilities = dict(capabilities)
+        self._capabilities = dict(capabilities.items())
         self._slots = slots(capabilities)
         self._layers: dict[int, _Layer] = {}
 

@@ -14,11 +14,12 @@ from handoff_lab.messages import (
     Attempt,
     AttemptId,
     BackendEvent,
+    Failed,
     Failure,
+    FailureKind,
     FinishedMany,
     HowToEnd,
     NodeInfo,
-    RunsIn,
     Started,
     Transferred,
     TransferredMany,
@@ -40,22 +41,24 @@ class Feature(StrEnum):
     ADD_NODES = "add_nodes"
 
 
-def refusal(runs_in: RunsIn, timeout_s: float | None, node: str, features: Collection[Feature]) -> str | None:
-    """Why a node that has these features can't run such a function; None if it can.
+def refusal(attempt: Attempt, features: Collection[Feature]) -> Failed | None:
+    """How an attempt fails on a node that has these features alone; None if it can run there.
 
     Examples
     --------
-    >>> refusal("process", 2.0, "local", {Feature.INTERRUPT})
+    >>> attempt = Attempt(AttemptId("run", 0, 1), "local", "f", ("code",), timeout_s=2.0)
+    >>> refusal(attempt, {Feature.INTERRUPT}).failure.message
     "node 'local' can't end a function whose timeout is up; kernel nodes can: pin it to one, or leave out timeout=2"
-    >>> refusal("process", 2.0, "alpha", {Feature.TIMEOUT})
+    >>> refusal(attempt, {Feature.TIMEOUT})
     """
-    if runs_in == "kernel" and Feature.KERNEL not in features:
+    if attempt.runs_in == "kernel" and Feature.KERNEL not in features:
         lack, remedy = "has no kernel to run a function in; kernel nodes have", "runs_in='kernel'"
-    elif timeout_s is not None and Feature.TIMEOUT not in features:
-        lack, remedy = "can't end a function whose timeout is up; kernel nodes can", f"timeout={timeout_s:g}"
+    elif attempt.timeout_s is not None and Feature.TIMEOUT not in features:
+        lack, remedy = "can't end a function whose timeout is up; kernel nodes can", f"timeout={attempt.timeout_s:g}"
     else:
         return None
-    return f"node {node!r} {lack}: pin it to one, or leave out {remedy}"
+    story = f"node {attempt.node!r} {lack}: pin it to one, or leave out {remedy}"
+    return Failed(attempt.id, Failure(FailureKind.UNSUPPORTED, story, retryable=False))
 
 
 def one_by_one(event: BackendEvent) -> Iterator[BackendEvent]:

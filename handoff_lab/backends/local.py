@@ -238,9 +238,8 @@ class LocalBackend:
 
     def _take_in(self, attempt: Attempt, node: _Node) -> None:
         job = self._jobs[attempt.id] = _Job(attempt, node, len(attempt.inputs) + 1)
-        refused = refusal(attempt.runs_in, attempt.timeout_s, attempt.node, self.features)
-        if refused is not None:
-            self._end(job, Failed(attempt.id, Failure(FailureKind.UNSUPPORTED, refused, retryable=False)))
+        if (refused := refusal(attempt, self.features)) is not None:
+            self._end(job, refused)
             return
         for source in attempt.inputs:
             self._store.want(source.key, partial(self._came, job, source.key))

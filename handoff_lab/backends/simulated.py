@@ -51,7 +51,9 @@ _NOTHING = Resources()
 class _Node:
     info: NodeInfo
     queue: list[tuple[float, int, Attempt]] = field(default_factory=list)  # heap: all inputs are there
+    attempts: dict[AttemptId, Attempt] = field(default_factory=dict)  # in flight
     running: dict[AttemptId, float] = field(default_factory=dict)  # since when
+    results: set[AttemptId] = field(default_factory=set)
     claimed: Resources = _NOTHING
 
     def has_room(self, attempt: Attempt) -> bool:
@@ -187,7 +189,7 @@ class SimulatedBackend:
             if attempt.id in self._seen or attempt.node not in self._nodes:
                 continue
             self._seen.add(attempt.id)
-            self._attempts[attempt.id] = attempt
+            self._attempts[attempt.id] = self._nodes[attempt.node].attempts[attempt.id] = attempt
             self._awaited[attempt.id] = 1 + len(attempt.inputs)
             for source in attempt.inputs:
                 self._fetch(attempt.id, source)
@@ -217,21 +219,24 @@ class SimulatedBackend:
     def free(self, keys: Iterable[AttemptId]) -> None:
         """Forget results."""
         for key in keys:
-            self._results.pop(key, None)
+            self._drop(key)
 
     # -- what a test or a plan does ------------------------------------------------------
 
     def lose_node(self, name: str, reason: str, *, expected: bool = False) -> None:
         """Have a node vanish with its attempts and results."""
-        for attempt in [attempt for attempt in self._attempts.values() if attempt.node == name]:
+        node = self._nodes[name]
+        for attempt in [*node.attempts.values()]:
             self._end(attempt)
         self._tell(name, NodeLost(name, reason, expected))
+        for key in [*node.results]:
+            self._drop(key)
         del self._nodes[name]
-        self._results = {key: made for key, made in self._results.items() if made[0] != name}
 
     def lose_result(self, key: AttemptId) -> None:
         """Have a result vanish."""
-        node, _ = self._results.pop(key)
+        node, _ = self._results[key]
+        self._drop(key)
         self._tell(node, ResultLost(key, node))
 
     def results(self) -> Mapping[AttemptId, str]:
@@ -337,6 +342,7 @@ class SimulatedBackend:
             self._give_up(id)
             return
         self._results[id] = (name, self.now)
+        self._nodes[name].results.add(id)
         self._tell(name, Finished(id, started, self.now))
         for consumer, source in self._waiting.pop(id, ()):
             if consumer in self._attempts:
@@ -351,10 +357,15 @@ class SimulatedBackend:
                 self._tell(attempt.node, Failed(id, Failure(FailureKind.INPUT, f"{key} was not made")))
                 self._give_up(id)
 
+    def _drop(self, key: AttemptId) -> None:
+        made = self._results.pop(key, None)
+        if made is not None:
+            self._nodes[made[0]].results.discard(key)
+
     def _end(self, attempt: Attempt) -> None:
         node = self._nodes[attempt.node]
         if attempt.id in node.running:
             node.give_back(attempt)
-        del self._attempts[attempt.id], self._awaited[attempt.id]
+        del self._attempts[attempt.id], self._awaited[attempt.id], node.attempts[attempt.id]
         if node.running.pop(attempt.id, None) is not None:
             self._at(self.now, _FILL, lambda: self._fill(node))

@@ -46,5 +46,6 @@ def closing_line(run: Run) -> str:
 
 def results(run: Run) -> str:
     """The values that no other function of the run took, each on a line and cut short."""
-    last = [id for id in run.results if run.record.functions.keys().isdisjoint(run.dag.dependents(id))]
+    ran = {id for id in run.dag if id in run.record.functions or id in run.results}
+    last = [id for id in run.dag if id in run.results and ran.isdisjoint(run.dag.dependents(id))]
     return "\n".join(f"{id} = {reprlib.repr(run.results[id])}" for id in last)

@@ -10,6 +10,7 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from handoff_lab._items import Items
 from handoff_lab._units import format_bytes
 from handoff_lab.messages import Failure, FailureKind, Recipe
 from handoff_lab.node.execution import Sourced
@@ -113,6 +114,8 @@ def dump_arguments(arguments: Recipe | tuple[Any, ...]) -> bytes:
 
 def _with_source(value: Any) -> Any:
     """``value`` with the text of the notebook cell or script that it was defined in, for tracebacks on the nodes."""
+    if isinstance(value, Items):
+        return value.calling(_with_source(value.__wrapped__))
     code = getattr(value, "__code__", None)
     if code is None or getattr(value, "__module__", None) != "__main__":
         return value
@@ -141,6 +144,7 @@ def _too_large(value: Any, size: int) -> Failure:
 
 
 def _largest_global(value: Any) -> tuple[str, int] | None:
+    value = getattr(value, "__wrapped__", value)
     code = getattr(value, "__code__", None)
     scope: Mapping[str, Any] = getattr(value, "__globals__", {})
     if code is None:

@@ -21,7 +21,7 @@ from handoff_lab.coordinator.calls import Calls
 from handoff_lab.coordinator.codes import CodeBook
 from handoff_lab.coordinator.garbage import collection_paused
 from handoff_lab.coordinator.state import RunState
-from handoff_lab.graph import DAG, Collocated
+from handoff_lab.graph import DAG, Collocated, maps
 from handoff_lab.graph.closest import closest
 from handoff_lab.messages import AttemptId
 from handoff_lab.scheduler import Backoff, Program, RunOptions, compile_program, sinks
@@ -53,7 +53,7 @@ class RunKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A DAG and how to run it; checked when it is made."""
+    """A DAG, its maps cut into chunks, and how to run it; checked when it is made."""
 
     dag: DAG
     targets: tuple[Hashable, ...] | None
@@ -78,6 +78,7 @@ class Request:
         wait_for_capacity: float | bool = False,
         setup: Sequence[str] = (),
         nodes: Sequence[str] | None = None,
+        sizes: maps.Sizes | None = None,
     ) -> Request:
         """Check everything that can be known to be wrong before a node is asked."""
         if on_error not in ("stop", "continue"):
@@ -106,29 +107,18 @@ class Request:
         )
         frozen = dag.copy()
         chosen = None if targets is None else _as_ids(targets, frozen)
+        given = dict(inputs or {})
         _validate(frozen, chosen)
-        request = cls(frozen, chosen, dict(inputs or {}), options, _texts("setup", setup, "import numpy as np"))
-        request._check_inputs()
-        return request
+        _check_inputs(frozen, chosen, given)
+        ready = maps.cut(frozen, sizes or maps.by_capacity(dict))
+        if chosen is not None and ready is not frozen:
+            chosen = maps.expanded(ready, chosen)
+        return cls(ready, chosen, given, options, _texts("setup", setup, "import numpy as np"))
 
     def wanting(self, ids: Sequence[Hashable]) -> Request:
         """The same, with these functions among its targets."""
         targets = sinks(self.dag) if self.targets is None else self.targets
         return replace(self, targets=(*targets, *ids))
-
-    def _check_inputs(self) -> None:
-        wanted = self.dag.functions if self.targets is None else self.dag.subgraph(self.targets)
-        known = {id for id, function in self.dag.functions.items() if function.type == "input"}
-        for id in self.inputs:
-            if id not in known:
-                near = closest(id, known)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; its inputs are {sorted(map(str, known))}"
-                raise InvalidDAGError(f"the DAG {self.dag.name!r} has no input {id!r}{hint}")
-        for function in wanted.values():
-            if function.type == "input" and function.id not in self.inputs:
-                users = ", ".join(repr(user) for user in self.dag.dependents(function.id))
-                reason = f"it is an input that {users} needs; give it with inputs={{{function.id!r}: ...}}"
-                raise InvalidFunctionError(function.id, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +180,21 @@ def _validate(dag: DAG, targets: Iterable[Hashable] | None) -> None:
     while partners := {f.node.id for f in needed.values() if isinstance(f.node, Collocated)} - needed.keys():
         needed |= dag.subgraph(partners)
     DAG(dag.name).add(*needed.values()).validate()
+
+
+def _check_inputs(dag: DAG, targets: Iterable[Hashable] | None, given: Mapping[Hashable, Any]) -> None:
+    wanted = dag.functions if targets is None else dag.subgraph(targets)
+    known = {id for id, function in dag.functions.items() if function.type == "input"}
+    for id in given:
+        if id not in known:
+            near = closest(id, known)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; its inputs are {sorted(map(str, known))}"
+            raise InvalidDAGError(f"the DAG {dag.name!r} has no input {id!r}{hint}")
+    for function in wanted.values():
+        if function.type == "input" and function.id not in given:
+            users = ", ".join(repr(user) for user in dag.dependents(function.id))
+            reason = f"it is an input that {users} needs; give it with inputs={{{function.id!r}: ...}}"
+            raise InvalidFunctionError(function.id, reason)
 
 
 def _as_ids(targets: Hashable | Iterable[Hashable], dag: DAG) -> tuple[Hashable, ...]:

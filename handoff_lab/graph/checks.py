@@ -128,6 +128,20 @@ def sequence(function: Hashable, name: str, values: Any) -> tuple[Any, ...]:
         raise InvalidFunctionError(function, f"{name} is {values!r}; it is a list") from error
 
 
+def over(function: Hashable, items: Any) -> Any:
+    """The items of a map: anything that has a length and gives slices."""
+    hint = "; give a sequence, such as a range or list(...)"
+    kind = type(items).__name__
+    if isinstance(items, str | bytes) or not hasattr(items, "__getitem__") or hasattr(items, "keys"):
+        raise InvalidFunctionError(function, f"over is of type {kind}{hint}")
+    try:
+        len(items), items[:0]
+    except Exception as error:
+        reason = f"over, of type {kind}, has no length or slices: {error}{hint}"
+        raise InvalidFunctionError(function, reason) from error
+    return tuple(items) if isinstance(items, list) else items
+
+
 def source(function: Hashable, value: Hashable) -> None:
     """One of ``args``: an id or an Argument."""
     try:
@@ -153,6 +167,8 @@ def optional_name(function: Hashable, name: str, value: object) -> str | None:
 
 def shape(function: Function) -> None:
     """Refuse options that contradict each other."""
+    if function.over is not None or function.chunksize is not None:
+        _a_map(function)
     if function.type == "input":
         _only_an_id(function)
     elif not callable(function.code):
@@ -174,6 +190,26 @@ def _only_an_id(function: Function) -> None:
         if getattr(function, name):
             reason = f"an input is given its value when the DAG is run and takes no {name}; leave it out"
             raise InvalidFunctionError(function.id, reason)
+
+
+def _a_map(function: Function) -> None:
+    if function.over is None:
+        raise InvalidFunctionError(function.id, "chunksize says nothing without over; give both")
+    if function.type != "regular":
+        raise InvalidFunctionError(function.id, f"over is for regular functions, and it is {function.type}; drop one")
+    for name, default in (("init", None), ("parallelism", 1), ("batch_size", None)):
+        if getattr(function, name) != default:
+            raise InvalidFunctionError(function.id, f"over is for a map, {name} for a stream; drop one")
+    if callable(function.code) and not _takes_one(function.code):
+        raise InvalidFunctionError(function.id, "over gives items to its first parameter, and it has none; add one")
+
+
+def _takes_one(code: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(code).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters)
 
 
 def _never_placed(function: Function) -> None:
@@ -198,7 +234,7 @@ def _named_once(function: Function) -> None:
 def _filled_once(function: Function) -> None:
     """Refuse a parameter that is filled by name and by position, where the signature is known."""
     assert function.code is not None
-    before = 0 if function.init is None else 1  # the state that ``init`` made
+    before = int(function.init is not None or function.over is not None)  # the state that ``init`` made, or the item
     count = before + len(function.extra_args) + (0 if function.parameters else _positions(function))
     try:
         parameters = list(inspect.signature(function.code).parameters.values())[:count]

@@ -35,6 +35,8 @@ class FunctionOptions(TypedDict, total=False):
     duration: float | Mapping[str, float] | None
     output_size: float | None
     group: str | None
+    over: Sequence[Any] | None
+    chunksize: int | None
     init: Callable[..., Any] | None
     parallelism: int
     batch_size: int | None

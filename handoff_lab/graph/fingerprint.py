@@ -44,6 +44,8 @@ def with_inputs(function: Function, known: Mapping[Hashable, str]) -> str:
     digest.feed(function.id if function.type == "input" else None)
     for name in _VALUE_OPTIONS:
         digest.feed(getattr(function, name))
+    if function.over is not None:
+        digest.feed(("over", function.over))
     for arg in function.arguments:
         digest.feed((known.get(arg.id, repr(arg.id)), arg.serialize, arg.deserialize, arg.argument_inclusion))
     return digest.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import reprlib
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Never
@@ -62,7 +63,12 @@ class Function:
     duration, output_size
         For planning: seconds (or a mapping of node to seconds), and bytes of the result.
     group
-        A name under which functions are shown together.
+        A name under which functions are shown together. Default for the chunks of a map: its id.
+    over, chunksize
+        Make it a map: ``code(item, ...)`` is called for each item of a range, list, array or other sequence, and the
+        result is the list of what it returns. It runs in chunks of so many items, by default about four for each place
+        that the nodes have for its cost. A chunk is tried, placed and lost as one; ``duration``, ``output_size`` and
+        ``timeout`` are those of one item.
     init, parallelism, batch_size, batch_timeout
         For streams: makes the state of a worker; workers; items per call; seconds to wait for them.
 
@@ -77,6 +83,11 @@ class Function:
     --------
     >>> Function("agg", sum, args=["pre_a"], cost={"cpu": 1})
     Function('agg', sum, args=['pre_a'], cost=Resources({'cpu': 1}))
+
+    A map of ten million items is one function, whatever there is to do:
+
+    >>> Function("cubes", pow, over=range(10_000_000), extra_args=[3])
+    Function('cubes', pow, over=range(0, 10000000), extra_args=(3,))
     """
 
     id: Hashable
@@ -99,6 +110,8 @@ class Function:
     duration: float | Mapping[str, float] | None
     output_size: float | None
     group: str | None
+    over: Sequence[Any] | None
+    chunksize: int | None
     init: Callable[..., Any] | None
     parallelism: int
     batch_size: int | None
@@ -125,6 +138,8 @@ class Function:
         duration: float | Mapping[str, float] | None = None,
         output_size: float | None = None,
         group: str | None = None,
+        over: Sequence[Any] | None = None,
+        chunksize: int | None = None,
         init: Callable[..., Any] | None = None,
         parallelism: int = 1,
         batch_size: int | None = None,
@@ -151,6 +166,8 @@ class Function:
         put(self, "duration", checks.duration(id, duration))
         put(self, "output_size", checks.optional_amount(id, "output_size", output_size))
         put(self, "group", checks.optional_name(id, "group", group))
+        put(self, "over", None if over is None else checks.over(id, over))
+        put(self, "chunksize", checks.optional_whole(id, "chunksize", chunksize, 1))
         put(self, "init", checks.optional_callable(id, "init", init))
         put(self, "parallelism", checks.whole(id, "parallelism", parallelism, 1))
         put(self, "batch_size", checks.optional_whole(id, "batch_size", batch_size, 1))
@@ -165,8 +182,8 @@ class Function:
         if isinstance(args, (list, tuple)):  # the common case, without the slow test for a mapping
             values = tuple(args)
         elif args is None and self.code is not None:
-            stateful = self.init is not None
-            inferred = infer(self.id, self.code, extra_args=self.extra_args, kwargs=self.kwargs, stateful=stateful)
+            led = self.init is not None or self.over is not None
+            inferred = infer(self.id, self.code, extra_args=self.extra_args, kwargs=self.kwargs, led=led)
             values = inferred.choose()
             put(self, "inferred", inferred)
             put(self, "parameters", inferred.parameters(values))
@@ -200,10 +217,14 @@ class Function:
         args = self.inferred.choose(producers, but=self.id)
         if args == self.args:
             return self
-        resolved = copy.copy(self)
-        object.__setattr__(resolved, "args", args)
-        object.__setattr__(resolved, "parameters", self.inferred.parameters(args))
-        return resolved
+        return self.but(args=args, parameters=self.inferred.parameters(args))
+
+    def but(self, **facts: Any) -> Function:
+        """The same with other values of attributes, which are not checked."""
+        other = copy.copy(self)
+        for name, value in facts.items():
+            object.__setattr__(other, name, value)
+        return other
 
     def replace(self, **changes: Any) -> Function:
         """Another function that differs in ``changes``; they are checked as when it is made.
@@ -214,10 +235,11 @@ class Function:
         Function('total', sum, args=['xs'], cost=Resources({'cpu': 2}))
         """
         options = {name: getattr(self, name) for name in _DEFAULTS}
-        options["args"] = None if self.inferred else self._given_args()
+        options["args"] = None if self.inferred else self.given_args()
         return Function(**{"id": self.id, **options, **changes})
 
-    def _given_args(self) -> list[Hashable] | dict[str, Hashable]:
+    def given_args(self) -> list[Hashable] | dict[str, Hashable]:
+        """The args as they are given to ``Function``."""
         return list(self.args) if self.parameters is None else dict(zip(self.parameters, self.args, strict=True))
 
     def __repr__(self) -> str:
@@ -225,10 +247,12 @@ class Function:
         if self.code is not None:
             shown.append(getattr(self.code, "__qualname__", repr(self.code)))
         if self.args:
-            shown.append(f"args={self._given_args()!r}")
+            shown.append(f"args={self.given_args()!r}")
+        if self.over is not None:
+            shown.append(f"over={reprlib.repr(self.over)}")
         for name, default in _DEFAULTS.items():
             value = getattr(self, name)
-            if name not in ("code", "args") and value not in (default, (), {}):
+            if name not in ("code", "args", "over") and value not in (default, (), {}):
                 shown.append(f"{name}={value!r}")
         return f"Function({', '.join(shown)})"
 

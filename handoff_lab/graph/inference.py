@@ -37,15 +37,15 @@ class Inferred:
 
 
 def infer(
-    id: Hashable, code: Callable[..., Any], *, extra_args: Sequence[Any], kwargs: Mapping[str, Any], stateful: bool
+    id: Hashable, code: Callable[..., Any], *, extra_args: Sequence[Any], kwargs: Mapping[str, Any], led: bool
 ) -> Inferred:
     """Read the parameters of ``code`` that neither ``kwargs`` nor ``extra_args`` fill.
 
-    ``extra_args`` fill the last positional parameters; with ``stateful`` the
-    first is the state that ``init`` made; ``*args`` and ``**kwargs`` are left out.
+    ``extra_args`` fill the last positional parameters; where it is ``led``, the
+    first is an item, or the state that ``init`` made; ``*args`` and ``**kwargs`` are left out.
     """
     parameters = [p for p in _parameters(id, code) if p.kind not in _VARIADIC]
-    positional = [p for p in parameters if p.kind in _BY_POSITION][stateful:]
+    positional = [p for p in parameters if p.kind in _BY_POSITION][led:]
     named = [p for p in parameters if p.kind not in _BY_POSITION and p.name not in kwargs]
     by_position = bool(extra_args) or any(p.kind is p.POSITIONAL_ONLY for p in positional)
     if by_position:

@@ -73,9 +73,13 @@ class Resolution:
         if Argument not in map(type, function.args):
             return
         for arg in function.args:
-            if not isinstance(arg, Argument) or self.functions[arg.id].type != "inline":
+            if not isinstance(arg, Argument) or not (arg.serialize or arg.deserialize):
                 continue
-            if arg.serialize or arg.deserialize:
+            producer = self.functions[arg.id]
+            if producer.over is not None:
+                reason = f"it serializes {arg.id!r}, a map that is sent in chunks; serialize what its items give"
+                raise InvalidFunctionError(function.id, reason)
+            if producer.type == "inline":
                 reason = f"it serializes {arg.id!r}, which is inline and never sent; put it on the args of {arg.id!r}"
                 raise InvalidFunctionError(function.id, reason)
 
@@ -146,6 +150,9 @@ class Resolution:
                 path = " → ".join(repr(i) for i in (*chain, function.node.id))
                 raise InvalidFunctionError(id, f"its collocation goes in a circle: {path}; remove one of these")
             neighbour = self.require(function.node.id, needed_by=function.id)
+            if neighbour.over is not None:
+                reason = f"it is collocated with {neighbour.id!r}, a map whose chunks run on any node"
+                raise InvalidFunctionError(function.id, f"{reason}; name a function that is none")
             if neighbour.type != "regular":
                 reason = f"it is collocated with {neighbour.id!r}, which is {neighbour.type} and runs on no node"
                 raise InvalidFunctionError(function.id, f"{reason}; name a regular function")

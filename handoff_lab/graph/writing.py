@@ -25,7 +25,7 @@ from handoff_lab.resources import Resources
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _DECORATORS = (DAG.function, function)
-_WRITTEN = (type(None), bool, int, str, bytes)  # as their repr
+_WRITTEN = (type(None), bool, int, str, bytes, range)  # as their repr
 
 
 class SourceWriter:

@@ -7,20 +7,24 @@ import pickle
 import reprlib
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from handoff_lab import _items
+from handoff_lab._names import writable
 from handoff_lab._units import format_bytes
 from handoff_lab.messages import Failure, FailureKind
+from handoff_lab.transport.wire import TEXT_LIMIT
 
 ExceptionClasses: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
 EXCEPTION_LIMIT = 10**6  # bytes of a pickled exception
 SUMMARY_LIMIT = 400  # characters of the summary of all arguments
-_HERE = str(Path(__file__).parent)
+_OURS = (str(Path(__file__).parent), _items.__file__)
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
@@ -74,6 +78,17 @@ def shortage_failure(nbytes: int, error: OSError) -> Failure:
     return Failure(FailureKind.RESULT, message, type(error).__name__)
 
 
+def sendable(failure: Failure) -> Failure:
+    """The failure with texts that fit into a message."""
+    return replace(
+        failure,
+        message=writable(failure.message)[:TEXT_LIMIT],
+        type_name=writable(failure.type_name)[:TEXT_LIMIT],
+        traceback=writable(failure.traceback)[-TEXT_LIMIT:],
+        inputs=writable(failure.inputs),
+    )
+
+
 def describe_arguments(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """A short line about the arguments of a call.
 
@@ -112,7 +127,9 @@ def _cannot_be_called_so(error: BaseException) -> bool:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"SystemExit: it called sys.exit({error.code!r})"
-    return traceback.format_exception_only(error)[-1].strip()
+    shown = traceback.TracebackException(type(error), error, None, compact=True)
+    shown.__notes__ = None  # they stand in the traceback
+    return list(shown.format_exception_only())[-1].strip()
 
 
 def _traceback(error: BaseException) -> str:
@@ -121,7 +138,7 @@ def _traceback(error: BaseException) -> str:
 
 def _outside(step: TracebackType | None) -> TracebackType | None:
     """The traceback without its first frames, which are ours."""
-    while step is not None and step.tb_frame.f_code.co_filename.startswith(_HERE):
+    while step is not None and step.tb_frame.f_code.co_filename.startswith(_OURS):
         step = step.tb_next
     return step
 

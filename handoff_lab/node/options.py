@@ -96,6 +96,8 @@ def options_from(arguments: argparse.Namespace) -> NodeOptions:
     """
     if fault := name_fault(arguments.name, "node"):
         raise ValueError(f"{fault}: see --name")
+    if arguments.behind_nat and arguments.host is not None:
+        raise ValueError("others can reach a node at --host, or not at all (--behind-nat): leave one of them out")
     given: dict[str, object] = dict(map(_resource, arguments.resource))
     given |= {name: v for name in ("cpu", "memory", "gpu") if (v := getattr(arguments, name)) is not None}
     return NodeOptions(

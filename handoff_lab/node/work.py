@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from handoff_lab._names import writable
 from handoff_lab.messages import (
     Attempt,
     AttemptId,
@@ -30,11 +29,12 @@ from handoff_lab.messages import (
     Transferred,
     Wrote,
 )
+from handoff_lab.node.failures import sendable
 from handoff_lab.node.outcomes import homeless
 from handoff_lab.node.task import Input
 from handoff_lab.store.memory import MemoryStore
 from handoff_lab.store.payload import Frames
-from handoff_lab.transport.wire import INLINE_LIMIT, TEXT_LIMIT
+from handoff_lab.transport.wire import INLINE_LIMIT
 
 if TYPE_CHECKING:
     from handoff_lab.transport.peers import Peers
@@ -284,7 +284,7 @@ class Work:
         """An attempt failed."""
         self._forget(event.id)
         self._store.free([event.id])  # so that nobody waits for it
-        self._tell(replace(event, failure=_sendable(event.failure)))
+        self._tell(replace(event, failure=sendable(event.failure)))
 
     def cancelled(self, event: Cancelled) -> None:
         """An attempt was ended."""
@@ -300,14 +300,3 @@ class Work:
     def wrote(self, event: Wrote) -> None:
         """A running attempt wrote something."""
         self._tell(event)
-
-
-def _sendable(failure: Failure) -> Failure:
-    """The failure with texts that fit into a message."""
-    return replace(
-        failure,
-        message=writable(failure.message)[:TEXT_LIMIT],
-        type_name=writable(failure.type_name)[:TEXT_LIMIT],
-        traceback=writable(failure.traceback)[-TEXT_LIMIT:],
-        inputs=writable(failure.inputs),
-    )

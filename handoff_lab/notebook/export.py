@@ -106,5 +106,8 @@ def _options(made: Function, name: str) -> Iterator[tuple[str, Any]]:
         yield "args", dict(zip(made.parameters, made.args, strict=True)) if made.parameters else list(made.args)
     for option, default in _DEFAULTS.items():
         value = getattr(made, option)
+        if option == "over" and value is not None and not isinstance(value, range | tuple):
+            kind = type(value).__name__
+            raise HandoffError(f"{made.id!r} cannot be exported: over is of type {kind}; write a range or a list")
         if option not in ("code", "args") and value != default and value not in ((), {}):
             yield option, value

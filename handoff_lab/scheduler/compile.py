@@ -207,7 +207,17 @@ class _Compiler:
             self._index,
             self._serializers,
             self._crossings,
+            self._together() if self._groups else {},
         )
+
+    def _together(self) -> dict[Hashable, tuple[int, ...]]:
+        together: dict[Hashable, list[int]] = {}
+        for i, scheduled in enumerate(self._functions):
+            node = None if scheduled.allocated is None else scheduled.allocated.node
+            if isinstance(node, Collocated):
+                together.setdefault(node.id, []).append(i)
+        roots = {id: [self._index[id]] if id in self._index else [] for id in together}
+        return {id: tuple(sorted(roots[id] + members)) for id, members in together.items()}
 
 
 def _retries_timeout(function: Function) -> bool:

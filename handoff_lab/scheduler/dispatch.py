@@ -57,7 +57,8 @@ class Dispatcher:
             run.move(i, READY)
         name, cost_class = run.node[i], run.cost_class[i]
         assert name is not None
-        lane = run.lanes.get((name, cost_class)) or self._open_lane(run, i, name)
+        lanes = run.lanes.get(name)
+        lane = (lanes and lanes.get(cost_class)) or self._open_lane(run, i, name)
         priority = run.priority[i]
         heappush(lane.heap, (priority, i))
         node = lane.node
@@ -169,32 +170,32 @@ class Dispatcher:
     def drop_run(self, run: Progress) -> None:
         """Nothing of the run waits any more."""
         self._handover.drop_run(run)
-        for lane in run.lanes.values():
-            lane.clear()
-            if lane.aside:
-                lane.node.refused = [other for other in lane.node.refused if other is not lane]
-                lane.node.misfits = [other for other in lane.node.misfits if other is not lane]
-            self._dirty[lane.node] = None
+        for lanes in run.lanes.values():
+            for lane in lanes.values():
+                lane.clear()
+                if lane.aside:
+                    lane.node.refused = [other for other in lane.node.refused if other is not lane]
+                    lane.node.misfits = [other for other in lane.node.misfits if other is not lane]
+                self._dirty[lane.node] = None
         run.lanes.clear()
         run.capped.clear()
 
     def drop_node(self, run: Progress, name: str) -> None:
         """Nothing of the run waits on the node any more, which is gone."""
-        for key in [key for key in run.lanes if key[0] == name]:
-            run.lanes.pop(key).clear()
+        for lane in run.lanes.pop(name, {}).values():
+            lane.clear()
 
     def take_out(self, run: Progress, node: NodeState, functions: AbstractSet[int]) -> None:
         """These functions of the run wait on the node no more."""
-        for lane in run.lanes.values():
-            if lane.node is node:
-                lane.take_out(functions)
+        for lane in run.lanes.get(node.name, {}).values():
+            lane.take_out(functions)
 
     def _open_lane(self, run: Progress, i: int, name: str) -> Lane:
         cost_class = run.cost_class[i]
         cost = run.program.functions[i].cost
         node = self._ledger.nodes[name]
         lane = Lane(run, node, _NOTHING if node.keeps_ledger else cost, cost_class > 0, next(self._orders))
-        run.lanes[name, cost_class] = lane
+        run.lanes.setdefault(name, {})[cost_class] = lane
         return lane
 
     def _list(self, lane: Lane) -> None:
@@ -300,6 +301,8 @@ class Dispatcher:
     def _submit(self, run: Progress, i: int, node: NodeState, claimed: Resources | None = None) -> None:
         run.number[i] += 1
         run.move(i, SUBMITTED)
+        if not node.in_flight:
+            node.since = self._timers.now
         node.in_flight += 1
         run.in_flight += run.cost_class[i] > 0
         if claimed:

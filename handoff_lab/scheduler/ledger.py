@@ -23,7 +23,7 @@ class NodeState:
 
     __slots__ = (
         "ahead", "capabilities", "claimed", "costed", "early", "in_flight", "keeps_ledger", "lanes", "misfits",
-        "name", "pace", "refused", "slots",
+        "name", "pace", "refused", "since", "slots",
     )  # fmt: skip
 
     def __init__(self, name: str, capabilities: Resources, slots: int, keeps_ledger: bool = False) -> None:
@@ -36,10 +36,16 @@ class NodeState:
         self.costed = 0  # functions with a cost that wait here
         self.early = 0  # of those in flight, the ones that wait for inputs
         self.pace: float | None = None  # seconds that a function took, of late
+        self.since = 0.0  # when it was given something to do, having had nothing
         self.ahead: list[tuple[float, str, int, Progress]] = []  # heap: functions that may be handed over early
         self.lanes: list[tuple[float, int, Lane]] = []
         self.refused: list[Lane] = []  # wait for a claim to be released
         self.misfits: list[Lane] = []  # wait for the node to have more
+
+    @property
+    def load(self) -> float:
+        """Functions that run or could run, for each slot."""
+        return (self.in_flight + sum(len(lane.heap) for _, _, lane in self.lanes)) / max(self.slots, 1)
 
 
 class Ledger:
@@ -118,4 +124,5 @@ class Ledger:
 
     def capabilities(self, names: tuple[str, ...] | None = None) -> dict[str, Resources]:
         """What each node has that takes functions, of ``names`` or of all, by name."""
-        return {name: self.open[name].capabilities for name in sorted(self.open) if names is None or name in names}
+        allowed = self.open.keys() if names is None else self.open.keys() & names
+        return {name: self.open[name].capabilities for name in sorted(allowed)}

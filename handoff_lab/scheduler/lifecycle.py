@@ -73,7 +73,7 @@ class Lifecycle:
             if function.given is not None:
                 run.given[i], run.holder[i] = function.given
                 if function.function is not None:
-                    run.node[i] = run.holder[i]
+                    run.place(i, run.holder[i])
                     self._emit(reports.cached(run, i))
                 for dependent in run.dependents[i]:
                     run.missing[dependent] -= 1
@@ -94,7 +94,7 @@ class Lifecycle:
             if run.node[function.toward] is None:
                 return  # it is not known yet for which node it serializes
             beside = run.holder[function.beside]
-            run.node[i] = beside if beside in self._ledger.open else run.node[function.toward]
+            run.place(i, beside if beside in self._ledger.open else run.node[function.toward])
         if self._ledger.home(run, i) is not None:
             self._dispatcher.enqueue(run, i)
         # else it, or the function that it serializes for, is about to be given another node
@@ -188,7 +188,8 @@ class Lifecycle:
 
     def relocate(self, run: Progress, i: int, target: str) -> None:
         """Function ``i``, which waits, goes to a node where it can begin sooner."""
-        source, run.node[i] = run.node[i] or "", target
+        source = run.node[i] or ""
+        run.place(i, target)
         self._emit(reports.move(run, i, source, target, f"node {target!r} can take it sooner"))
 
     def withdraw(self, run: Progress, i: int) -> None:

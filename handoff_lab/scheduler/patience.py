@@ -18,7 +18,8 @@ def that_wait(
     """Functions that no node can hold now, and that may wait for one; with those that are bound to them."""
     if not (options.wait_for_node_s or options.wait_for_capacity_s):
         return frozenset()
-    groups = [group for group in collocation_groups(functions) if not _has_place(group, capabilities)]
+    known: dict[tuple[str | None, Resources], bool] = {}
+    groups = [group for group in collocation_groups(functions) if not _has_place(group, capabilities, known)]
     return {
         function.id
         for group in groups
@@ -27,9 +28,15 @@ def that_wait(
     }
 
 
-def _has_place(group: Group, capabilities: Mapping[str, Resources]) -> bool:
-    nodes = capabilities if group.pin is None else capabilities.keys() & {group.pin}
-    return any(group.peak.fits_in(capabilities[node]) for node in nodes)
+def _has_place(
+    group: Group, capabilities: Mapping[str, Resources], known: dict[tuple[str | None, Resources], bool]
+) -> bool:
+    """Whether a node can hold the group; remembers, as thousands of functions share a few costs."""
+    kind = (group.pin, group.peak)
+    if kind not in known:
+        nodes = capabilities if group.pin is None else capabilities.keys() & {group.pin}
+        known[kind] = any(group.peak.fits_in(capabilities[node]) for node in nodes)
+    return known[kind]
 
 
 def absent_pin(function: Function, capabilities: Container[str]) -> str | None:

@@ -5,23 +5,29 @@ What fits on no node now fails, or waits, as far as its run says so, for a node 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from math import inf
 
 from handoff_lab._errors import AllocationError
 from handoff_lab.allocation import allocate
+from handoff_lab.allocation.groups import any_bound
 from handoff_lab.graph import Collocated, Function
 from handoff_lab.messages import Command, Failure, FailureKind, Free
 from handoff_lab.resources import Resources
 from handoff_lab.scheduler import reports
 from handoff_lab.scheduler.endings import Endings
-from handoff_lab.scheduler.ledger import Ledger
+from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.lifecycle import Lifecycle
 from handoff_lab.scheduler.patience import absent_pin, awaited, patience, that_wait
 from handoff_lab.scheduler.program import Program, ScheduledFunction, seen_as
 from handoff_lab.scheduler.state import DONE, PENDING, Progress, Wait
 from handoff_lab.scheduler.timers import Due, Timers
+
+_NOTHING = Resources()
+_MANY = 64  # nodes among which an allocator chooses anew for those whose node is gone, or twice as many as they are
 
 
 class Placement:
@@ -67,7 +73,7 @@ class Placement:
             if function.id in later:
                 self._lifecycle.need_node(run, i)
             else:
-                run.node[i] = nodes[function.id]
+                run.node[i] = nodes[function.id]  # nobody has asked yet what was given to which node
 
     def place_again(self) -> None:
         """Give the functions whose node is gone another one; those that fit on none wait for one, or fail."""
@@ -83,11 +89,12 @@ class Placement:
             if homeless:
                 self._place(run, homeless)
 
-    def look_again(self, runs: Iterable[Progress]) -> None:
-        """A node came or has more: something that waits may fit there."""
+    def look_again(self, runs: Iterable[Progress], node: NodeState) -> None:
+        """A node came, or has other capabilities: what waits for it, or fits there, may have its place."""
         for run in runs:
             if run.status == "running" and run.ending is None:
-                for i in run.waits:
+                kinds = [(pin, cost) for pin, cost in run.seekers if _concerns(node, pin, cost)]
+                for i in [i for kind in kinds for i in run.seekers.pop(kind) if i in run.waits]:
                     self._lifecycle.need_node(run, i)
 
     def give_up(self, run: Progress) -> None:
@@ -114,7 +121,7 @@ class Placement:
         while asked and run.ending is None:
             functions = [f for i in asked.values() if (f := run.program.functions[i].allocated) is not None]
             try:
-                answer = allocate(run.options.allocator, functions, capabilities)
+                answer = allocate(run.options.allocator, functions, self._choice(run, functions, capabilities))
             except AllocationError as error:
                 culprit = error.function if error.function in asked else next(iter(asked))
                 i = asked.pop(culprit)
@@ -128,6 +135,19 @@ class Placement:
             if run.state[i] in PENDING:
                 self._move(run, i, target)
 
+    def _choice(
+        self, run: Progress, functions: Sequence[Function], capabilities: Mapping[str, Resources]
+    ) -> Mapping[str, Resources]:
+        """Of very many nodes, those that have the least to do, where allocators leave it to us to even that out."""
+        if len(capabilities) <= _MANY or not run.options.rebalances or any_bound(functions):
+            return capabilities
+        nodes = sorted(capabilities, key=lambda name: self._ledger.open[name].load)
+        chosen: set[str] = set()
+        for cost, times in Counter(function.cost for function in functions).items():
+            fitting = (name for name in nodes if cost.fits_in(capabilities[name]))
+            chosen.update(islice(fitting, max(_MANY, 2 * times)))
+        return {name: has for name, has in capabilities.items() if name in chosen}
+
     def _refused(
         self,
         run: Progress,
@@ -138,7 +158,8 @@ class Placement:
         """Those that fit on none of the nodes that they may go to; of a group that may wait, all or none."""
         functions = run.program.functions
         seen = {i: function for i in homeless if (function := functions[i].allocated) is not None}
-        alone = {i for i, function in seen.items() if not _fits(function, targets.get(i), capabilities)}
+        fits = _Fits(capabilities)
+        alone = {i for i, function in seen.items() if not fits(function, targets.get(i))}
         if run.options.wait_for_capacity_s:
             free = [function for i, function in seen.items() if i not in targets]
             apart = that_wait(free, run.options, capabilities)
@@ -147,20 +168,21 @@ class Placement:
 
     def _neighbours(self, run: Progress, homeless: Sequence[int]) -> dict[int, str]:
         """Homeless functions that are collocated with one that has a node: they follow it."""
-        roots = {_root(run.program, i): i for i in homeless}
+        together = run.program.together
+        if not together:
+            return {}
         moving = set(homeless)
         homes = {
             root: node
-            for i, node in enumerate(run.node)
-            if i not in moving
-            and node in self._ledger.open
-            and (root := _root(run.program, i)) in roots
-            and not run.is_hidden(i)
+            for root in {_root(run.program, i) for i in homeless}
+            for i in together.get(root, ())
+            if i not in moving and (node := run.node[i]) in self._ledger.open and node is not None
         }
         return {i: home for i in homeless if (home := homes.get(_root(run.program, i))) is not None}
 
     def _move(self, run: Progress, i: int, target: str) -> None:
-        source, run.node[i] = run.node[i], target
+        source = run.node[i]
+        run.place(i, target)
         if source is not None:  # it was given a node before
             self._emit(reports.move(run, i, source, target, self._reasons.get(source, "")))
         for producer in run.program.functions[i].inputs:
@@ -194,10 +216,11 @@ class Placement:
         if run.state[i] not in PENDING or self._stay(run, i):
             return  # else it was skipped since, or the run stops
         if not patience_s:
-            run.node[i] = function.node if isinstance(function.node, str) else run.node[i]
+            if isinstance(function.node, str):
+                run.place(i, function.node)
             self._fail(run, i, _why_not(function, capabilities))
         elif before is not None and before.pin == pin:
-            run.waits[i] = before
+            self._seek(run, i, before)
         else:
             self._wait(run, i, Wait(pin, patience_s, self._timers.now + patience_s))
 
@@ -211,10 +234,18 @@ class Placement:
         return True
 
     def _wait(self, run: Progress, i: int, wait: Wait) -> None:
-        run.waits[i] = wait
+        self._seek(run, i, wait)
         if wait.until < inf:
             self._timers.set(wait.patience_s, Due.GIVE_UP_WAITING, run.id)
         self._emit(reports.wait(run, i, awaited(run, i, wait)))
+
+    def _seek(self, run: Progress, i: int, wait: Wait) -> None:
+        run.waits[i] = wait
+        function = run.program.functions[i].allocated
+        assert function is not None
+        pin = function.node if isinstance(function.node, str) else None
+        is_alone = pin is not None or _root(run.program, i) not in run.program.together
+        run.seekers.setdefault((pin, function.cost if is_alone else _NOTHING), []).append(i)  # groups: all or none
 
     def _fail(self, run: Progress, i: int, why: str) -> None:
         if run.state[i] not in PENDING:
@@ -228,7 +259,7 @@ class Placement:
             story = f"waited {wait.patience_s:g} s for {awaited(run, i, wait)}; add one, or lower the cost"
             failure = Failure(FailureKind.CAPACITY, story, retryable=False)
         else:
-            run.node[i] = wait.pin
+            run.place(i, wait.pin)
             story = f"to which it is pinned, and did not come within {wait.patience_s:g} s"
             failure = Failure(FailureKind.NODE, f"{self._gone(wait.pin)}, {story}", retryable=False)
         self._endings.fail_unstarted(run, i, failure)
@@ -238,6 +269,11 @@ class Placement:
             return f"node {name!r} has too little"
         reason = self._reasons.get(name or "")
         return f"node {name!r} is gone ({reason})" if reason else f"node {name!r} is not there"
+
+
+def _concerns(node: NodeState, pin: str | None, cost: Resources) -> bool:
+    """Whether functions of this kind, which have no place, may have one there, or another reason for having none."""
+    return pin == node.name or (pin is None and cost.fits_in(node.capabilities))
 
 
 def _root(program: Program, i: int) -> Hashable:
@@ -256,12 +292,21 @@ def _at_home(scheduled: ScheduledFunction, capabilities: Container[str]) -> Func
     return seen_as(function, node=scheduled.home)
 
 
-def _fits(function: Function, home: str | None, capabilities: Mapping[str, Resources]) -> bool:
-    """Whether any of the nodes that the function may go to could hold it."""
-    bound = home or (function.node if isinstance(function.node, str) else None)
-    if bound is not None:
-        return bound in capabilities and function.cost.fits_in(capabilities[bound])
-    return any(function.cost.fits_in(has) for has in capabilities.values())
+class _Fits:
+    """Whether any of the nodes that a function may go to could hold it; remembers, as thousands share a few costs."""
+
+    def __init__(self, capabilities: Mapping[str, Resources]) -> None:
+        self._capabilities = capabilities
+        self._anywhere: dict[Resources, bool] = {}
+
+    def __call__(self, function: Function, home: str | None) -> bool:
+        cost, known = function.cost, self._capabilities
+        bound = home or (function.node if isinstance(function.node, str) else None)
+        if bound is not None:
+            return bound in known and cost.fits_in(known[bound])
+        if cost not in self._anywhere:
+            self._anywhere[cost] = any(cost.fits_in(has) for has in known.values())
+        return self._anywhere[cost]
 
 
 def _why_not(function: Function, capabilities: Mapping[str, Resources]) -> str:

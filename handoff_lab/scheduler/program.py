@@ -57,6 +57,7 @@ class Program:
     index: Mapping[Hashable, int] = field(default_factory=dict)  # of the user's functions, by id
     serializers: Mapping[int, Serializer] = field(default_factory=dict)  # code of the hidden functions
     _crossings: Mapping[Crossing, int] = field(default_factory=dict)
+    together: Mapping[Hashable, tuple[int, ...]] = field(default_factory=dict)  # those bound to a function, with it
 
     def producer(self, argument: Argument, consumer: Function) -> int:
         """The function whose result ``consumer`` takes for ``argument``: a hidden one where it is serialized."""

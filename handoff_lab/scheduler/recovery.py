@@ -50,14 +50,16 @@ class Recovery:
         """A node is gone with its attempts and its results."""
         name = event.name
         node = self._ledger.nodes[name]
-        affected = [run for run in runs if name in run.node or name in run.holder]
-        ended = [(run, i) for run in affected for i in _in_flight_on(run, name)]
+        there = {run: given for run in runs if (given := run.given_to(name))}
+        ended = [
+            (run, i) for run, given in there.items() for i in given if run.node[i] == name and run.state[i] in IN_FLIGHT
+        ]
         untried = _cannot_have_run(node, ended)
         for run, i in ended:
             self._dispatcher.leave(run, i, node)
         self._ledger.leave(name)
         self._placement.remember(name, event.reason)
-        results = sum(run.holder.count(name) for run in affected)
+        results = sum(run.holder[i] == name for run, given in there.items() for i in given)
         self._emit(reports.node("down", node, reason=event.reason, lost=results))
         if node.keeps_ledger:
             ended.reverse()  # what was handed over early counts as tried before its inputs are found missing
@@ -70,10 +72,10 @@ class Recovery:
             failure = Failure(FailureKind.NODE, f"node {name!r} was lost: {event.reason}")
             failed = Failed(AttemptId(run.id, i, run.number[i]), failure)
             self._lifecycle.attempt_failed(run, i, failed, expected=event.expected)
-        for run in affected:
+        for run, given in there.items():
             run.vanished = {i: [place for place in places if place != name] for i, places in run.vanished.items()}
             self._evacuate(run, name)
-            self._lose(run, [i for i, holder in enumerate(run.holder) if holder == name])
+            self._lose(run, [i for i in given if run.holder[i] == name])
 
     def retire(self, runs: Iterable[Progress], name: str) -> None:
         """A node takes no more functions but those that can run nowhere else; those that run there go on."""
@@ -93,15 +95,15 @@ class Recovery:
         """What has not begun on the node goes elsewhere, if it can."""
         for run in runs:
             run.stays = {i for i in run.stays if run.node[i] != name}
-            if run.status == "running" and name in run.node:
+            if run.status == "running":
                 self._evacuate(run, name)
                 if self._ledger.nodes[name].keeps_ledger:
                     self._recall(run, name)
 
     def _recall(self, run: Progress, name: str) -> None:
         """What the node was given in advance goes elsewhere."""
-        for i, node in enumerate(run.node):
-            if node == name and run.state[i] == SUBMITTED:
+        for i in run.given_to(name):
+            if run.node[i] == name and run.state[i] == SUBMITTED:
                 self._lifecycle.revoke(run, i)
 
     def lose_result(self, runs: Iterable[Progress], key: AttemptId, node: str) -> None:
@@ -118,8 +120,8 @@ class Recovery:
 
     def results_on(self, run: Progress, node: str) -> Iterator[AttemptId]:
         """Keys of the run's results that lie on a node alone."""
-        for i, holder in enumerate(run.holder):
-            source = run.source(i) if holder == node and not run.inline[i] else None
+        for i in run.given_to(node):
+            source = run.source(i) if run.holder[i] == node and not run.inline[i] else None
             if source is not None and not (run.is_hidden(i) and not self._lifecycle.is_needed(run, i)):
                 yield source[0]
 
@@ -134,8 +136,8 @@ class Recovery:
     def _evacuate(self, run: Progress, name: str) -> None:
         """What was to run on the node waits for another one."""
         self._dispatcher.drop_node(run, name)
-        for i, node in enumerate(run.node):
-            if node != name or run.state[i] not in PENDING:
+        for i in run.given_to(name):
+            if run.node[i] != name or run.state[i] not in PENDING:
                 continue
             if run.state[i] == READY:
                 run.move(i, WAITING)
@@ -162,10 +164,6 @@ class Recovery:
             where = " and ".join(map(repr, sorted(set(places))))
             story = f"its result was made {len(places)} times on {where} and could not be had from there; see node logs"
             self._endings.fail_unstarted(run, i, Failure(FailureKind.INPUT, story, retryable=False))
-
-
-def _in_flight_on(run: Progress, name: str) -> list[int]:
-    return [i for i, node in enumerate(run.node) if node == name and run.state[i] in IN_FLIGHT]
 
 
 def _cannot_have_run(node: NodeState, ended: Sequence[tuple[Progress, int]]) -> set[tuple[Progress, int]]:

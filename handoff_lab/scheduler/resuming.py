@@ -109,7 +109,7 @@ class Resumption:
     def _number(self, run: Progress, past: Past) -> None:
         for i, function in enumerate(run.program.functions):
             run.priority[i] = float(i if function.toward is None else function.toward)
-            run.node[i] = past.nodes.get(i)
+            run.place(i, past.nodes.get(i))
             self._count_from(run, i, past.generation * _APART, past.attempts.get(i, 0))
 
     def _count_from(self, run: Progress, i: int, number: int, told: int) -> None:
@@ -140,13 +140,14 @@ class Resumption:
         run.unfinished -= 1
         if function.given is not None and (function.given[1] == HERE or function.given in past.present):
             run.given[i], run.holder[i] = function.given
-            run.node[i] = run.holder[i] if function.function is not None else None
+            run.place(i, run.holder[i] if function.function is not None else None)
         elif run.state[i] == DONE and i in past.made and not run.is_hidden(i):
             self._have(run, i, past)
 
     def _have(self, run: Progress, i: int, past: Past) -> None:
         node, event = past.made[i]
-        run.holder[i] = run.node[i] = node
+        run.holder[i] = node
+        run.place(i, node)
         run.latest[i] = event.id
         self._count_from(run, i, event.id.number, max(1, past.over(i) + (i not in past.done)))
         if i not in past.done:
@@ -224,7 +225,7 @@ class Resumption:
         """The attempt that goes on is the next one: its node knows it, and does not begin it twice."""
         node, event = past.running[i]
         if node in self._ledger.open:
-            run.node[i] = node
+            run.place(i, node)
             run.priority[i] = _FIRST
             self._count_from(run, i, event.id.number - 1, past.over(i))
 

@@ -403,8 +403,9 @@ class Scheduler:
     def _node_joined(self, event: NodeJoined) -> None:
         if event.info.name in self._ledger.nodes:
             self._node_lost(NodeLost(event.info.name, "it started anew"))
-        self._emit(reports.node("up", self._ledger.join(event.info)))
-        self._placement.look_again(self._runs.values())
+        node = self._ledger.join(event.info)
+        self._emit(reports.node("up", node))
+        self._placement.look_again(self._runs.values(), node)
 
     def _node_changed(self, event: NodeChanged) -> None:
         if event.name in self._ledger.nodes:
@@ -413,14 +414,14 @@ class Scheduler:
             self._dispatcher.changed(node)
             facts = {"draining": True} if self.is_draining(event.name) else {}
             self._emit(reports.node("changed", node, **facts))
-            self._placement.look_again(self._runs.values())
+            self._placement.look_again(self._runs.values(), node)
             if not before.fits_in(node.capabilities):
                 self._balance.clear_out(self._runs.values(), node)
 
     def _reopen(self, name: str) -> None:
         self._ledger.reopen(name)
         self._emit(reports.node("changed", self._ledger.nodes[name]))
-        self._placement.look_again(self._runs.values())
+        self._placement.look_again(self._runs.values(), self._ledger.nodes[name])
 
     def _node_lost(self, event: NodeLost) -> None:
         if event.name in self._ledger.nodes:

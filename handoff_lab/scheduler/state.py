@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
+from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from handoff_lab._errors import HandoffError
 from handoff_lab.messages import AttemptId, Failure
+from handoff_lab.resources import Resources
 from handoff_lab.scheduler.program import Program, RunOptions
 
 if TYPE_CHECKING:
@@ -101,11 +103,11 @@ class Progress:
     """State of one run. Only `move` changes a function's state."""
 
     __slots__ = (
-        "_steps", "ahead", "awaited", "cancelled", "capped", "cost_class", "deaths", "dependents", "early", "ending",
-        "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "latest", "missing",
-        "moving", "node", "number", "options", "overtime", "priority", "program", "promised", "queued", "recomputed",
-        "retried", "retries", "started", "state", "status", "stays", "unfinished", "unplaced", "vanished", "waits",
-        "wanted", "withdrawn",
+        "_given_to", "_steps", "ahead", "awaited", "cancelled", "capped", "cost_class", "deaths", "dependents", "early",
+        "ending", "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "latest",
+        "missing", "moving", "node", "number", "options", "overtime", "priority", "program", "promised", "queued",
+        "recomputed", "retried", "retries", "seekers", "started", "state", "status", "stays", "unfinished", "unplaced",
+        "vanished", "waits", "wanted", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, program: Program, options: RunOptions, now: float, steps: deque[tuple[object, ...]]) -> None:
@@ -145,15 +147,17 @@ class Progress:
         self.unplaced: set[int] = set()  # functions whose node is gone
         self.stays: set[int] = set()  # functions that can run nowhere but on a node that retires
         self.waits: dict[int, Wait] = {}  # functions that fit on no node now, and may wait for one
+        self.seekers: dict[tuple[str | None, Resources], list[int]] = {}  # those, and some more, by pin and cost
         self.vanished: dict[int, list[str]] = {}  # nodes that are there, but lost the function's result
         self.unfinished = count
         self.in_flight = 0  # without hidden ones
         self.retries = 0
         self.recomputed = 0
         self.failures: dict[int, FinalFailure] = {}  # in the order in which they happened
-        self.lanes: dict[tuple[str, int], Lane] = {}
+        self.lanes: dict[str, dict[int, Lane]] = {}  # by node, then cost class
         self.capped: list[tuple[float, int, Lane]] = []  # heap: lanes that wait for max_concurrency
         self._steps = steps
+        self._given_to: dict[str, array[int]] | None = None  # functions by each node that they ever had; some twice
 
     def move(self, i: int, after: State) -> None:
         """Change the state of function ``i``."""
@@ -172,6 +176,24 @@ class Progress:
                 self.move(i, after)  # which raises
             state[i] = after
             record((id, i, before, after, number[i]))
+
+    def place(self, i: int, node: str | None) -> None:
+        """Give function ``i`` a node."""
+        self.node[i] = node
+        if node is not None and self._given_to is not None:
+            self._given_to[node].append(i)
+
+    def given_to(self, node: str) -> list[int]:
+        """Functions that have this node, or once had, in order: all that run there, and all whose results lie there.
+
+        Only the first call looks through all functions.
+        """
+        if self._given_to is None:
+            self._given_to = defaultdict(lambda: array("I"))
+            for i, name in enumerate(self.node):
+                if name is not None:
+                    self._given_to[name].append(i)
+        return sorted(set(self._given_to[node])) if node in self._given_to else []
 
     def story(self, i: int) -> list[Step]:
         """The latest transitions of function ``i``, as far as they are remembered."""

@@ -29,7 +29,7 @@ from handoff_lab.store.payload import Payload
 from handoff_lab.transport.loop import Loop
 
 E = TypeVar("E")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class CountedCode:

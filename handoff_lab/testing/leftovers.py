@@ -13,7 +13,7 @@ from pathlib import Path
 
 from handoff_lab.node.lifeline import descendants
 
-PATIENCE_S = 15.0  # for what killed processes leave to others to clear up
+PATIENCE_S = 60.0  # for what killed processes leave to others to clear up
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class Surroundings:
     @classmethod
     def look(cls, folders: Sequence[Path]) -> Surroundings:
         """Look around: files are those below ``folders``, and shared memory."""
-        shared = Path("/dev/shm").glob("[!.]*")  # noqa: S108 - hidden ones are those of browsers
+        # The hidden ones are those of browsers; semaphores are multiprocessing's, which is not used here.
+        shared = (path for path in Path("/dev/shm").glob("[!.]*") if not path.name.startswith("sem."))  # noqa: S108
         paths = [*shared, *(path for folder in folders for path in folder.rglob("*"))]
         return cls(
             frozenset(descendants(os.getpid())),

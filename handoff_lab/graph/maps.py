@@ -1,0 +1,156 @@
+"""Maps, which are functions over many items, cut into chunks: ordinary functions that call them for some of the items.
+
+The map itself becomes an inline function that joins the results of its chunks; where many take all of many chunks, a
+function of its own, which does it once for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar
+
+from handoff_lab._items import Items, Joined
+from handoff_lab.graph.dag import DAG
+from handoff_lab.graph.functions import Function
+from handoff_lab.resources import Resources
+from handoff_lab.resources.amounts import SLACK
+
+Sizes: TypeAlias = Callable[[Function], int]  # items of a chunk of a map that does not say itself
+Seconds = TypeVar("Seconds")  # or a mapping of node to seconds
+
+_CHUNKS_PER_PLACE = 4  # so that those who are done early find more to do
+_MOST_EDGES = 10_000  # from the chunks of one map to those who take it
+
+
+def cut(dag: DAG, sizes: Sizes) -> DAG:
+    """The DAG in which each map is cut into chunks; ``dag`` itself where it has no map.
+
+    Examples
+    --------
+    >>> dag = DAG().add(Function("cubes", pow, over=range(5), extra_args=[3]), Function("sum", sum, ["cubes"]))
+    >>> list(cut(dag, lambda function: 2))
+    ['cubes[0:2]', 'cubes[2:4]', 'cubes[4:5]', 'cubes', 'sum']
+    """
+    functions = dag.functions.values()
+    if all(function.over is None for function in functions):
+        return dag
+    made = list(chain.from_iterable(_cut(function, sizes) for function in functions))
+    return DAG(dag.name).add(*_with_fewer_edges(made))
+
+
+def by_capacity(nodes: Callable[[], Mapping[str, Resources]]) -> Sizes:
+    """About four chunks for each function of the map's cost that fits on the nodes at once."""
+
+    def size(function: Function) -> int:
+        assert function.over is not None
+        pinned = function.node if isinstance(function.node, str) else None
+        places = sum(_places(function.cost, has) for name, has in nodes().items() if pinned in (None, name))
+        return math.ceil(len(function.over) / (_CHUNKS_PER_PLACE * max(1, places))) or 1
+
+    return size
+
+
+def as_before(dag: DAG, otherwise: Sizes) -> Sizes:
+    """As the maps of the same length were cut in ``dag``, so that what their chunks gave can be taken over."""
+
+    def size(function: Function) -> int:
+        assert function.over is not None
+        before = joined(dag, function.id)
+        return before.chunksize if before and before.length == len(function.over) else otherwise(function)
+
+    return size
+
+
+def joined(dag: DAG, id: Hashable) -> Joined | None:
+    """How a map was cut; None for what is no map of ``dag``, which is cut."""
+    function = dag.functions.get(id)
+    return function.code if function is not None and isinstance(function.code, Joined) else None
+
+
+def chunks(dag: DAG, id: Hashable) -> tuple[Hashable, ...]:
+    """Ids of the chunks of a map, in order; of any other function its own."""
+    return (id,) if joined(dag, id) is None else dag.functions[id].args
+
+
+def expanded(dag: DAG, ids: Iterable[Hashable]) -> tuple[Hashable, ...]:
+    """The ids, but for each map those of all functions that it has become."""
+    found: list[Hashable] = []
+    for id in ids:
+        found += chunks(dag, id)
+        if joined(dag, id) is not None and dag.functions[id].type != "inline":
+            found.append(id)
+    return tuple(found)
+
+
+def per_chunk(dag: DAG, durations: Mapping[Hashable, Seconds]) -> dict[Hashable, Seconds]:
+    """Durations in which those of a map, for one item, are there for each of its chunks."""
+    told = dict(durations)
+    for id, seconds in durations.items():
+        if joined(dag, id) is not None:
+            told |= {chunk: _times(seconds, len(dag.functions[chunk].extra_args[-2])) for chunk in chunks(dag, id)}
+    return told
+
+
+def _cut(function: Function, sizes: Sizes) -> Iterator[Function]:
+    over = function.over
+    if over is None or function.code is None:
+        yield function
+        return
+    size = function.chunksize or sizes(function)
+    length = len(over)
+    code = Items(function.code, repr(function.id))
+    group = function.group or str(function.id) or None
+    model, last = (_chunk(function, code, group, count) for count in (size, length % size or size))
+    ids = []
+    for low in range(0, length, size):
+        high = min(low + size, length)
+        ids.append(f"{function.id}[{low}:{high}]")
+        items = (*function.extra_args, over[low:high], low)
+        yield (last if high == length else model).but(id=ids[-1], extra_args=items)
+    yield Function(function.id, Joined(length, size), ids, type="inline", group=group)
+
+
+def _chunk(function: Function, code: Items, group: str | None, count: int) -> Function:
+    """What the chunks of so many items are made from."""
+    return function.replace(
+        code=code,
+        args=function.given_args(),
+        group=group,
+        over=None,
+        chunksize=None,
+        timeout=_times(function.timeout, count),
+        duration=_times(function.duration, count),
+        output_size=_times(function.output_size, count),
+    )
+
+
+def _with_fewer_edges(functions: Sequence[Function]) -> list[Function]:
+    """The functions, in topological order; maps with too many edges are joined by a function of its own."""
+    takers: Counter[Hashable] = Counter()
+    fewer: list[Function] = []
+    for function in reversed(functions):
+        count = takers[function.id]
+        if isinstance(function.code, Joined) and count > 1 and count * len(function.args) > _MOST_EDGES:
+            fewer.append(function.but(type="regular", duration=0.0))
+        else:
+            fewer.append(function)
+        edges = count if fewer[-1].type == "inline" else 1
+        takers.update(dict.fromkeys(function.dependencies, edges))
+    return fewer[::-1]
+
+
+def _places(cost: Resources, has: Resources) -> int:
+    """How many functions of this cost a node runs at once; without a claim on cpu each takes one."""
+    most = [has[name] / amount for name, amount in cost.items() if amount]
+    if not cost["cpu"]:
+        most.append(has["cpu"] or 1.0)
+    return int(min(most) * SLACK)
+
+
+def _times(seconds: Any, count: int) -> Any:
+    if isinstance(seconds, Mapping):
+        return {node: of_node * count for node, of_node in seconds.items()}
+    return None if seconds is None else seconds * count
