@@ -163,17 +163,18 @@ class Engine:
             ends = [command for command in commands if isinstance(command, Ended)]
             self._do([*self._abandon(runs, "what the run needs could not be done", error), *ends])
 
-    def _do(self, commands: Iterable[Command]) -> None:
+    def _do(self, commands: Sequence[Command]) -> None:
         moment = time.time()
         told: list[tuple[Sequence[RunState], Event | FunctionBatch]] = []
         starts: list[Start] = []
+        ending = {command.run for command in commands if isinstance(command, Ended)}
         for command in commands:
             match command:
                 case Start():
                     starts.append(command)
                 case Report():
                     event = Event(command.name, moment, command.measurements, command.metadata)
-                    told.append((self._concerned(command), event))
+                    told.append((self._concerned(command, ending), event))
                 case ReportQueued() | ReportFinished() | ReportTransferred():
                     state = self._runs[command.run]
                     told.append(((state,), _batch(command, state, moment)))
@@ -188,16 +189,18 @@ class Engine:
                     self._delivery.events(told)
                     told = []
                     self._delivery.end(self._runs[command.run], command)
+                    ending.discard(command.run)
         for at in range(0, len(starts), _SLICE):  # so that nodes have something to do while the rest is made ready
             self._submit(starts[at : at + _SLICE])
         if told:  # last: whoever hears of it competes for this process's time
             self._delivery.events(told)
 
-    def _concerned(self, report: Report) -> Sequence[RunState]:
+    def _concerned(self, report: Report, ending: Collection[str]) -> Sequence[RunState]:
+        """The run that is named, or all that go on; some of them are ``ending``, later among the same commands."""
         run = report.metadata.get("run")
         if run is not None:
             return (self._runs[run],)
-        return [state for id, state in self._runs.items() if not self._scheduler.is_over(id)]
+        return [state for id, state in self._runs.items() if id in ending or not self._scheduler.is_over(id)]
 
     def _submit(self, starts: Sequence[Start]) -> None:
         """Make attempts of what is to start, and hand them to the backend together."""

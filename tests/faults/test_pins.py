@@ -9,7 +9,7 @@ import time
 import pytest
 
 import handoff_lab as hl
-from handoff_lab.telemetry.events import FUNCTION_WAIT
+from handoff_lab.telemetry.events import FUNCTION_WAIT, NODE_DOWN
 from tests.faults.conftest import begun
 from tests.faults.marks import Marks
 from tests.others import soon
@@ -49,6 +49,7 @@ def test_the_loss_fails_what_is_pinned_by_name_and_at_once(marks: Marks) -> None
         assert (caught.value.node, caught.value.function) == ("beta", "held")
         assert run.record.counts() == {"failed": 1, "skipped": 1, "done": 1}
         assert run.results["free"] == "free"
+        assert NODE_DOWN in [event.name for event in run.events]  # the run ended by it, and tells so
 
 
 def test_it_waits_for_its_node_and_goes_on_there(marks: Marks) -> None:
