@@ -27,7 +27,8 @@ class DaskWorkers:
 
     def places(self) -> Sequence[Place]:
         """One for each worker, called as Dask calls it."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        # Not scheduler_info(): the client may overwrite what that asked for, before it is read, with less.
+        workers = self._client.sync(self._client.scheduler.identity)["workers"]
         places = [
             Place(f"dask-{str(worker['name']).rpartition('://')[2]}", f"dask {address}", (address, worker))
             for address, worker in workers.items()
