@@ -13,7 +13,7 @@ from handoff_lab.scheduler.state import READY, Progress
 class Lane:
     """Ready functions of one run that cost the same on one node, the most urgent first.
 
-    Functions that are ready no more stay in the heap until they come to its top.
+    Functions that are ready no more, or on another node by now, stay in the heap until they come to its top.
     """
 
     __slots__ = ("aside", "cost", "counted", "entry", "heap", "node", "order", "run")
@@ -30,10 +30,10 @@ class Lane:
 
     def head(self) -> int | None:
         """The function to start next."""
-        heap, state = self.heap, self.run.state
+        heap, state, node = self.heap, self.run.state, self.run.node
         while heap:
             i = heap[0][1]
-            if state[i] == READY:
+            if state[i] == READY and node[i] == self.node.name:
                 return i
             self.pop()
         return None

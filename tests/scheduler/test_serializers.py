@@ -107,3 +107,31 @@ def test_what_was_serialized_for_a_lost_node_is_serialized_again(simulate: Any) 
     assert simulation.attempts() == {"load": 1, "load for use": 2, "slow": 1, "use": 1}
     assert simulation.runs["run"].recomputed == 0
     simulation.check_end()
+
+
+@pytest.mark.parametrize("first", ["m", "k"])
+def test_one_that_waited_on_the_consumers_node_starts_where_its_producer_was_made_anew(
+    simulate: Any, first: str
+) -> None:
+    """Both nodes come free at once; it must not start on that on which it waited before."""
+    dag = DAG().add(
+        *(Function(f"busy on {node}", list, node=node, cost={"cpu": 1}) for node in sorted("km", key=first.__ne__)),
+        Function("load", list),
+        Function("use", list, [Argument("load", serialize=list)], node="m", cost={"cpu": 1}),
+    )
+    seconds = {"busy on m": 4.0, "busy on k": 3.0}
+    simulation = simulate(
+        {"n": {"cpu": 1}, "m": {"cpu": 1}, "k": {"cpu": 1}},
+        prefetch=0,
+        duration=lambda attempt: seconds.get(attempt.label, 1.0),
+    )
+    names = {"load": "n", "use": "m", "busy on m": "m", "busy on k": "k"}
+    simulation.begin(dag, allocator=lambda functions, capabilities: {
+        f.id: names[f.id] if names[f.id] in capabilities else "k" for f in functions
+    })  # fmt: skip
+    simulation.backend.at(0.5, lambda: simulation.drain("n"))
+    simulation.backend.at(2.0, lambda: simulation.backend.lose_node("n", "SIGKILL"))
+    simulation.run()
+    assert simulation.attempts() == {"busy on m": 1, "busy on k": 1, "load": 2, "load for use": 1, "use": 1}
+    assert simulation.runs["run"].node[simulation.runs["run"].program.index["use"] - 1] == "k"
+    simulation.check_end()
