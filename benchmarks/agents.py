@@ -46,7 +46,11 @@ def measure(count: int, functions: int) -> dict[str, float]:
             run = cluster.execute(_fan_out(functions), allocation_strategy="load_balanced")
             done = time.monotonic() - first
             _check(run.results.values(), functions)
-            memory = {"coordinator_mb": psutil.Process().memory_info().rss / 1e6, "agent_mb": swarm.mb_of_one()}
+            held = {
+                "coordinator_mb": psutil.Process().memory_info().rss / 1e6,
+                "coordinator_files": psutil.Process().num_fds(),
+                "agent_mb": swarm.mb_of_one(),
+            }
             noticed = sorted(nodes.wait_for_loss_of(name, swarm) for name in list(swarm.pids)[:_WATCHED])
         except BaseException:
             swarm.kill()
@@ -56,7 +60,7 @@ def measure(count: int, functions: int) -> dict[str, float]:
         "joined_s": joined,
         "rate": functions / done,
         "noticed_ms": 1e3 * noticed[len(noticed) // 2],
-        **memory,
+        **held,
         "gone_s": gone,
     }
 

@@ -46,6 +46,7 @@ UNITS = {
     "joined_s": "s from the start of the agents until all have joined",
     "noticed_ms": "ms from SIGKILL of an agent to the news of its loss, median of 5",
     "coordinator_mb": "MB of the coordinator's process after that run",
+    "coordinator_files": "open files of that process: connections and pipes",
     "agent_mb": "MB of an agent with its zygote and slot, shared pages in parts",
     "gone_s": "s from the cluster's end until no process of the agents is left",
     "peak_mb": "MB, at most, of the process",

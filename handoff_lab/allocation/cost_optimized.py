@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from handoff_lab.allocation.base import Allocation
 from handoff_lab.allocation.groups import Feasible, Group, collocation_groups
-from handoff_lab.allocation.loads import Demand, Emptiest, NodeLoad, demand_by_depth, depths, waves
+from handoff_lab.allocation.loads import Demand, Emptiest, Fullest, NodeLoad, demand_by_depth, depths, waves
 from handoff_lab.graph import Function
 from handoff_lab.resources import Resources
 
@@ -55,6 +55,10 @@ class _Packing:
         self._sizes: dict[Resources, float] = {}
         self._latest: dict[int, tuple[Resources, int, str]] = {}  # by depth: cost, nodes in use then, and where it went
         self._crowded: dict[tuple[int, Resources], Emptiest] = {}
+        self._suitable: dict[Resources, list[str]] = {}  # by cost: the nodes that it wastes least of
+        self._unused: dict[Resources, Iterator[str]] = {}  # by cost: those of them that are not in use, cheapest first
+        self._roomy: dict[tuple[int, Resources], Fullest] = {}
+        self._news: list[str] = []  # nodes in the order in which they got something
 
     def size(self, cost: Resources) -> float:
         """The largest share of any resource, of the most that a node has."""
@@ -68,8 +72,9 @@ class _Packing:
         alone = len(group.members) == 1 and group.pin is None
         node = self._as_before(demand) if alone else None
         if node is None:
-            node = self._choose(self._least_wasted(group.peak, feasible), demand, alone)
+            node = self._choose_alone(demand, feasible) if alone else self._choose(group.peak, demand, feasible)
         self._open.add(node)
+        self._news.append(node)
         self._loads[node].add(demand)
         for depth, (cost, _) in demand.items():
             self._latest[depth] = cost, len(self._open) if alone else 0, node
@@ -86,7 +91,26 @@ class _Packing:
             return None
         return node
 
-    def _choose(self, nodes: Sequence[str], demand: Demand, alone: bool) -> str:
+    def _choose_alone(self, demand: Demand, feasible: Sequence[str]) -> str:
+        ((depth, (cost, count)),) = demand.items()
+        nodes = self._suitable.get(cost)
+        if nodes is None:
+            nodes = self._suitable[cost] = self._least_wasted(cost, feasible)
+            self._unused[cost] = iter(sorted(nodes, key=self._price.__getitem__))
+        roomy = self._roomy.get((depth, cost))
+        if roomy is None:
+            roomy = self._roomy[depth, cost] = Fullest(nodes, self._loads, depth, cost, count)
+        in_use = roomy.find(self._news)
+        if in_use is not None:
+            return in_use
+        unused = next((node for node in self._unused[cost] if node not in self._open), None)
+        if unused is not None:
+            return unused
+        crowded = self._crowded[depth, cost] = Emptiest(nodes, self._loads, depth, cost, count)
+        return crowded.find()[0]
+
+    def _choose(self, peak: Resources, demand: Demand, feasible: Sequence[str]) -> str:
+        nodes = self._least_wasted(peak, feasible)
         after = {node: self._loads[node].after(demand) for node in nodes}
         fitting = [node for node in nodes if waves(after[node]) == 1]
         in_use = [node for node in fitting if node in self._open]
@@ -94,9 +118,6 @@ class _Packing:
             return max(in_use, key=lambda node: after[node])
         if fitting:
             return min(fitting, key=lambda node: self._price[node])
-        if alone and self._open.issuperset(nodes):
-            ((depth, (cost, count)),) = demand.items()
-            self._crowded[depth, cost] = Emptiest(nodes, self._loads, depth, cost, count)
         return min(nodes, key=lambda node: (node not in self._open, after[node]))
 
     def _least_wasted(self, cost: Resources, nodes: Sequence[str]) -> list[str]:

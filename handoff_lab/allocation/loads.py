@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from copy import copy
-from heapq import heapify, heapreplace
+from heapq import heapify, heappop, heappush, heapreplace
 
 from handoff_lab.allocation.groups import Group
 from handoff_lab.graph import Argument, Function
@@ -181,6 +181,42 @@ class Emptiest:
     def _entry(self, place: int, node: str) -> tuple[float, int, str, int]:
         load = self._loads[node]
         return load.after_one(self._depth, *self._demand), place, node, load.changes(self._depth)
+
+
+class Fullest:
+    """Which of some nodes would be the fullest after one more demand of a kind, of those that have room for it.
+
+    A node without room never has any again. Loads that changed are found by what was added meanwhile.
+    """
+
+    __slots__ = ("_demand", "_depth", "_heap", "_loads", "_places", "_seen")
+
+    def __init__(
+        self, nodes: Sequence[str], loads: Mapping[str, NodeLoad], depth: int, cost: Resources, count: int
+    ) -> None:
+        self._loads = loads
+        self._depth = depth
+        self._demand = cost, count
+        self._places = {node: place for place, node in enumerate(nodes)}
+        self._heap: list[tuple[float, int, str, int]] = []
+        self._seen = 0  # of the news
+
+    def find(self, news: Sequence[str]) -> str | None:
+        """The node, among those in ``news``, which are all that anything was ever added to; the first of equals."""
+        heap, depth = self._heap, self._depth
+        for node in dict.fromkeys(news[self._seen :]):
+            if node in self._places:
+                load = self._loads[node]
+                after = load.after_one(depth, *self._demand)
+                if waves(after) == 1:
+                    heappush(heap, (-after, self._places[node], node, load.changes(depth)))
+        self._seen = len(news)
+        while heap:
+            _, _, node, changes = heap[0]
+            if self._loads[node].changes(depth) == changes:
+                return node
+            heappop(heap)
+        return None
 
 
 def waves(load: float) -> int:

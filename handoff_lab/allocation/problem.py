@@ -12,7 +12,7 @@ from handoff_lab.allocation.edges import edges
 from handoff_lab.allocation.groups import Feasible, collocation_groups
 from handoff_lab.allocation.loads import slots
 from handoff_lab.allocation.timeline import Need
-from handoff_lab.graph import Function, checks
+from handoff_lab.graph import Function, checks, maps
 from handoff_lab.resources import Resources
 from handoff_lab.resources.amounts import SLACK
 
@@ -125,8 +125,7 @@ def _seconds(
     """Seconds by function and node; functions of equal duration share a row."""
     rows: dict[object, list[float]] = {}
     seconds = []
-    for function in functions:
-        duration = durations.get(function.id, function.duration)
+    for duration in list(map(maps.told(durations), functions)):  # all are kept, so that no two have one ``id``
         key = ("by node", id(duration)) if isinstance(duration, Mapping) else duration
         row = rows.get(key)
         if row is None:

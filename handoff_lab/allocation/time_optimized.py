@@ -11,6 +11,7 @@ from handoff_lab.allocation.heft import heft
 from handoff_lab.allocation.problem import Duration, Link, Problem, checked_durations
 from handoff_lab.allocation.search import improve
 from handoff_lab.graph import Function
+from handoff_lab.graph.maps import told
 from handoff_lab.resources import Resources
 
 
@@ -91,4 +92,4 @@ class TimeOptimized:
 
     def _informed(self, functions: Sequence[Function]) -> bool:
         """Whether any duration is known: to search over guesses takes time and gains nothing."""
-        return any(function.duration is not None or function.id in self._durations for function in functions)
+        return any(duration is not None for duration in map(told(self._durations), functions))

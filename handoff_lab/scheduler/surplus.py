@@ -48,7 +48,7 @@ class Surplus:
         self._now = now
         looked = ((node, _count(run, node)) for node in paces)
         counts = {node: n for node, n in looked if n and vain.get((run.id, node.name), now) <= now}
-        self._share = -(-sum(counts.values()) // (len(paces) + idle))  # of each, if all had the same
+        self._share = -(-sum(counts.values()) // (len(counts) + idle))  # of each of these, if all had the same
         self._heap = [(-self._seconds(node, counts[node]), place, node) for place, node in enumerate(counts)]
         heapify(self._heap)
         self._waiting: dict[NodeState, list[int]] = {}  # by node, the most urgent first: looked at only now

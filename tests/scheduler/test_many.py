@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from types import FrameType
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from handoff_lab.backends.simulated import SimulatedBackend
@@ -14,28 +12,10 @@ from handoff_lab.graph import DAG, Function, collocated
 from handoff_lab.messages import BackendEvent, Command, FinishedMany, NodeInfo, NodeJoined, NodeLost, Start, Stop
 from handoff_lab.resources import Resources
 from handoff_lab.scheduler import RunOptions, Scheduler, State, compile_program
+from tests.work import work
 
 GPU = {"gpu": 1}
 FOREVER = 1e9
-
-
-def work(call: Callable[[], object]) -> int:
-    """Steps of Python that a call takes: the same each time, whatever else the machine does."""
-    steps = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal steps
-        frame.f_trace_opcodes = True
-        steps += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return steps
 
 
 def wide(count: int, **options: Any) -> DAG:
