@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from inspect import Parameter, Signature
 from itertools import chain
+from traceback import walk_tb
 from typing import Any
 
 
@@ -35,6 +36,9 @@ class Items:
         update_wrapper(self, code, ("__module__", "__name__", "__qualname__"), ())
         self._of = of
 
+    def __repr__(self) -> str:
+        return f"<{self.__wrapped__!r} for each item>"
+
     def __call__(self, *given: Any, **named: Any) -> list[Any]:
         code = self.__wrapped__
         *values, items, first = given
@@ -47,6 +51,13 @@ class Items:
             error.add_note(f"item {first + len(results)} of {self._of}: {reprlib.repr(item)}")
             raise
         return results
+
+    def call_of(self, error: BaseException, given: Sequence[Any]) -> tuple[Callable[..., Any], Sequence[Any]]:
+        """The call that ``error`` came from: of the function with an item, or of this itself."""
+        for frame, _ in walk_tb(error.__traceback__):
+            if frame.f_code is Items.__call__.__code__ and "item" in (known := frame.f_locals):
+                return self.__wrapped__, (known["item"], *known["values"])
+        return self, given
 
     def calling(self, code: Any) -> Items:
         """The same for another form of the function."""
@@ -61,6 +72,9 @@ class Joined:
     def __init__(self, length: int, chunksize: int) -> None:
         self.length = length
         self.chunksize = chunksize
+
+    def __repr__(self) -> str:
+        return f"<joins {self.length} results from chunks of {self.chunksize}>"
 
     def __call__(self, *chunks: Sequence[Any]) -> list[Any]:
         return list(chain.from_iterable(chunks))

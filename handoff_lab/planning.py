@@ -74,16 +74,16 @@ def plan(
     """
     capabilities = _capabilities(nodes)
     dag = maps.cut(dag.validate(), maps.by_capacity(lambda: capabilities))
-    for id in checked_durations(durations):
+    told = checked_durations(durations)
+    for id in told:
         if id not in dag.functions:
             raise MissingFunctionError(id, "durations", closest(id, dag.functions))
-    durations = maps.per_chunk(dag, durations or {})
     program = compile_program(dag, run="plan")
     if allocation_strategy == "time_optimized":
         allocation_strategy = TimeOptimized(bandwidth, latency, durations)
     backend = SimulatedBackend(
         capabilities,
-        duration=_duration(program, durations),
+        duration=_duration(program, told),
         bandwidth=bandwidth,
         latency=latency,
         nbytes=_nbytes(dag, program),
@@ -118,11 +118,13 @@ def _capabilities(nodes: Mapping[str, Mapping[str, float | str]] | HasNodes) -> 
 
 
 def _duration(program: Program, durations: Mapping[Hashable, Duration | None]) -> Callable[[Attempt], float]:
+    seconds_of = maps.told(durations)
+
     def seconds(attempt: Attempt) -> float:
         function = program.functions[attempt.id.function].function
         if function is None:
             return 0.0  # a serializer: its time is part of the transfer
-        return seconds_on([attempt.node], durations.get(function.id, function.duration))[0]
+        return seconds_on([attempt.node], seconds_of(function))[0]
 
     return seconds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, overload
 
 from handoff_lab._errors import ResultUnavailableError
@@ -35,6 +35,7 @@ class Results(Mapping[Hashable, Any]):
         self._store = store
         self._before = before  # keeps the results that the run took over
         self._values: dict[Hashable, Any] = {}
+        self._latest: dict[Hashable, tuple[Hashable, Sequence[Any]]] = {}  # by map: the chunk that was read last
         if store is not None:
             state.publish = partial(_publish, state, coordinator, store)
             state.withdraw = partial(_withdraw, state, store)
@@ -59,6 +60,14 @@ class Results(Mapping[Hashable, Any]):
             return self._store.get((self._state.id, id))
         self._made([id])
         return _payload(self._coordinator, self._state, id, self.index(id)).load()
+
+    def chunk(self, map: Hashable, id: Hashable) -> Sequence[Any]:
+        """The value of a chunk of a map; of each map, the latest is kept."""
+        kept, values = self._latest.get(map, (None, ()))
+        if kept != id:
+            values = self.read(id)
+            self._latest[map] = id, values
+        return values
 
     def _is_stored(self, id: Hashable) -> bool:
         return self._store is not None and (self._state.id, id) in self._store
@@ -96,10 +105,18 @@ class Results(Mapping[Hashable, Any]):
         return None if self._before is None else self._before.nbytes(id)
 
     def __iter__(self) -> Iterator[Hashable]:
-        return (id for id, status in self._state.record.functions.statuses() if status in HAS_RESULT)
+        for id, status in self._state.record.functions.statuses():
+            if status in HAS_RESULT and id not in self._maps:
+                yield id
+        yield from filter(self.__contains__, self._maps)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    @cached_property
+    def _maps(self) -> dict[Hashable, None]:
+        """Ids of the maps, in order."""
+        return dict.fromkeys(maps.ids(self._state.dag))
 
     def __contains__(self, id: object) -> bool:
         if maps.joined(self._state.dag, id) is not None:
@@ -134,7 +151,10 @@ class Results(Mapping[Hashable, Any]):
 
 
 class MapResults(Sequence[Any]):
-    """What a map gave for each item; a chunk is fetched when an item of it is read, and the latest is kept."""
+    """What a map gave for each item; a chunk is fetched when an item of it is read, and the latest is kept.
+
+    It equals a list of the same values, and is one when it is pickled or sent to another function.
+    """
 
     def __init__(self, results: Results, id: Hashable, chunks: Sequence[Hashable], joined: Joined) -> None:
         self._results = results
@@ -142,7 +162,6 @@ class MapResults(Sequence[Any]):
         self._chunks = chunks
         self._length = joined.length
         self._chunksize = joined.chunksize
-        self._last: tuple[int, Sequence[Any]] = (-1, ())
 
     def __len__(self) -> int:
         return self._length
@@ -158,21 +177,24 @@ class MapResults(Sequence[Any]):
         if not -self._length <= at < self._length:
             raise IndexError(f"{self._id!r} has {self._length} results, and none at {at}")
         number, place = divmod(at % self._length, self._chunksize)
-        return self._chunk(number)[place]
+        return self._results.chunk(self._id, self._chunks[number])[place]
 
     def __iter__(self) -> Iterator[Any]:
         for chunk in self._chunks:
-            yield from self._results.read(chunk)
+            yield from self._results.chunk(self._id, chunk)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, list | MapResults):
+            return NotImplemented
+        return len(self) == len(other) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list
+
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
+        return list, (list(self),)
 
     def __repr__(self) -> str:
         return f"<{self._length} results of {self._id!r}>"
-
-    def _chunk(self, number: int) -> Sequence[Any]:
-        kept, values = self._last
-        if kept != number:
-            values = self._results.read(self._chunks[number])
-            self._last = number, values
-        return values
 
 
 def _payload(coordinator: Verbs, state: RunState, id: Hashable, index: int, timeout: float | None = None) -> Payload:

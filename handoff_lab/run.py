@@ -104,10 +104,13 @@ class Run:
 
     @cached_property
     def part(self) -> DAG:
-        """The part of the graph that its targets need."""
+        """The part of the graph that its targets need, with maps all of whose chunks are in it."""
         if len(self.functions) == sum(function.type != "inline" for function in self.dag.functions.values()):
             return self.dag
-        return DAG(self.dag.name).add(*self.dag.subgraph(self.functions).values())
+        made = self._state.program.index.keys()
+        whole = [id for id in maps.ids(self.dag) if (chunks := maps.chunks(self.dag, id)) and made >= set(chunks)]
+        needed = self.dag.subgraph(self.functions).keys() | whole
+        return DAG(self.dag.name).add(*[function for id, function in self.dag.functions.items() if id in needed])
 
     @property
     def allocations(self) -> dict[Hashable, str]:

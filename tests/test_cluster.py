@@ -240,6 +240,21 @@ def test_cancel_of_one_function_leaves_the_others(cluster: hl.Cluster, gate: Gat
     assert statuses == {"a": "done", "after": "cancelled", "skipped": "skipped"}
 
 
+def test_what_threads_cannot_do_is_said_and_refused(cluster: hl.Cluster, gate: Gate) -> None:
+    run = cluster.submit(waiting(gate, "a"))
+    gate.wait_for("a")
+    soon(lambda: run.record.functions["a"].status == "running")
+    with pytest.raises(hl.BackendError, match="'a' runs, and threads can't be interrupted: it goes on"):
+        run.cancel("a")
+    assert all("threads can't be interrupted" in repr(it) for it in (cluster, run))
+    gate.open()
+    assert run.wait(60).status == "done"
+    with pytest.raises(hl.BackendError, match="'f' has timeout=2, but threads can't be ended"):
+        cluster.submit(hl.DAG().add(hl.Function("f", int, timeout=2)))
+    with pytest.raises(hl.BackendError, match="'f' has runs_in='kernel', but nodes in this process have no kernel"):
+        cluster.submit(hl.DAG().add(hl.Function("f", int, runs_in="kernel")))
+
+
 def test_nodes_come_and_go(cluster: hl.Cluster) -> None:
     node = cluster.add_node({"cpu": 1, "fpga": 2}, name="gamma")
     assert node.capabilities == {"cpu": 1, "fpga": 2}

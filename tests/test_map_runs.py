@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import handoff_lab as hl
 from handoff_lab._items import Items, Joined
 from handoff_lab.coordinator.codes import CodeBook
-from handoff_lab.results import MapResults
+from handoff_lab.results import MapResults, Results
 from tests.others import soon
 
 HERE = sys.modules[__name__]
@@ -53,18 +53,34 @@ def test_the_result_is_a_sequence_that_is_fetched_when_it_is_read(local: hl.Clus
     assert np.asarray(results).tolist() == CUBES
     assert (729 in results, results.index(8)) == (True, 2)
     assert repr(results) == "<10 results of 'f'>"
+    assert (results == CUBES, results == run.results["f"], results == CUBES[1:], results == "f") == (
+        (True, True, False, False)
+    )
+    assert pickle.loads(pickle.dumps(results)) == CUBES
     with pytest.raises(IndexError, match="'f' has 10 results, and none at 10"):
         results[10]
     assert run.results["f[9:10]"] == [729]
     assert "f" in run.results
+    assert set(run.results) == {*run.functions, "f"}
+    assert len(run.results) == 6
     assert set(run.functions) == {"f[0:3]", "f[3:6]", "f[6:9]", "f[9:10]", "sum"}
+
+
+def test_a_chunk_is_fetched_once_for_all_of_its_items(local: hl.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = local.execute(mapped(cube, chunksize=5))
+    fetched: list[Any] = []
+    read = Results.read
+    monkeypatch.setattr(Results, "read", lambda results, chunk: fetched.append(chunk) or read(results, chunk))
+    assert [run.results["f"][i] for i in range(10)] == list(run.results["f"]) == CUBES
+    assert fetched == ["f[0:5]", "f[5:10]", "f[0:5]", "f[5:10]"]
 
 
 @given(length=st.integers(0, 30), size=st.integers(1, 12), part=st.slices(30))
 def test_parts_of_a_result_are_as_those_of_a_list(length: int, size: int, part: slice) -> None:
     plain = list(range(length))
     parts = [plain[i : i + size] for i in range(0, length, size)]
-    results: Any = MapResults(SimpleNamespace(read=parts.__getitem__), "f", range(len(parts)), Joined(length, size))  # type: ignore[arg-type]
+    fetch: Any = SimpleNamespace(chunk=lambda _, at: parts[at])
+    results: Any = MapResults(fetch, "f", range(len(parts)), Joined(length, size))
     assert (results[part], list(results), list(reversed(results))) == (plain[part], plain, plain[::-1])
 
 
@@ -83,8 +99,11 @@ def test_the_text_of_a_cell_goes_with_a_map() -> None:
 def test_it_is_cut_by_what_the_nodes_have(local: hl.Cluster) -> None:
     assert len(local.execute(mapped(cube, range(80))).functions) == 9
     assert len(local.execute(mapped(cube, range(80)), nodes=["a"]).functions) == 5
-    plan = hl.plan(mapped(cube, range(80), duration=1.0), local, durations={"f": 0.5, "sum": 1.0})
+    durations = {"f": 0.5, "sum": 1.0}
+    plan = hl.plan(mapped(cube, range(80), duration=1.0), local, durations=durations)
     assert (len(plan.allocations), plan.makespan) == (9, 21.0)
+    mine = hl.TimeOptimized(durations=durations | {"f": {"a": 0.0, "b": 9.0}})
+    assert set(local.execute(mapped(cube, range(80)), allocation_strategy=mine).allocations.values()) == {"a"}
 
 
 def test_nothing_to_do(local: hl.Cluster) -> None:
@@ -98,6 +117,7 @@ def test_targets_and_inputs(local: hl.Cluster) -> None:
     run = local.execute(dag, ["f"], inputs={"base": 5})
     assert list(run.results["f"]) == list(range(5, 15))
     assert "sum" not in run.functions
+    assert list(local.execute(run.dag, ["f"], inputs={"base": 6}).results["f"]) == list(range(6, 16))
     with pytest.raises(hl.InvalidFunctionError, match="it is an input that 'f' needs"):
         local.submit(dag)
 
@@ -130,7 +150,9 @@ def test_a_failed_item_is_named_and_made_again(local: hl.Cluster, tmp_path: Path
     assert (error.function, error.reason) == ("f[6:8]", "ValueError: no sevens")
     assert "item 7 of 'f': 7" in str(error)
     assert "_items.py" not in str(error)
+    assert error.inputs == "x=7"
     assert "f" not in run.results
+    assert "f" not in set(run.results)
     assert run.results["f[0:2]"] == [0, 1]
     with pytest.raises(hl.ResultUnavailableError, match=r"f\[6:8\].*failed"):
         run.results["f"]

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from handoff_lab._errors import BackendError
@@ -90,6 +91,13 @@ class LocalBackend:
     """A backend whose nodes are threads of this process."""
 
     features = frozenset({Feature.ADD_NODES})
+    lacks: Mapping[Feature, str] = MappingProxyType(
+        {
+            Feature.INTERRUPT: "threads can't be interrupted",
+            Feature.TIMEOUT: "threads can't be ended when a timeout is up",
+            Feature.KERNEL: "nodes in this process have no kernel",
+        }
+    )
     columns = False
 
     def __init__(self, nodes: Mapping[str, Mapping[str, float]]) -> None:

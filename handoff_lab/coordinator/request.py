@@ -106,7 +106,7 @@ class Request:
             wait_for_capacity_s=_patience("wait_for_capacity", wait_for_capacity),
         )
         frozen = dag.copy()
-        chosen = None if targets is None else _as_ids(targets, frozen)
+        chosen = None if targets is None else maps.expanded(frozen, _as_ids(targets, frozen))
         given = dict(inputs or {})
         _validate(frozen, chosen)
         _check_inputs(frozen, chosen, given)

@@ -130,7 +130,8 @@ def sequence(function: Hashable, name: str, values: Any) -> tuple[Any, ...]:
 
 def over(function: Hashable, items: Any) -> Any:
     """The items of a map: anything that has a length and gives slices."""
-    hint = "; give a sequence, such as a range or list(...)"
+    frame = hasattr(items, "itertuples")  # list(...) of one is its columns
+    hint = f"; give a sequence, such as {'list(frame.itertuples())' if frame else 'a range or list(...)'}"
     kind = type(items).__name__
     if isinstance(items, str | bytes) or not hasattr(items, "__getitem__") or hasattr(items, "keys"):
         raise InvalidFunctionError(function, f"over is of type {kind}{hint}")

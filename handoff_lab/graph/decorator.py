@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from handoff_lab._errors import InvalidFunctionError
-from handoff_lab.graph.functions import ExceptionTypes, Function
+from handoff_lab.graph.functions import ExceptionTypes, Function, Sliceable
 from handoff_lab.graph.references import Collocated, Inclusion
 
 Code = TypeVar("Code", bound=Callable[..., Any])
@@ -35,7 +35,7 @@ class FunctionOptions(TypedDict, total=False):
     duration: float | Mapping[str, float] | None
     output_size: float | None
     group: str | None
-    over: Sequence[Any] | None
+    over: Sliceable | None
     chunksize: int | None
     init: Callable[..., Any] | None
     parallelism: int

@@ -7,7 +7,7 @@ import inspect
 import reprlib
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Never
+from typing import Any, Literal, Never, Protocol
 
 from handoff_lab._errors import InvalidFunctionError
 from handoff_lab.graph import checks
@@ -17,6 +17,13 @@ from handoff_lab.graph.references import Argument, Collocated, Inclusion, checke
 from handoff_lab.resources import Resources
 
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
+
+
+class Sliceable(Protocol):
+    """What a map can be over: ranges, lists, arrays and other sequences."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -110,7 +117,7 @@ class Function:
     duration: float | Mapping[str, float] | None
     output_size: float | None
     group: str | None
-    over: Sequence[Any] | None
+    over: Sliceable | None
     chunksize: int | None
     init: Callable[..., Any] | None
     parallelism: int
@@ -138,7 +145,7 @@ class Function:
         duration: float | Mapping[str, float] | None = None,
         output_size: float | None = None,
         group: str | None = None,
-        over: Sequence[Any] | None = None,
+        over: Sliceable | None = None,
         chunksize: int | None = None,
         init: Callable[..., Any] | None = None,
         parallelism: int = 1,

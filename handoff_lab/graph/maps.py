@@ -7,11 +7,14 @@ function of its own, which does it once for them.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
+from handoff_lab._errors import DuplicateFunctionError
 from handoff_lab._items import Items, Joined
 from handoff_lab.graph.dag import DAG
 from handoff_lab.graph.functions import Function
@@ -19,8 +22,9 @@ from handoff_lab.resources import Resources
 from handoff_lab.resources.amounts import SLACK
 
 Sizes: TypeAlias = Callable[[Function], int]  # items of a chunk of a map that does not say itself
-Seconds = TypeVar("Seconds")  # or a mapping of node to seconds
+Duration: TypeAlias = float | Mapping[str, float] | None  # seconds, or seconds by node
 
+_CHUNK = re.compile(r"(?P<map>.*)\[(?P<low>\d+):(?P<high>\d+)\]", re.DOTALL)  # the id of one
 _CHUNKS_PER_PLACE = 4  # so that those who are done early find more to do
 _MOST_EDGES = 10_000  # from the chunks of one map to those who take it
 
@@ -38,17 +42,23 @@ def cut(dag: DAG, sizes: Sizes) -> DAG:
     if all(function.over is None for function in functions):
         return dag
     made = list(chain.from_iterable(_cut(function, sizes) for function in functions))
-    return DAG(dag.name).add(*_with_fewer_edges(made))
+    try:
+        return DAG(dag.name).add(*_with_fewer_edges(made))
+    except DuplicateFunctionError as error:
+        raise DuplicateFunctionError(error.id, "a chunk of a map has that name") from None
 
 
 def by_capacity(nodes: Callable[[], Mapping[str, Resources]]) -> Sizes:
     """About four chunks for each function of the map's cost that fits on the nodes at once."""
 
+    @cache
+    def places(cost: Resources, pinned: str | None) -> int:
+        return sum(_places(cost, has) for name, has in nodes().items() if pinned in (None, name))
+
     def size(function: Function) -> int:
         assert function.over is not None
         pinned = function.node if isinstance(function.node, str) else None
-        places = sum(_places(function.cost, has) for name, has in nodes().items() if pinned in (None, name))
-        return math.ceil(len(function.over) / (_CHUNKS_PER_PLACE * max(1, places))) or 1
+        return math.ceil(len(function.over) / (_CHUNKS_PER_PLACE * max(1, places(function.cost, pinned)))) or 1
 
     return size
 
@@ -70,6 +80,11 @@ def joined(dag: DAG, id: Hashable) -> Joined | None:
     return function.code if function is not None and isinstance(function.code, Joined) else None
 
 
+def ids(dag: DAG) -> list[Hashable]:
+    """Ids of the maps of a DAG, which is cut."""
+    return [id for id, function in dag.functions.items() if isinstance(function.code, Joined)]
+
+
 def chunks(dag: DAG, id: Hashable) -> tuple[Hashable, ...]:
     """Ids of the chunks of a map, in order; of any other function its own."""
     return (id,) if joined(dag, id) is None else dag.functions[id].args
@@ -85,13 +100,20 @@ def expanded(dag: DAG, ids: Iterable[Hashable]) -> tuple[Hashable, ...]:
     return tuple(found)
 
 
-def per_chunk(dag: DAG, durations: Mapping[Hashable, Seconds]) -> dict[Hashable, Seconds]:
-    """Durations in which those of a map, for one item, are there for each of its chunks."""
-    told = dict(durations)
-    for id, seconds in durations.items():
-        if joined(dag, id) is not None:
-            told |= {chunk: _times(seconds, len(dag.functions[chunk].extra_args[-2])) for chunk in chunks(dag, id)}
-    return told
+def told(durations: Mapping[Hashable, Duration]) -> Callable[[Function], Duration]:
+    """How long each function takes: as told, else as it says itself; a map's duration is that of one item."""
+    by_map = {str(id): duration for id, duration in durations.items()}
+
+    def duration(function: Function) -> Duration:
+        if function.id in durations:
+            return durations[function.id]
+        chunk = _CHUNK.fullmatch(function.id) if by_map and isinstance(function.id, str) else None
+        if chunk is None or chunk["map"] not in by_map:
+            return function.duration
+        seconds: Duration = _times(by_map[chunk["map"]], int(chunk["high"]) - int(chunk["low"]))
+        return seconds
+
+    return duration
 
 
 def _cut(function: Function, sizes: Sizes) -> Iterator[Function]:
@@ -104,13 +126,13 @@ def _cut(function: Function, sizes: Sizes) -> Iterator[Function]:
     code = Items(function.code, repr(function.id))
     group = function.group or str(function.id) or None
     model, last = (_chunk(function, code, group, count) for count in (size, length % size or size))
-    ids = []
+    made = []
     for low in range(0, length, size):
         high = min(low + size, length)
-        ids.append(f"{function.id}[{low}:{high}]")
+        made.append(f"{function.id}[{low}:{high}]")
         items = (*function.extra_args, over[low:high], low)
-        yield (last if high == length else model).but(id=ids[-1], extra_args=items)
-    yield Function(function.id, Joined(length, size), ids, type="inline", group=group)
+        yield (last if high == length else model).but(id=made[-1], extra_args=items)
+    yield Function(function.id, Joined(length, size), made, type="inline", group=group)
 
 
 def _chunk(function: Function, code: Items, group: str | None, count: int) -> Function:
@@ -150,7 +172,7 @@ def _places(cost: Resources, has: Resources) -> int:
     return int(min(most) * SLACK)
 
 
-def _times(seconds: Any, count: int) -> Any:
-    if isinstance(seconds, Mapping):
-        return {node: of_node * count for node, of_node in seconds.items()}
-    return None if seconds is None else seconds * count
+def _times(amount: Any, count: int) -> Any:
+    if isinstance(amount, Mapping):
+        return {node: of_node * count for node, of_node in amount.items()}
+    return None if amount is None else amount * count

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from handoff_lab._items import Items
 from handoff_lab._loading import loading
 from handoff_lab.messages import Attempt, Constant, Evaluate, Failure, Recipe, Term, Use
 from handoff_lab.node.failures import (
@@ -133,7 +134,8 @@ def execute(
             args, kwargs = _arguments(recipe, _Kitchen(codes, inputs, sources, attempt.node))
         return Outcome(codes[0](*args, **kwargs))
     except BaseException as error:
-        return failure_of(error, retry_on, describe_arguments(codes[0], args, kwargs))
+        called, given = codes[0].call_of(error, args) if isinstance(codes[0], Items) else (codes[0], args)
+        return failure_of(error, retry_on, describe_arguments(called, given, kwargs))
 
 
 @dataclass(frozen=True, slots=True)

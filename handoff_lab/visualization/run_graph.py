@@ -18,7 +18,7 @@ from handoff_lab.visualization.sketch import Box, Sketch, joined, shortened, tit
 from handoff_lab.visualization.sources import AnyRun, dag_of, nodes_of, record_of
 
 # What a fold shows of its members: the first of these that any of them is.
-_URGENCY = (
+URGENCY = (
     FunctionStatus.FAILED,
     FunctionStatus.RETRYING,
     FunctionStatus.RUNNING,
@@ -121,10 +121,10 @@ class _FoldBoxes:
         members = [id for id in folded.members if id in self._statuses]
         counts = Counter(map(self._statuses.__getitem__, members))
         nodes = set(map(self._nodes.get, members))
-        note = joined(f"{STATUS[status].sign} {counts[status]} {status}" for status in _URGENCY if counts[status])
+        note = joined(f"{STATUS[status].sign} {counts[status]} {status}" for status in URGENCY if counts[status])
         mark = only([None if node is None else self._marks.get(node) for node in nodes]) if nodes else None
         box = fold_box(folded, key, mark, note, len(members))
-        status = next((status for status in _URGENCY if counts[status]), None)
+        status = next((status for status in URGENCY if counts[status]), None)
         if status is None:
             return box
         sign = STATUS[status]

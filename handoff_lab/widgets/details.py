@@ -108,7 +108,7 @@ def details(subject: Run | DAG, id: Hashable) -> Details:
         result_note=note,
         result_again=again,
         log="" if record is None else _tail(record.log),
-        error=None if run is None or record is None else _error(run, record),
+        error=None if run is None else _error(run, id, record),
         traceback=cut(record.traceback) if record is not None and record.traceback else None,
         full_traceback=None if record is None else record.traceback,
         attempts=[] if run is None else [_attempt(a, run) for a in list(run.record.attempts) if a.function == id],
@@ -205,7 +205,10 @@ def _argument(dag: DAG, argument: Argument, fetch: ValueFetcher) -> str:
 # -- what became of it ----------------------------------------------------------
 
 
-def _error(run: Run, record: FunctionRecord) -> str | None:
+def _error(run: Run, id: Hashable, record: FunctionRecord | None) -> str | None:
+    if record is None:  # a map's is that of a chunk, with its name
+        error = run.error(id)
+        return None if error is None else str(error).partition("\n")[0]
     if record.status is FunctionStatus.SKIPPED and record.because is not None:
         return f"skipped, because {_text(record.because)} failed"
     inputs = getattr(run.error(record.id), "inputs", "")

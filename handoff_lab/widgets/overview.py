@@ -7,11 +7,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
 from handoff_lab._errors import HandoffError
-from handoff_lab.graph import DAG
-from handoff_lab.telemetry import RunRecord
+from handoff_lab.graph import DAG, maps
 from handoff_lab.telemetry import events as names
 from handoff_lab.telemetry.events import EventName
 from handoff_lab.telemetry.record import FunctionStatus
+from handoff_lab.visualization.run_graph import URGENCY
 from handoff_lab.widgets.actions import Notebook
 from handoff_lab.widgets.node_table import NodeTable, used_amounts
 from handoff_lab.widgets.protocol import STATUS_LETTERS, NodeState
@@ -89,7 +89,7 @@ class RunRow(TypedDict):
 
 def function_rows(
     dag: DAG,
-    record: RunRecord | None,
+    run: Run | None,
     stale: Collection[Hashable],
     place: Callable[[Hashable], tuple[str | None, str] | None],
 ) -> tuple[list[FunctionRow], int]:
@@ -97,18 +97,26 @@ def function_rows(
     ids = [id for id, function in dag.functions.items() if function.type != "input"]
     rows = []
     for id in ids[:MOST_FUNCTIONS]:
-        known = None if record is None else record.functions.get(id)
+        status, node = (None, None) if run is None else _left_by(run, id)
         where = place(id)
         rows.append(
             FunctionRow(
                 id=id if isinstance(id, str) else repr(id),
-                status=None if known is None else STATUS_LETTERS[known.status],
-                node=None if known is None else known.node,
+                status=None if status is None else STATUS_LETTERS[status],
+                node=node,
                 stale=id in stale,
                 place=None if where is None else {"id": where[0], "label": where[1]},
             )
         )
     return rows, len(ids) - len(rows)
+
+
+def _left_by(run: Run, id: Hashable) -> tuple[FunctionStatus | None, str | None]:
+    """Status and node of a function; of a map the most urgent status of its chunks, and their node if it is one."""
+    found = [record for part in maps.expanded(run.dag, [id]) if (record := run.record.functions.get(part)) is not None]
+    status = min((record.status for record in found), key=URGENCY.index, default=None)
+    nodes = {record.node for record in found}
+    return status, nodes.pop() if len(nodes) == 1 else None
 
 
 class RunRows:
@@ -192,8 +200,8 @@ def functions_part(cells: Cells | None, runs: list[Run]) -> dict[str, Any]:
         dag, stale, place = cells.dag, cells.stale(), cells.place
     else:
         dag, stale, place = runs[0].dag if runs else DAG(), frozenset(), _nowhere
-    record = next((run.record for run in runs if run.dag_id == dag.name), None)
-    rows, more = function_rows(dag, record, stale, place)
+    latest = next((run for run in runs if run.dag_id == dag.name), None)
+    rows, more = function_rows(dag, latest, stale, place)
     return {"dag": dag.name if rows else None, "functions": rows, "more": more}
 
 

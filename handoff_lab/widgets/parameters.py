@@ -8,9 +8,10 @@ from typing import Any
 
 from handoff_lab._items import Items
 from handoff_lab.graph import Function
+from handoff_lab.graph.functions import Sliceable
 
 
-def called(function: Function) -> tuple[Any, Sequence[Any] | None, Sequence[Any]]:
+def called(function: Function) -> tuple[Any, Sliceable | None, Sequence[Any]]:
     """Code, the items for which it is called (None: once, for none), and the constants that it takes."""
     if isinstance(function.code, Items):
         *extra, items, _ = function.extra_args

@@ -17,7 +17,7 @@ from handoff_lab._errors import DuplicateFunctionError, InvalidFunctionError
 from handoff_lab._items import Items
 from handoff_lab.graph import DAG, Argument, Function, collocated
 from handoff_lab.graph.fingerprint import fingerprint
-from handoff_lab.graph.maps import as_before, by_capacity, chunks, cut, expanded, per_chunk
+from handoff_lab.graph.maps import as_before, by_capacity, chunks, cut, expanded, told
 from handoff_lab.resources import Resources
 
 
@@ -171,7 +171,7 @@ def test_what_a_sequence_is_cut_into() -> None:
         ({"over": (x for x in "ab")}, "over is of type generator"),
         ({"over": "abc"}, "over is of type str"),
         ({"over": {"a": 1}}, "over is of type dict"),
-        ({"over": pd.DataFrame({"a": [1]})}, "over is of type DataFrame"),
+        ({"over": pd.DataFrame({"a": [1]})}, r"over is of type DataFrame; give a sequence, such as list\(frame.iter"),
         ({"over": 10}, "over is of type int"),
         ({"over": deque([1])}, "over, of type deque, has no length or slices"),
         ({"over": np.array(1)}, "over, of type ndarray, has no length or slices"),
@@ -199,7 +199,7 @@ def test_what_a_map_cannot_take_part_in() -> None:
         one().add(Function("g", list, node=collocated("f"))).validate()
     with pytest.raises(InvalidFunctionError, match="serializes 'f', a map that is sent in chunks"):
         one().add(Function("g", list, [Argument("f", serialize=lambda v, a, b: v)])).validate()
-    with pytest.raises(DuplicateFunctionError):
+    with pytest.raises(DuplicateFunctionError, match=r"function 'f\[0:5\]' \(a chunk of a map has that name\)"):
         cut(one().add(Function("f[0:5]", list)), lambda function: 5)
 
 
@@ -213,8 +213,9 @@ def test_an_earlier_cut_is_kept_while_it_fits() -> None:
 def test_ids_of_a_map_stand_for_its_chunks() -> None:
     ready = cut(one().add(Function("g", list)), lambda function: 5)
     assert expanded(ready, ["g", "f", "none"]) == ("g", "f[0:5]", "f[5:10]", "none")
-    assert per_chunk(ready, {"f": 2.0, "g": 1.0}) == {"f": 2.0, "g": 1.0, "f[0:5]": 10.0, "f[5:10]": 10.0}
-    assert per_chunk(ready, {"f": {"a": 2.0}})["f[5:10]"] == {"a": 10.0}
+    assert [told({"f": 2.0, "g": 1.0})(ready[id]) for id in ("f[0:5]", "f[5:10]", "g")] == [10.0, 10.0, 1.0]
+    assert told({"f": {"a": 2.0}})(ready["f[5:10]"]) == {"a": 10.0}
+    assert told({"f": 2.0, "f[0:5]": 3.0})(ready["f[0:5]"]) == 3.0
 
 
 def test_an_edit_of_the_items_shows() -> None:
@@ -234,6 +235,7 @@ def test_a_map_shows_what_it_is_over() -> None:
     assert len(repr(Function("f", abs, over=list(range(10**4))))) < 100
     assert "over=array" in repr(Function("f", abs, over=np.arange(10)))
     assert Function("f", abs, over=range(3)).replace(chunksize=2).over == range(3)
+    assert repr(cut(one(), lambda function: 5)["f"]).startswith("Function('f', <joins 10 results from chunks of 5>, ")
 
 
 def test_a_chunk_is_as_small_as_its_items() -> None:

@@ -103,3 +103,15 @@ def test_details_of_a_map_that_was_not_cut() -> None:
     told = details(hl.DAG().add(hl.Function("f", power, over=over, extra_args=[2])), "f")
     inputs = {given["parameter"]: given["text"] for given in told["inputs"]}
     assert inputs == {"x": "each of array (3,) int64", "exponent": "2"}
+
+
+def test_a_map_that_is_the_target_is_one_shape_too() -> None:
+    run = hl.execute_local(graph(20, 5), "powers")
+    assert titles(structure_of(run.part)) == ["exponent", "powers ×4"]
+    assert details(run, "powers")["doc"] == "A power of x."
+
+
+def test_details_of_a_map_say_which_chunk_failed() -> None:
+    dag = hl.DAG().add(hl.Function("f", lambda x: 1 // (x - 3), over=range(6), chunksize=2, max_retries=0))
+    told = details(hl.execute_local(dag, raise_on_error=False), "f")
+    assert "function 'f[2:4]' failed on node 'local'" in str(told["error"])

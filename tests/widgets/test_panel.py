@@ -328,6 +328,16 @@ def test_many_functions_are_cut() -> None:
     assert (rows[0]["id"], rows[3]["stale"], rows[4]["stale"]) == ("0", True, False)
 
 
+def test_a_map_has_the_most_urgent_status_of_its_chunks(cluster: hl.Cluster) -> None:
+    dag = hl.DAG().add(hl.Function("f", lambda x: 1 // (x - 3), over=range(6), chunksize=2, max_retries=0))
+    run = cluster.execute(dag, on_error="continue", raise_on_error=False)
+    rows, _ = function_rows(dag, run, frozenset(), lambda _: None)
+    assert [(row["id"], row["status"]) for row in rows] == [("f", "f")]
+    done = cluster.execute(hl.DAG().add(hl.Function("f", abs, over=range(6), node="alpha")))
+    rows, _ = function_rows(dag, done, frozenset(), lambda _: None)
+    assert [(row["status"], row["node"]) for row in rows] == [("d", "alpha")]
+
+
 def test_what_is_over_is_counted_once(cluster: hl.Cluster) -> None:
     run = cluster.execute(Notebook().dag)
     rows = RunRows()
