@@ -41,7 +41,7 @@ from handoff_lab.transport.wire import WireError, pack, unpack
 
 log = logging.getLogger(__name__)
 
-GOODBYE_MS = 1000  # for the last reply
+GOODBYE_S = 0.2  # for the last replies
 CALL_S = 5.0  # for the client that started this coordinator because it wants to attach
 
 
@@ -72,7 +72,7 @@ class Desk:
         self._clients: dict[bytes, _Client] = {}
         self._lease: Timer | None = None
         self._socket = loop.context.socket(zmq.ROUTER)
-        self._socket.linger = GOODBYE_MS
+        self._socket.linger = 0
         self._socket.sndtimeo = SEND_TIMEOUT_MS
         self._socket.sndhwm = self._socket.rcvhwm = 0
         self._socket.router_mandatory = True
@@ -83,8 +83,8 @@ class Desk:
         self._begin_lease()
 
     def close(self) -> None:
-        """Send the last replies, and listen no more."""
-        self._watch.close()
+        """Let clients hear the last replies, and listen no more."""
+        self._watch.farewell(len(self._clients), GOODBYE_S)
         self._loop.remove_reader(self._socket)
         self._socket.close()
 

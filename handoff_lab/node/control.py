@@ -17,7 +17,7 @@ from handoff_lab.transport.wire import TO_NODE, WireError, pack, unpack
 
 log = logging.getLogger(__name__)
 
-GOODBYE_MS = 200  # for the last message of a node that ends by itself
+GOODBYE_S = 0.2  # for the last message of a node that ends by itself
 _BROKEN = zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 _EVENTS = _BROKEN | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_SUCCEEDED
 
@@ -44,6 +44,7 @@ class Control:
         self._obey = obey
         self._lost = lost
         self._endures = endures
+        self._leaves = False
         self._stream = Stream(loop, socket.send_multipart)
         self._outbox = Outbox(loop, self._stream.send, is_urgent)
         self._watch = Watch(loop, socket, _EVENTS, lambda event, value: loop.call_soon(lambda: self._happened(event)))
@@ -61,13 +62,13 @@ class Control:
 
     def leave(self, reason: str) -> None:
         """Say why this node ends, and end the loop."""
-        self._socket.linger = GOODBYE_MS
+        self._leaves = True
         self.send("leaving", reason)
         self._loop.stop()
 
     def close(self) -> None:
-        """Hang up."""
-        self._watch.close()
+        """Hang up; who leaves waits until the coordinator, which heard of it, does so."""
+        self._watch.farewell(int(self._leaves), GOODBYE_S)
         self._outbox.close()
         self._stream.close()
         self._loop.remove_reader(self._socket)

@@ -6,6 +6,7 @@ import itertools
 import os
 import socket as system_socket
 import struct
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -126,6 +127,25 @@ class Watch:
                 return
             event, value = struct.unpack("=Hi", head)
             self._callback(event, value)
+
+    def farewell(self, connections: int, timeout_s: float) -> None:
+        """Wait until so many connections have ended, and watch no more.
+
+        For those who close a socket and want what was sent last to arrive. A linger will not do: where heartbeats are
+        on, libzmq 4.3.5 aborts the process if a connection ends whose socket lingers
+        (https://github.com/zeromq/libzmq/issues/4364).
+        """
+        ended = 0
+
+        def count(event: int, value: int) -> None:
+            nonlocal ended
+            ended += event == zmq.EVENT_DISCONNECTED
+
+        self._callback = count
+        end = time.monotonic() + timeout_s
+        while ended < connections and self.monitor.poll(max(0, round(1000 * (end - time.monotonic())))):
+            self.drain()
+        self.close()
 
     def close(self) -> None:
         """Watch no more."""

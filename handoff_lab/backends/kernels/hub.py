@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DOMAIN = "control"
-GOODBYE_MS = 200  # for the last commands
+GOODBYE_S = 0.2  # for the last commands
 READY_S = 10.0  # from the welcome until the node is back with its own key
 RETURN_S = 3.0  # for a node of which the connection alone broke
 AGAIN_S = 60.0  # for a lost node that was invited to join anew
@@ -141,13 +141,12 @@ class Hub:
             self.join_file = replace(self.join_file, keys=self._invitations.make())
 
     def close(self) -> None:
-        """Send what is still to be sent, and listen no more."""
-        self._watch.close()
+        """Let nodes hear what was sent last, and listen no more."""
+        self._watch.farewell(len(self._connected), GOODBYE_S)
         self._loop.remove_reader(self._socket)
         for guest in self._guests.values():
             if guest.stream is not None:
                 guest.stream.close()
-        self._socket.linger = GOODBYE_MS
         self._socket.close()
 
     # -- what comes in ---------------------------------------------------------
