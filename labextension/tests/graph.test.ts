@@ -160,7 +160,7 @@ test("a fold counts what runs, not what joins its results", () => {
 
 test("the order of urgency is that of Python's pictures", () => {
   const python = readFileSync("../handoff_lab/visualization/run_graph.py", "utf8");
-  const [, block = ""] = /_URGENCY = \(([^)]*)\)/.exec(python) ?? [];
+  const [, block = ""] = /^URGENCY = \(([^)]*)\)/m.exec(python) ?? [];
   const words = [...block.matchAll(/FunctionStatus\.(\w+)/g)].map(([, name]) => name!.toLowerCase());
   assert.deepEqual(URGENCY.map(statusWord), words);
 });
