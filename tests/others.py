@@ -32,11 +32,11 @@ def gone(pids: Collection[int]) -> Callable[[], bool]:
 
 
 def stories(pids: Collection[int]) -> list[str]:
-    """Those that are there: their parents, and what they were started as."""
+    """Those that are there: their states and parents, and what they were started as."""
     found = []
     for pid in pids:
         with suppress(FileNotFoundError, ProcessLookupError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-            found.append(f"{pid} of {parent}: {words[:200]}")
+            state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+            found.append(f"{pid} ({state}) of {parent}: {words[:200]}")
     return found

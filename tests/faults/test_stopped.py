@@ -21,7 +21,7 @@ from handoff_lab.transport.sockets import LEASE_S, cut
 from tests.backends.conftest import Rig
 from tests.faults.conftest import begun, story_of, told
 from tests.faults.marks import Marks
-from tests.others import PYTHON, gone, soon
+from tests.others import PYTHON, gone, soon, stories
 
 pytestmark = pytest.mark.real
 
@@ -119,7 +119,7 @@ def test_a_node_of_this_machine_that_is_stopped_is_replaced(marks: Marks) -> Non
         assert cluster.nodes["alpha"].pid != before
         soon(lambda: cluster.nodes["alpha"].capabilities == {"cpu": 1, "gpu": 2})
         assert cluster.execute(hl.DAG("again").add(hl.Function("f", os.getpid, cost={"gpu": 2}))).status == "done"
-        soon(gone(whole))
+        soon(gone(whole), story=lambda: stories(whole))
 
 
 def test_a_node_that_is_stopped_ends_with_its_notebook() -> None:
@@ -139,7 +139,7 @@ signal.pause()
             stop(*whole)
         finally:
             notebook.kill()
-    soon(gone(whole))
+    soon(gone(whole), story=lambda: stories(whole))
 
 
 def test_a_connection_that_breaks_costs_nothing_as_long_as_both_ends_live(marks: Marks) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from handoff_lab.node.lifeline import Lifeline
+from handoff_lab.node.lifeline import Lifeline, descendants
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.transport.loop import Loop
 
@@ -109,8 +109,12 @@ class LocalAgent:
         return ""
 
     def kill(self) -> None:
-        """End it now; what it started ends with it."""
+        """End it now; what it started ends with it, or notices when it goes on."""
+        started = list(descendants(self.pid))
         self._process.kill()  # the process is ours and not reaped yet, so the pid is its own
+        for pid in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)  # it may have been stopped before it armed its lifeline
 
     def close(self) -> None:
         """Forget it; it must have ended, or be about to after ``kill``."""
