@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from handoff_lab.store import ResultStore
 
 DAY_S = 24 * 3600.0
+HERE_ALONE = "127.0.0.1"
 PATIENCE_S = 1.0  # for the news that a run began, which slow telemetry handlers of the user may hold up
 
 
@@ -91,7 +92,7 @@ class Cluster:
         result_store: ResultStore | None = None,
         log_directory: str | PathLike[str] | None = None,
         by_value: Sequence[ModuleType] = (),
-        host: str = "127.0.0.1",
+        host: str = HERE_ALONE,
         store_limit: int | str | None = None,
         detached: bool = False,
         lease: float = DAY_S,
@@ -109,6 +110,10 @@ class Cluster:
             raise ValueError("backend='dask' takes one of address= and client=; other backends take neither")
         if dask and nodes is not None:
             raise ValueError("the nodes of backend='dask' are Dask's workers; leave out nodes=")
+        if dask and host != HERE_ALONE:
+            raise ValueError("nodes join a cluster of backend='dask' where Dask's scheduler listens; leave out host=")
+        if address is not None and not isinstance(address, str):
+            raise ValueError(f"address is {shown(address)}; it must be text such as 'tcp://10.0.0.1:8786'")
         wanted = {} if dask else name_nodes(nodes)
         if name is None:
             name = f"cluster-{secrets.token_hex(3)}"
@@ -187,7 +192,9 @@ class Cluster:
         if self._coordinator.closed:
             return f"<Cluster {self.name!r}, closed>"
         lacks = "".join(f"; {lack}" for lack in self.lacks.values())
-        return f"<Cluster {self.name!r}: {', '.join(self.nodes) or 'no nodes'}{lacks}>"
+        trouble = getattr(getattr(self._coordinator, "backend", None), "trouble", "")
+        nodes = ", ".join(self.nodes) or (f"no nodes, as {trouble}" if trouble else "no nodes")
+        return f"<Cluster {self.name!r}: {nodes}{lacks}>"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         from handoff_lab.visualization.display import cluster_mimebundle
@@ -322,6 +329,8 @@ class Cluster:
         BackendError
             One did not become a node: then none does.
         """
+        if not is_seconds(timeout):
+            raise ValueError(f"timeout is {shown(timeout)}; it must be a number of seconds")
         if self._guests is None:
             from handoff_lab.guests import Guests
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from handoff_lab._errors import BackendError
 from handoff_lab._names import name_fault
+from handoff_lab._units import format_amount
 from handoff_lab.messages import GpuLoad, NodeInfo, NodeLoad
 from handoff_lab.resources import Resources, parse_capabilities, probe_machine
 
@@ -51,6 +52,11 @@ class Node:
     connection_file: str
     load: Resources | None = None
     gpus: tuple[GpuLoad, ...] = ()
+
+    def __repr__(self) -> str:
+        has = self.capabilities.items()
+        free = [f"{r} {format_amount(r, self.available[r])} of {format_amount(r, amount)}" for r, amount in has]
+        return f"<Node {self.name!r} on {self.host}: {self.status}; free: {', '.join(free) or 'nothing'}>"
 
 
 def name_nodes(nodes: int | Sequence[Capabilities] | Mapping[str, Capabilities] | None) -> dict[str, Resources]:

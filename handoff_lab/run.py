@@ -114,28 +114,34 @@ class Run:
 
     @property
     def allocations(self) -> dict[Hashable, str]:
-        """The node of each function, by function id."""
-        return self.record.functions.nodes()
+        """The node of each function, by function id; of a map, that of each chunk."""
+        return maps.ByFunction(self.dag, self.record.functions.nodes())
 
     @property
     def attempts(self) -> dict[Hashable, int]:
         """How often each function was tried, by function id."""
-        return {id: f.attempts for id, f in self.record.functions.items()}
+        return maps.ByFunction(self.dag, {id: f.attempts for id, f in self.record.functions.items()})
 
     @property
     def durations(self) -> dict[Hashable, float]:
         """Seconds that each finished function ran, by function id."""
-        return {
+        seconds = {
             id: f.ended - f.started
             for id, f in self.record.functions.items()
             if f.started is not None and f.ended is not None
         }
+        return maps.ByFunction(self.dag, seconds)
 
     @property
     def errors(self) -> dict[Hashable, HandoffError]:
-        """What made functions fail for good, by function id."""
+        """What made functions fail for good, by function id; a map has that of the first of its chunks that failed."""
         ids = [(self._state.program.functions[i].id, failure) for i, failure in dict(self._state.failures).items()]
-        return {id: _error(self.dag[id], failure) for id, failure in ids}
+        errors = {id: _error(self.dag[id], failure) for id, failure in ids}
+        for map in maps.ids(self.dag) if errors else ():
+            first = next((id for id in maps.expanded(self.dag, [map]) if id in errors), None)
+            if first is not None:
+                errors[map] = errors[first]
+        return errors
 
     def error(self, function: Hashable) -> HandoffError | None:
         """What made one function fail for good, or None; of a map the first of its chunks that failed."""
@@ -148,7 +154,7 @@ class Run:
     @property
     def logs(self) -> dict[Hashable, str]:
         """What each function wrote to stdout, stderr, logging and warnings, by function id."""
-        return {id: f.log for id, f in self.record.functions.items() if f.log}
+        return maps.ByFunction(self.dag, {id: f.log for id, f in self.record.functions.items() if f.log})
 
     @property
     def events(self) -> Sequence[Event]:

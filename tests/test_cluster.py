@@ -67,6 +67,7 @@ def test_nodes_say_what_they_have_and_what_is_claimed(cluster: hl.Cluster, gate:
     assert node.capabilities == {"cpu": 2, "memory": 2000}
     assert node.used == {"cpu": 1.5, "memory": 1000}
     assert node.available == {"cpu": 0.5, "memory": 1000}
+    assert repr(node).endswith(": up; free: cpu 0.5 of 2, memory 1000 MB of 2000 MB>")
     assert not cluster.resources_available("alpha", {"cpu": 1})
     assert cluster.resources_available("alpha", {"cpu": 0.5})
     assert not cluster.resources_available("beta", {"gpu": 2})

@@ -153,6 +153,8 @@ def test_a_failed_item_is_named_and_made_again(local: hl.Cluster, tmp_path: Path
     assert error.inputs == "x=7"
     assert "f" not in run.results
     assert "f" not in set(run.results)
+    assert set(run.errors) == {"f", "f[6:8]"}
+    assert str(run.errors["f"]) == str(error)
     assert run.results["f[0:2]"] == [0, 1]
     with pytest.raises(hl.ResultUnavailableError, match=r"f\[6:8\].*failed"):
         run.results["f"]
@@ -166,6 +168,20 @@ def test_a_failed_item_is_named_and_made_again(local: hl.Cluster, tmp_path: Path
     calls.clear()
     local.submit(mapped(picky), resume=mended, again=["f"]).wait()
     assert sorted(calls) == list(range(10))
+
+
+def test_what_is_told_of_chunks_alone_says_so(local: hl.Cluster) -> None:
+    run = local.execute(mapped(cube, chunksize=3))
+    for told in (run.allocations, run.attempts, run.durations, run.logs):
+        with pytest.raises(KeyError, match=r"'f' is a map, of which.* 4, from 'f\[0:3\]' to 'f\[9:10\]'"):
+            told["f"]
+        with pytest.raises(KeyError, match=r"^'nowhere'$"):
+            told["nowhere"]
+        assert told.get("f") is None
+    assert {run.allocations[chunk] for chunk in run.dag["f"].args} <= {"a", "b"}
+    copy = pickle.loads(pickle.dumps(run.attempts))
+    assert (type(copy), copy) == (dict, run.attempts)
+    assert run.errors == {}
 
 
 def test_execute_local_keeps_the_results() -> None:

@@ -90,6 +90,9 @@ class Backend(Protocol):
     ``Cancelled``); a ``NodeLost`` ends all attempts of the node without one of their own. An attempt may be submitted
     before its inputs exist: its node starts it when they are there, or fails it when one will not come. An attempt
     that needs what its node lacks fails with the `refusal`.
+
+    It may have texts for errors: ``kind``, what its nodes are; ``advice``, what to do when there are none; ``trouble``,
+    what is wrong with it as a whole.
     """
 
     features: frozenset[Feature]  # what some of its nodes can do; sentences on the rest may be in ``lacks``, by feature

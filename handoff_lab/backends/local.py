@@ -90,6 +90,7 @@ class _Job:
 class LocalBackend:
     """A backend whose nodes are threads of this process."""
 
+    kind = "nodes in this process"
     features = frozenset({Feature.ADD_NODES})
     lacks: Mapping[Feature, str] = MappingProxyType(
         {

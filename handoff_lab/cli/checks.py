@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -16,10 +17,11 @@ from pathlib import Path
 
 from handoff_lab._units import format_bytes
 from handoff_lab.resources import probe_machine
-from handoff_lab.resources.gpus import VISIBLE, find_gpus
+from handoff_lab.resources.gpus import VISIBLE, find_gpus, nvml_answers
 
 LEAST_PYTHON = (3, 11)
 LEAST_SHARED_BYTES = 256 * 10**6  # containers are given 64 MB of /dev/shm, less than one large array
+_NO_NVML = "no NVML: GPUs are only counted, functions see all of them"
 SHARED = Path("/dev/shm")  # noqa: S108 (looked at, not written to)
 
 
@@ -148,19 +150,27 @@ def check_shared_memory() -> Iterator[Finding]:
 
 
 def check_machine() -> Iterator[Finding]:
-    """What a node here would offer; GPUs that can't be seen are named."""
-    capabilities = probe_machine()
-    yield Finding("this machine", str(capabilities))
+    """What a node here would offer, and which GPUs it would hand out."""
+    yield Finding("this machine", str(probe_machine()))
+    yield from _gpus()
+
+
+def _gpus() -> Iterator[Finding]:
+    found = find_gpus()
     chosen = f", one of {VISIBLE}={os.environ[VISIBLE]}" if VISIBLE in os.environ else ""
-    for gpu in find_gpus():
-        yield Finding("GPU", f"{gpu.id} with {format_bytes(gpu.memory * 10**6)}{chosen}")
-    if not capabilities["gpu"] and shutil.which("nvidia-smi"):
-        yield Finding(
-            "GPU",
-            "there seems to be one, but its library (NVML) does not answer",
-            State.WARNING,
-            "pip install nvidia-ml-py   (and see whether nvidia-smi works)",
-        )
+    for gpu in found:
+        known = math.isfinite(gpu.memory)
+        memory = format_bytes(gpu.memory * 10**6) if known else "unknown memory (no NVML)"
+        yield Finding("GPU", f"{gpu.id} with {memory}{chosen}")
+    if found:
+        return
+    if nvml_answers():
+        yield Finding("GPU", f"none that a node here sees{chosen}")
+    elif shutil.which("nvidia-smi"):
+        mend = "pip install nvidia-ml-py   (and see whether nvidia-smi works)"
+        yield Finding("GPU", f"there seems to be one, but {_NO_NVML}", State.WARNING, mend)
+    else:
+        yield Finding("GPU", _NO_NVML)
 
 
 CHECKS: tuple[Check, ...] = (

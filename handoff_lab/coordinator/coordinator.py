@@ -37,7 +37,7 @@ class Coordinator:
     def __init__(self, backend: Backend, name: str, tracker: ResourceTracker | None = None) -> None:
         self.backend = backend
         backend.columns = True
-        self.scheduler = Scheduler(tracker)
+        self.scheduler = Scheduler(tracker, advice=lambda: str(getattr(backend, "advice", "")))
         self._thread = LoopThread(f"{name} coordinator", self._shut)
         self._delivery = Delivery(name)
         self._node_book = NodeBook(backend, self.scheduler)
@@ -86,7 +86,7 @@ class Coordinator:
         """The file with which nodes join."""
         path = getattr(self.backend, "join_file", None)
         if path is None:
-            raise BackendError(f"nodes can't join a cluster of backend {type(self.backend).__name__}")
+            raise BackendError(f"a cluster of {self._kind} can't be joined by nodes")
         return Path(path)
 
     def seen_nodes(self) -> dict[str, SeenNode]:
@@ -189,7 +189,7 @@ class Coordinator:
 
     def _kernel_verb(self, name: str) -> Callable[..., Any]:
         if Feature.KERNEL not in self.backend.features:
-            raise BackendError(f"nodes of {type(self.backend).__name__} have no kernels to run cells in")
+            raise BackendError(f"{self._kind} have no kernel to run cells in")
         verb: Callable[..., Any] = getattr(self.backend, name)
         return verb
 
@@ -197,8 +197,13 @@ class Coordinator:
         """What only some backends can do."""
         verb: Callable[..., Any] | None = getattr(self.backend, name, None)
         if verb is None:
-            raise BackendError(f"nodes of {type(self.backend).__name__} {lack}")
+            raise BackendError(f"{self._kind} {lack}")
         return verb
+
+    @property
+    def _kind(self) -> str:
+        """What the nodes are, to users."""
+        return str(getattr(self.backend, "kind", f"nodes of {type(self.backend).__name__}"))
 
     # -- runs ----------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from handoff_lab._errors import DuplicateFunctionError
 from handoff_lab._items import Items, Joined
@@ -22,6 +22,7 @@ from handoff_lab.resources import Resources
 from handoff_lab.resources.amounts import SLACK
 
 Sizes: TypeAlias = Callable[[Function], int]  # items of a chunk of a map that does not say itself
+_T = TypeVar("_T")
 Duration: TypeAlias = float | Mapping[str, float] | None  # seconds, or seconds by node
 
 _CHUNK = re.compile(r"(?P<map>.*)\[(?P<low>\d+):(?P<high>\d+)\]", re.DOTALL)  # the id of one
@@ -98,6 +99,24 @@ def expanded(dag: DAG, ids: Iterable[Hashable]) -> tuple[Hashable, ...]:
         if joined(dag, id) is not None and dag.functions[id].type != "inline":
             found.append(id)
     return tuple(found)
+
+
+class ByFunction(dict[Hashable, _T]):
+    """What is told of each function, by its id; who asks for a map is sent to its chunks."""
+
+    def __init__(self, dag: DAG, told: Mapping[Hashable, _T]) -> None:
+        super().__init__(told)
+        self._dag = dag
+
+    def __missing__(self, id: Hashable) -> NoReturn:
+        if joined(self._dag, id) is None:
+            raise KeyError(id)
+        of = chunks(self._dag, id)
+        found = f"from {of[0]!r} to {of[-1]!r}; run.dag[{id!r}].args names all" if of else "of which it has none"
+        raise KeyError(f"{id!r} is a map, of which each chunk is told by itself: {len(of)}, {found}")
+
+    def __reduce__(self) -> tuple[type[dict[Hashable, _T]], tuple[dict[Hashable, _T]]]:
+        return dict, (dict(self),)
 
 
 def told(durations: Mapping[Hashable, Duration]) -> Callable[[Function], Duration]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from handoff_lab._errors import BackendError
@@ -17,24 +18,31 @@ class Engines:
 
     def __init__(self, source: Any) -> None:
         self._client = getattr(source, "client", source)
-        targets = getattr(source, "targets", None)
-        self._chosen = self._client.ids if targets is None or targets == "all" else targets
+        targets: Any = getattr(source, "targets", None)
+        self._chosen: Sequence[int] | None = [targets] if isinstance(targets, int) else targets
+        if targets == "all":
+            self._chosen = None
 
     def places(self) -> Sequence[Place]:
         """One for each engine."""
-        chosen = [self._chosen] if isinstance(self._chosen, int) else self._chosen
-        uuids = self._client._engines  # a number says nothing to other clusters
+        uuids = dict(self._client._engines)  # a number says nothing to other clusters
+        chosen = [id for id in self._client.ids if id in uuids] if self._chosen is None else self._chosen
+        if gone := [id for id in chosen if id not in uuids]:
+            there = ", ".join(map(str, sorted(uuids))) or "none"
+            raise BackendError(f"there is no engine {', '.join(map(str, gone))} any more; there are {there}")
         return [Place(f"engine-{id}", f"ipyparallel {uuids[id]}", id) for id in chosen]
 
     def capabilities(self, places: Sequence[Place], timeout_s: float) -> Mapping[str, Resources]:
         """Its part of its host."""
-        from ipyparallel.error import IPythonError  # type: ignore[import-untyped]
+        from ipyparallel.error import IPythonError, NoEnginesRegistered  # type: ignore[import-untyped]
 
-        asked = self._client[[place.handle for place in places]].apply_async(describe) if places else None
         try:
+            asked = self._client[[place.handle for place in places]].apply_async(describe) if places else None
             answers = [] if asked is None else asked.get(timeout=timeout_s, return_exceptions=True)
         except TimeoutError:
             raise BackendError(f"not all engines answer within {timeout_s:g} s; are some busy?") from None
+        except (KeyError, NoEnginesRegistered) as error:
+            raise BackendError("an engine is gone; try again") from error
         for place, answer in zip(places, answers, strict=True):
             if isinstance(answer, IPythonError):
                 raise BackendError(f"{place.name!r} cannot take a node: {_reason(answer)}") from answer
@@ -42,17 +50,23 @@ class Engines:
 
     def lend(self, place: Place, options: NodeOptions) -> EngineStay:
         """Keep the engine busy with a node."""
-        view = self._client.load_balanced_view(targets=[place.handle])
-        task = view.apply_async(stay_on_engine, options)
-        return EngineStay(task, lambda: self._client.abort(task, targets=[place.handle], block=False))
+        from ipyparallel.error import NoEnginesRegistered
+
+        try:
+            view = self._client.load_balanced_view(targets=[place.handle])
+            task = view.apply_async(stay_on_engine, options)
+        except (KeyError, NoEnginesRegistered) as error:
+            raise BackendError(f"{place.name!r} cannot take a node: its engine is gone") from error
+        return EngineStay(self._client, place.handle, task)
 
 
 class EngineStay:
     """A task on an engine."""
 
-    def __init__(self, task: Any, abort: Callable[[], object]) -> None:
+    def __init__(self, client: Any, engine: int, task: Any) -> None:
+        self._client = client
+        self._engine = engine
         self._task = task
-        self._abort = abort
 
     def ended(self) -> str | None:
         """How the task ended."""
@@ -66,9 +80,12 @@ class EngineStay:
             return _reason(error)
 
     def cancel(self) -> None:
-        """Take the task out of the queue."""
+        """Take the task out of the queue; that of an engine which is gone went with it."""
+        from ipyparallel.error import NoEnginesRegistered
+
         if not self._task.ready():
-            self._abort()
+            with suppress(KeyError, NoEnginesRegistered):
+                self._client.abort(self._task, targets=[self._engine], block=False)
 
 
 def stay_on_engine(options: NodeOptions) -> str:

@@ -12,7 +12,7 @@ from handoff_lab.messages import NodeInfo
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.resources import Resources, probe_machine
 from handoff_lab.resources.devices import Device
-from handoff_lab.resources.gpus import find_gpus
+from handoff_lab.resources.gpus import find_gpus, why_only_counted
 from handoff_lab.resources.probe import probe_memory
 from handoff_lab.store.segments import KEPT_BYTES
 from handoff_lab.transport.hello import own_versions
@@ -41,13 +41,15 @@ def slots_of(capabilities: Mapping[str, float]) -> int:
 def gpus_of(capabilities: Mapping[str, float]) -> tuple[Device, ...]:
     """The GPUs that the node hands out to functions that claim them.
 
-    None if it says that it has more than can be seen: then it counts claims, and functions see what the node sees.
+    None if it says that it has more than are known: then it counts claims, and functions see what the node sees.
     """
     if not (gpus := capabilities.get("gpu", 0)):
         return ()
     found = find_gpus()
     if found and gpus > len(found):
         log.warning("it offers %g GPUs and sees %d: functions are not told which to use", gpus, len(found))
+    elif not found and (reason := why_only_counted()):
+        log.warning("it offers %g GPUs, and %s", gpus, reason)
     return found if gpus <= len(found) else ()
 
 

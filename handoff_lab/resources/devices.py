@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from handoff_lab.resources.amounts import SLACK
+
 _WHOLE = 10**6  # shares are counted in millionths, so that what was taken and given back leaves nothing
-_SPECK = 1e-6  # MB that rounding may lose
+_SPECK = 1e-6  # MB that rounding may lose, beside the slack of any claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class _Left:
         self.memory = self.device.memory
 
     def has(self, millionths: int, memory: float) -> bool:
-        return self.millionths >= millionths and self.memory >= memory - _SPECK
+        return self.millionths >= millionths and _enough(self.memory, memory)
 
 
 class Devices:
@@ -97,13 +99,13 @@ class Devices:
 
     def could_hold(self, need: Need) -> bool:
         """Whether the GPUs would be enough if all were offered and nobody had any of them."""
-        return sum(left.device.memory >= need.memory for left in self._left.values()) >= _count(need)
+        return sum(_enough(left.device.memory, need.memory) for left in self._left.values()) >= _count(need)
 
     def find(self, need: Need, first: bool = False) -> Share | None:
         """The share that ``take`` would take now."""
         whole, millionths = _parts(need.gpus)
         among = list(self._left.values())[: min(self._offered, _count(need)) if first else self._offered]
-        untouched = [left for left in among if not left.holders and left.memory >= need.memory]
+        untouched = [left for left in among if not left.holders and _enough(left.memory, need.memory)]
         if len(untouched) < whole:
             return None
         taken = tuple([left.device.id for left in untouched[:whole]])
@@ -157,6 +159,10 @@ def need_of(cost: Mapping[str, float]) -> Need | None:
     """
     gpus, memory = cost.get("gpu", 0), cost.get("gpu_memory", 0)
     return Need(gpus, memory) if gpus or memory else None
+
+
+def _enough(memory: float, amount: float) -> bool:
+    return amount <= memory * SLACK + _SPECK
 
 
 def _parts(gpus: float) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,10 +40,14 @@ class GpuReading:
 
 
 def find_gpus() -> tuple[Device, ...]:
-    """The GPUs that CUDA would use here, in its order; none where there is no NVML."""
+    """The GPUs that CUDA would use here, in its order.
+
+    Where there is no NVML they are those that the environment names: whether they are there, and how much memory they
+    have, is then not known, and where it names none, none is found.
+    """
     nvml = _open()
     if nvml is None:
-        return ()
+        return tuple([Device(id) for id in _named()])
     try:
         return tuple([_device(nvml, id, handle) for id, handle in _visible(nvml)])
     except nvml.NVMLError as error:
@@ -50,6 +55,21 @@ def find_gpus() -> tuple[Device, ...]:
         return ()
     finally:
         nvml.nvmlShutdown()
+
+
+def nvml_answers() -> bool:
+    """Whether NVML is there and has found its driver."""
+    nvml = _open()
+    if nvml is not None:
+        nvml.nvmlShutdown()
+    return nvml is not None
+
+
+def why_only_counted() -> str | None:
+    """Why GPUs that seem to be here are not handed out; None where nothing says that there are any."""
+    if VISIBLE in os.environ or shutil.which("nvidia-smi") is None or nvml_answers():
+        return None
+    return "NVML does not answer: they are only counted, and functions see all of them (pip install nvidia-ml-py)"
 
 
 def sight_of(ids: tuple[str, ...]) -> dict[str, str]:
@@ -132,24 +152,29 @@ def _asked(nvml: Any, question: Callable[[Any], Any]) -> Any:
 
 
 def _device(nvml: Any, id: str, handle: Any) -> Device:
-    return Device(id, nvml.nvmlDeviceGetMemoryInfo(handle).total // 10**6)
+    return Device(id, nvml.nvmlDeviceGetMemoryInfo(handle).total / 10**6)
 
 
 def _visible(nvml: Any) -> Iterator[tuple[str, Any]]:
     """Ids and handles of the GPUs that CUDA would use: as CUDA does, the list ends at the first bad entry."""
-    chosen = os.environ.get(VISIBLE)
     count = nvml.nvmlDeviceGetCount()
-    if chosen is None:
+    if VISIBLE not in os.environ:
         yield from ((str(index), nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count))
         return
-    seen = set()
-    for entry in map(str.strip, chosen.split(",")):
-        if entry in seen:
-            return
-        seen.add(entry)
-        if entry.startswith(("GPU-", "MIG-")):
+    for entry in _named():
+        if not entry.isdecimal():
             yield entry, nvml.nvmlDeviceGetHandleByUUID(entry)
-        elif entry.isdecimal() and int(entry) < count:
+        elif int(entry) < count:
             yield entry, nvml.nvmlDeviceGetHandleByIndex(int(entry))
         else:
             return
+
+
+def _named() -> Iterator[str]:
+    """What the environment lets this process see, up to the first entry that is none, or is there twice."""
+    seen = set()
+    for entry in map(str.strip, os.environ.get(VISIBLE, "").split(",")):
+        if entry in seen or not (entry.isdecimal() or entry.startswith(("GPU-", "MIG-"))):
+            return
+        seen.add(entry)
+        yield entry

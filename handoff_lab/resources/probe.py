@@ -6,6 +6,7 @@ total of the machine show; both versions of cgroups are read.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,7 @@ def memory_limit(root: Path = Path("/")) -> int | None:
 
 def probe_gpus() -> dict[str, float]:
     """``gpu`` and ``gpu_memory`` (MB, of all GPUs) as NVML has them; empty where there are none."""
-    gpus = find_gpus()
+    gpus = [gpu for gpu in find_gpus() if math.isfinite(gpu.memory)]  # one that is only named may not be there
     return {"gpu": len(gpus), "gpu_memory": sum(gpu.memory for gpu in gpus)} if gpus else {}
 
 

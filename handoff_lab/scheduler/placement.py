@@ -40,12 +40,14 @@ class Placement:
         endings: Endings,
         timers: Timers,
         emit: Callable[[Command], None],
+        advice: Callable[[], str],
     ) -> None:
         self._ledger = ledger
         self._endings = endings
         self._lifecycle = lifecycle
         self._timers = timers
         self._emit = emit
+        self._advice = advice
         self._reasons: dict[str, str] = {}  # why nodes are gone
 
     def remember(self, node: str, reason: str) -> None:
@@ -66,6 +68,8 @@ class Placement:
         later = that_wait(functions, run.options, capabilities)
         if later:
             functions = [function for function in functions if function.id not in later]
+        if functions and not capabilities and (advice := self._advice()):
+            raise AllocationError(functions[0].id, functions[0].cost, reason=f"the cluster has no nodes; {advice}")
         answer = allocate(run.options.allocator, functions, capabilities)
         nodes, priority = answer.nodes, answer.priority
         run.priority = [priority.get(f.id, float(i)) for i, f in enumerate(run.program.functions)]
@@ -218,7 +222,7 @@ class Placement:
         if not patience_s:
             if isinstance(function.node, str):
                 run.place(i, function.node)
-            self._fail(run, i, _why_not(function, capabilities))
+            self._fail(run, i, self._why_not(function, capabilities))
         elif before is not None and before.pin == pin:
             self._seek(run, i, before)
         else:
@@ -264,6 +268,15 @@ class Placement:
             failure = Failure(FailureKind.NODE, f"{self._gone(wait.pin)}, {story}", retryable=False)
         self._endings.fail_unstarted(run, i, failure)
 
+    def _why_not(self, function: Function, capabilities: Mapping[str, Resources]) -> str:
+        if function.node in capabilities:
+            return f"to which it is pinned, and it costs {function.cost}; lower its cost or remove the pin"
+        if isinstance(function.node, str):
+            return "to which it is pinned; start the node again or remove the pin"
+        if not capabilities:
+            return f"and no other is left; {self._advice() or 'add a node'}"
+        return f"and no node that is left can take what costs {function.cost}; add one that can"
+
     def _gone(self, name: str | None) -> str:
         if name in self._ledger.open:
             return f"node {name!r} has too little"
@@ -307,13 +320,3 @@ class _Fits:
         if cost not in self._anywhere:
             self._anywhere[cost] = any(cost.fits_in(has) for has in known.values())
         return self._anywhere[cost]
-
-
-def _why_not(function: Function, capabilities: Mapping[str, Resources]) -> str:
-    if function.node in capabilities:
-        return f"to which it is pinned, and it costs {function.cost}; lower its cost or remove the pin"
-    if isinstance(function.node, str):
-        return "to which it is pinned; start the node again or remove the pin"
-    if not capabilities:
-        return "and no other is left; add a node"
-    return f"and no node that is left can take what costs {function.cost}; add one that can"

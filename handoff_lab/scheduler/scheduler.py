@@ -68,9 +68,13 @@ class Scheduler:
         The ledger of claims; None: one of its own.
     prefetch
         Functions without cost that may wait in a node's own queue beyond its slots.
+    advice
+        What to do when there are no nodes; empty: add one.
     """
 
-    def __init__(self, tracker: ResourceTracker | None = None, *, prefetch: int = 32) -> None:
+    def __init__(
+        self, tracker: ResourceTracker | None = None, *, prefetch: int = 32, advice: Callable[[], str] = str
+    ) -> None:
         self._commands: list[Command] = []
         emit = self._commands.append
         self._emit = emit
@@ -80,7 +84,7 @@ class Scheduler:
         self._dispatcher = Dispatcher(self._ledger, self._timers, self._handover, prefetch, emit)
         self._endings = endings = Endings(self._ledger, self._dispatcher, self._handover, emit)
         self._lifecycle = Lifecycle(self._ledger, self._dispatcher, self._handover, self._timers, endings, emit)
-        self._placement = Placement(self._ledger, self._lifecycle, endings, self._timers, emit)
+        self._placement = Placement(self._ledger, self._lifecycle, endings, self._timers, emit, advice)
         self._recovery = Recovery(self._ledger, self._dispatcher, self._lifecycle, endings, self._placement, emit)
         self._resumption = Resumption(self._ledger, self._lifecycle, endings, self._handover, self._timers, emit)
         self._balance = Balance(self._ledger, self._dispatcher, self._lifecycle)

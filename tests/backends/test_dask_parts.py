@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
+import handoff_lab as hl
 from handoff_lab._errors import BackendError
+from handoff_lab.backends.dask import backend as dask_backend
 from handoff_lab.backends.dask import link as linking
+from handoff_lab.backends.dask import remote
 from handoff_lab.backends.dask.link import Link
 from handoff_lab.backends.dask.output import LOG_LIMIT, NEWS_LIMIT, Log, caught
 from handoff_lab.backends.dask.remote import Site
 from handoff_lab.backends.dask.values import TRIES, Far, Values
-from handoff_lab.backends.dask.workers import capabilities_of
-from handoff_lab.messages import AttemptId
+from handoff_lab.backends.dask.workers import DaskWorker, capabilities_of
+from handoff_lab.messages import Attempt, AttemptId, NodeLost, Started
+from handoff_lab.resources import Resources
 from handoff_lab.store.payload import Frames
+from handoff_lab.transport.hello import own_versions
 
 KEY = AttemptId("run", 0, 0)
 
@@ -151,7 +160,199 @@ def test_a_new_connection_hears_what_the_old_one_heard(link: Link) -> None:
     assert link.client.subscribed == ["all", "all"]
 
 
+def test_a_scheduler_that_does_not_answer_is_said_to(link: Link) -> None:
+    assert link.trouble == ""
+    link.client.status = "connecting"
+    assert link.trouble == "the Dask scheduler at tcp://scheduler does not answer, and is waited for"
+    link.client.status = "closed"
+    assert "is not waited for any more" in link.trouble
+
+
+@pytest.mark.parametrize(
+    ("options", "story"),
+    [
+        ({"address": "tcp://scheduler", "host": "1.2.3.4"}, "leave out host="),
+        ({"address": 5}, "address is 5; it must be text such as 'tcp://"),
+    ],
+)
+def test_what_makes_no_sense_with_dask_is_refused(options: dict[str, Any], story: str) -> None:
+    with pytest.raises(ValueError, match=story):
+        hl.Cluster(backend="dask", **options)
+
+
+# -- workers that die ----------------------------------------------------------------------
+
+
+class Unconnected:
+    """A link to nothing: it keeps what is sent, and tells what it is told to."""
+
+    trouble = ""
+
+    def __init__(self, given: Any, loop: Any) -> None:
+        self.loop = SimpleNamespace(call_later=lambda *call: None)
+        loop_of_its_own = SimpleNamespace(add_callback=lambda callback: None)
+        self.client = SimpleNamespace(scheduler=SimpleNamespace(identity=None), loop=loop_of_its_own)
+        self.listeners: dict[str, Callable[[Any], None]] = {}
+        self.sent: list[dict[str, Any]] = []
+        self.stream = None
+
+    def listen(self, topic: str, listener: Callable[[Any], None]) -> None:
+        self.listeners[topic] = listener
+
+    def wait(self, *question: Any) -> Any:
+        return {"workers": {}}
+
+    def ask(self, *question: Any) -> None:
+        pass
+
+    def calling(self, *call: Any, **options: Any) -> None:
+        pass
+
+    def close(self, farewell: Any) -> None:
+        pass
+
+    def submit(self, function: Any, message: bytes, *rest: Any, **options: Any) -> Any:
+        self.sent.append(msgpack.unpackb(message, strict_map_key=False))
+        return SimpleNamespace(release=lambda: None)
+
+    def tell(self, *news: Any) -> None:
+        """What a worker says of what was sent last."""
+        self.listeners[self.sent[-1]["topic"]](msgpack.packb([self.sent[-1]["name"], *news]))
+
+
+class Workplace:
+    """A backend with two workers, and what it told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.lots: list[int] = []  # of events that were told together
+        self.backend = dask_backend.DaskBackend("tcp://scheduler")
+        self.backend.open(None, self._take)  # type: ignore[arg-type]
+        self.link: Any = self.backend._link
+        for name in "ab":
+            self.join(name)
+        self.backend.load({"f": SimpleNamespace(value=None, pickled=lambda: b"")})
+
+    def _take(self, events: Sequence[Any]) -> None:
+        self.told += events
+        self.lots.append(len(events))
+
+    def join(self, name: str) -> None:
+        self.backend.worker_joined(DaskWorker(name, f"tcp://{name}", 1, Resources({"cpu": 1}), "host", 1, {}))
+
+    def submit(self, number: int, node: str) -> AttemptId:
+        id = AttemptId("run", 0, number)
+        self.backend.submit([Attempt(id, node, "f", ("f",))])
+        return id
+
+    def lose(self, name: str) -> list[Any]:
+        """What is told then."""
+        self.told.clear()
+        self.backend.worker_lost(name, "it died", expected=False)
+        self.backend.settle()
+        return self.told
+
+
+@pytest.fixture
+def workplace(monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    monkeypatch.setattr(dask_backend, "import_distributed", lambda: None)
+    monkeypatch.setattr(dask_backend, "Link", Unconnected)
+    return Workplace()
+
+
+def test_what_was_sent_to_a_worker_that_was_dead_already_did_not_begin(workplace: Workplace) -> None:
+    """When both die at once, what ran on one is sent to the other before that is known."""
+    first = workplace.submit(1, "a")
+    workplace.link.tell("began", 0, 5.0)
+    assert Started(first, 5.0, 0) in workplace.told
+    assert workplace.lose("a") == [NodeLost("a", "it died", False)]
+    workplace.submit(2, "b")
+    assert workplace.lose("b") == [NodeLost("b", "it died", False)]
+
+
+def test_what_ran_and_was_not_told_of_yet_began(workplace: Workplace) -> None:
+    """Of a batch of brief functions no single start is told."""
+    workplace.submit(1, "a")
+    workplace.link.tell("rows", [[0, 1.0, 1.001, 1, [b"x"], "", None]])
+    workplace.backend.submit([Attempt(AttemptId("run", i, 1), "a", "f", ("f",)) for i in range(1, 4)])
+    workplace.link.tell("began", 0, 2.0)
+    assert [type(event) for event in workplace.lose("a")] == [Started, NodeLost]
+
+
+def test_what_may_have_killed_its_worker_is_told_of_surely_the_next_time(workplace: Workplace) -> None:
+    for number in (1, 2):
+        workplace.submit(number, "a")
+        assert workplace.link.sent[-1]["surely"] == (number == 2)
+        workplace.lose("a")
+        workplace.join("a")
+
+
+def test_workers_that_are_gone_together_are_told_of_together(workplace: Workplace) -> None:
+    """So that nothing is sent from one to the other."""
+    workers = workplace.backend._workers
+    found = {f"tcp://{name}": {"name": name, "nthreads": 1} for name in "cd"}
+    for address, facts in found.items():
+        workers._join(address, facts, {"host": "host", "pid": 1, "versions": own_versions()})
+    workplace.lots.clear()
+    workers._compare({})
+    assert workplace.lots == [2]
+    assert [event.name for event in workplace.told[-2:]] == ["c", "d"]
+
+
+def test_a_cluster_without_nodes_says_what_is_wrong(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    dag = hl.DAG("one").add(hl.Function("f", list))
+    with hl.Cluster(backend="dask", address="tcp://scheduler", name="mine") as cluster:
+        assert repr(cluster).startswith("<Cluster 'mine': no nodes; ")
+        with pytest.raises(hl.AllocationError, match=r"no nodes; add workers to the Dask cluster \(cluster\.scale"):
+            cluster.submit(dag)
+        monkeypatch.setattr(Unconnected, "trouble", "the Dask scheduler does not answer")
+        assert repr(cluster).startswith("<Cluster 'mine': no nodes, as the Dask scheduler does not answer; ")
+        with pytest.raises(hl.AllocationError, match="no nodes; the Dask scheduler does not answer"):
+            cluster.submit(dag)
+
+
 # -- on the worker -------------------------------------------------------------------------
+
+
+@contextmanager
+def running(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_that_a_function_begins_is_known_before_it_does(answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may end its process at once; if Dask's scheduler can't be told surely, it runs all the same."""
+    happened: list[Any] = []
+
+    async def log_event(topic: str, msg: bytes) -> None:
+        if not answers:
+            raise OSError("it is not there")
+        happened.append(msgpack.unpackb(msg)[1])
+
+    def work(*given: Any) -> Frames:
+        happened.append("runs")
+        return Frames((b"result",))
+
+    def send(topic: str, msg: bytes) -> None:
+        happened.append(msgpack.unpackb(msg)[1])
+
+    loop = asyncio.new_event_loop()
+    worker = SimpleNamespace(
+        loop=SimpleNamespace(asyncio_loop=loop), scheduler=SimpleNamespace(log_event=log_event), log_event=send
+    )
+    rows: Sequence[Any] = [["f", 0, None, None, []]]
+    batch = {"name": "b", "topic": "t", "brief": False, "surely": True, "codes": {}, "age": 0, "calls": [[]]}
+    monkeypatch.setattr(remote._Batch, "_work", work)
+    with running(loop):
+        remote._Batch({**batch, "rows": rows}, [], worker, Site()).run()
+    assert happened == ["began", "runs", "rows"]
 
 
 def test_code_that_was_sent_again_is_not_forgotten() -> None:

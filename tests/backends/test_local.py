@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import handoff_lab as hl
+from handoff_lab._errors import BackendError
 from handoff_lab.backends.local import LocalBackend
 from handoff_lab.messages import Failure, Source, Wrote
 from handoff_lab.testing.bench import Bench, Gate
@@ -61,3 +63,13 @@ def test_the_results_of_a_node_go_with_it(bench: Bench) -> None:
     assert bench.value(made, "a") == 1
     bench.remove_node("a")
     assert isinstance(bench.get(made, "a"), Failure)
+
+
+def test_what_its_nodes_lack_is_said_in_its_users_words() -> None:
+    with hl.Cluster({"a": {"cpu": 1}}, backend="local") as cluster:
+        with pytest.raises(BackendError, match="nodes in this process have no kernel to run cells in"):
+            cluster.run_cell("a", "1", print)
+        with pytest.raises(BackendError, match="nodes in this process have no keys"):
+            cluster.revoke("a")
+        with pytest.raises(BackendError, match="a cluster of nodes in this process can't be joined"):
+            _ = cluster.join_file

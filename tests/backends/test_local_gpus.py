@@ -50,3 +50,15 @@ def test_equal_nodes_get_equal_parts(count: int, gpu: float, memory: int, monkey
     monkeypatch.setattr(nodes, "probe_machine", lambda: machine)
     shares = set(name_nodes(count).values())
     assert shares == {Resources({"cpu": 12 // count, "gpu": gpu, "gpu_memory": memory})}
+
+
+def test_gpus_that_cannot_be_told_apart_are_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(gpus, "find_gpus", lambda: ())
+    monkeypatch.setattr(gpus, "why_only_counted", lambda: "functions see all of them")
+    local = LocalGpus()
+    assert [local.environment(node, {"gpu": 1}) for node in "ab"] == [{}, {}]
+    assert [record.getMessage() for record in caplog.records] == [
+        "node 'a' offers 1 GPUs, and functions see all of them"
+    ]

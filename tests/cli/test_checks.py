@@ -129,3 +129,21 @@ def test_each_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told = [finding.detail for finding in checks.check_machine() if finding.what == "GPU"]
     chosen = "one of CUDA_VISIBLE_DEVICES=2,GPU-5"
     assert told == [f"2 with 16 GB, {chosen}", f"GPU-5 with 80 GB, {chosen}"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "told"),
+    [
+        (None, "no NVML: GPUs are only counted, functions see all of them"),
+        ("2,3", "2 with unknown memory (no NVML), one of CUDA_VISIBLE_DEVICES=2,3"),
+    ],
+)
+def test_without_nvml_that_is_told(visible: str | None, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(checks.shutil, "which", lambda name: None)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    gpus = [finding for finding in checks.check_machine() if finding.what == "GPU"]
+    assert (gpus[0].detail, gpus[0].state) == (told, State.GOOD)

@@ -91,6 +91,8 @@ def test_an_engine_that_is_killed_takes_its_node_along(client: Any, pids: list[i
     os.kill(pids[1], 9)
     soon(lambda: node.name not in cluster.nodes)
     soon(gone([node.pid]))
+    soon(lambda: client.ids == [0])
+    assert cluster.add_nodes_from(client[:1], {"cpu": 1}) == []
 
 
 def test_engines_that_are_told_to_end_do_so_with_their_nodes(client: Any, pids: list[int], cluster: hl.Cluster) -> None:

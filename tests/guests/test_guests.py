@@ -178,6 +178,13 @@ def test_threads_of_this_process_are_joined_by_no_guests(lender: Lender) -> None
         cluster.add_nodes_from(lender)
 
 
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "5"])
+def test_a_time_that_cannot_be_waited_for(lender: Lender, timeout: Any) -> None:
+    with hl.Cluster({}, backend="local") as cluster, pytest.raises(ValueError, match="must be a number of seconds"):
+        cluster.add_nodes_from(lender, timeout=timeout)
+    assert not lender.lent
+
+
 def test_a_cluster_that_cannot_be_reached_from_the_place() -> None:
     way = JoinFile("tcp://127.0.0.1:9", KeyPair.generate().public, KeyPair.generate(), once=True)
     story = stay(NodeOptions(None, "a", invite=write_invitation(way)))

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,19 @@ def test_more_gpus_than_can_be_seen_are_only_counted(
     monkeypatch.setattr(report, "find_gpus", lambda: (Device("0"), Device("1")))
     assert len(gpus_of({"gpu": gpus})) == handed_out
     assert ("offers 3 GPUs and sees 2" in caplog.text) == (gpus == 3)
+
+
+def test_without_nvml_a_node_hands_out_what_it_was_told_to_see(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(report, "why_only_counted", lambda: "functions see all of them")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-a")
+    assert gpus_of({"gpu": 2}) == (Device("2"), Device("GPU-a"))
+    assert not caplog.records
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert gpus_of({"gpu": 2}) == ()
+    assert "it offers 2 GPUs, and functions see all of them" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["{", "", "[1]", "4"])

@@ -174,3 +174,14 @@ def test_parts_touch_no_more_gpus_than_they_must_when_they_come_largest_first(pa
     assert set(itertools.chain.from_iterable(share.ids for share in shares)) == set(
         map(str, range(math.ceil(sum(parts))))
     )
+
+
+def test_what_fits_by_a_share_of_the_whole_memory_fits_a_gpu() -> None:
+    """As an equal share was found to be enough, with the slack of any claim, when the node was chosen."""
+    gib = 2**30 / 10**6
+    need = Need(0.25, round(8 * gib * 1.0000005, 9))
+    devices = four(8 * gib)
+    assert devices.could_hold(need)
+    assert [share.ids for share in (devices.take(need), devices.take(need)) if share] == [("0",), ("1",)]
+    assert devices.take(Need(2, need.memory)) is not None
+    assert not devices.could_hold(Need(1, 8.001 * gib))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,17 @@ from typing import Any
 import pytest
 
 from handoff_lab.resources.devices import Device
-from handoff_lab.resources.gpus import GpuMeter, GpuReading, ProcessReading, find_gpus, order, sight_of
+from handoff_lab.resources.gpus import (
+    GpuMeter,
+    GpuReading,
+    ProcessReading,
+    find_gpus,
+    nvml_answers,
+    order,
+    sight_of,
+    why_only_counted,
+)
+from handoff_lab.resources.probe import probe_gpus
 
 FAKES = Path(__file__).parents[1] / "fakes"
 
@@ -88,3 +99,36 @@ def test_a_driver_that_is_gone_is_no_error(place: Path) -> None:
     (place / "gpus.json").unlink()
     assert find_gpus() == ()
     assert GpuMeter().read() == ()
+
+
+class TestWithoutNvml:
+    @pytest.fixture(autouse=True)
+    def none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pynvml", None)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        assert not nvml_answers()
+
+    @pytest.mark.parametrize(
+        ("visible", "ids"),
+        [("2,3", ["2", "3"]), ("MIG-b, GPU-a", ["MIG-b", "GPU-a"]), ("1,1,2", ["1"]), ("0,x,1", ["0"]), ("", [])],
+    )
+    def test_gpus_are_those_that_are_named(self, visible: str, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert find_gpus() == tuple(Device(id) for id in ids)
+        assert probe_gpus() == {}, "they may not be there"
+
+    def test_nothing_is_named(self) -> None:
+        assert find_gpus() == ()
+
+    @pytest.mark.parametrize(
+        ("smi", "visible", "said"),
+        [(None, None, False), ("/usr/bin/nvidia-smi", None, True), ("/usr/bin/nvidia-smi", "0", False)],
+    )
+    def test_gpus_that_seem_to_be_there(
+        self, smi: str | None, visible: str | None, said: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shutil, "which", lambda name: smi)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        reason = why_only_counted()
+        assert (reason is not None and "functions see all of them" in reason) == said

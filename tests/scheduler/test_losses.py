@@ -407,6 +407,38 @@ class TestFencing:
         assert machine.scheduler.is_over("r")
 
 
+class TestNodesLostTogether:
+    """What is told in one batch: nothing starts on a node that is lost by a later event of it."""
+
+    def test_nothing_starts_on_one_of_them(self) -> None:
+        dag = DAG().add(Function("a", list), Function("b", list))
+        machine = Machine(dag, allocator=on(a="n", b="m"), wait_for_capacity_s=9.0)
+        machine.tell(NodeJoined(NodeInfo("o", {"cpu": 2}, 2)))
+        machine.tell(Started(key(0), 0), Started(key(1), 0))
+        starts = [c for c in machine.tell(NodeLost("n", "SIGKILL"), NodeLost("m", "SIGKILL")) if isinstance(c, Start)]
+        assert [(start.id, start.node) for start in starts] == [(key(0, 2), "o"), (key(1, 2), "o")]
+        assert machine.scheduler.progress("r").deaths == {0: 1, 1: 1}
+
+    def test_what_has_no_other_waits_and_was_tried_once(self) -> None:
+        machine = Machine(DAG().add(Function("a", list)), allocator=on(a="n"), wait_for_capacity_s=9.0)
+        machine.tell(Started(key(0), 0))
+        told = machine.tell(NodeLost("n", "SIGKILL"), NodeLost("m", "SIGKILL"))
+        assert not [command for command in told if isinstance(command, Start)]
+        assert Start(key(0, 2), "o", ()) in machine.tell(NodeJoined(NodeInfo("o", {"cpu": 1}, 1)))
+
+
+def test_what_to_do_without_nodes_is_the_backends_to_say() -> None:
+    scheduler = Scheduler(advice=lambda: "add workers")
+    dag = DAG().add(Function("a", list))
+    with pytest.raises(AllocationError, match="function 'a': the cluster has no nodes; add workers"):
+        scheduler.submit(compile_program(dag, run="r"), RunOptions(), 0.0)
+    scheduler.handle([NodeJoined(NodeInfo("n", {"cpu": 1}, 1))], 0.0)
+    scheduler.submit(compile_program(dag, run="r"), RunOptions(), 0.0)
+    scheduler.handle([NodeLost("n", "SIGKILL")], 0.0)
+    failure = scheduler.progress("r").failures[0].failure
+    assert failure.message == "node 'n' is gone (SIGKILL), and no other is left; add workers"
+
+
 class TestInputsThatVanish:
     def test_what_has_not_begun_is_taken_back(self, chain: DAG) -> None:
         machine = Machine(chain)

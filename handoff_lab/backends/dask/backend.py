@@ -55,6 +55,7 @@ class DaskBackend:
         The address of its scheduler, a ``Client``, or a Dask cluster of whatever kind.
     """
 
+    kind = "Dask's workers"
     features = frozenset({Feature.PROCESSES})
     lacks: Mapping[Feature, str] = MappingProxyType(
         {
@@ -111,6 +112,16 @@ class DaskBackend:
 
     # -- nodes -----------------------------------------------------------------
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it as a whole; empty if nothing is."""
+        return self._link.trouble
+
+    @property
+    def advice(self) -> str:
+        """What to do when there are no nodes."""
+        return self.trouble or "add workers to the Dask cluster (cluster.scale(n)), or wait: wait_for_capacity=True"
+
     def nodes(self) -> Mapping[str, NodeInfo]:
         """The nodes that are there now."""
         return {name: node.info for name, node in self._nodes.items()}
@@ -130,6 +141,7 @@ class DaskBackend:
         """Let a worker go, and have Dask retire it."""
         address = self._nodes[name].address
         self.worker_lost(name, "it was removed", expected=True)
+        self.settle()
         client = self._link.client
         self._link.ask(partial(client.retire_workers, [address], asynchronous=True))
 
@@ -174,7 +186,7 @@ class DaskBackend:
             self.flush()
 
     def worker_lost(self, name: str, reason: str, *, expected: bool) -> None:
-        """A worker is gone, with what ran there and the large results that it had."""
+        """A worker is gone, with what ran there and the large results that it had; `settle` is to be called then."""
         node = self._nodes.pop(name, None)
         if node is None:
             return
@@ -188,7 +200,6 @@ class DaskBackend:
         self._values.lose(name)
         self._values.free(ended)
         self._tasks.revoke(name)
-        self.settle()
 
     # -- attempts --------------------------------------------------------------
 

@@ -41,7 +41,7 @@ class Job:
     told: bool = False  # whether its start was
     cancelled: bool = False
     sendings: int = 0  # Dask tasks that it was part of
-    alone: bool = False  # it was on a node that died: what runs by itself is known when it dies again
+    alone: bool = False  # it may have been at work on a node that died: by itself, and surely told of, if so again
 
     @property
     def id(self) -> AttemptId:
@@ -251,8 +251,8 @@ def write(
         rows.append([attempt.label, number, recipe, nodes, [source_row(source) for source in attempt.inputs]])
     batch.codes = set(new)
     spec = {
-        "name": batch.name, "topic": topic, "brief": batch.brief, "codes": new, "age": age, "calls": list(calls),
-        "rows": rows,
+        "name": batch.name, "topic": topic, "brief": batch.brief, "surely": batch.first.alone, "codes": new, "age": age,
+        "calls": list(calls), "rows": rows,
     }  # fmt: skip
     packed: bytes = msgpack.packb(spec)
     return packed, [future for _, future in sorted(futures.values(), key=_number)]

@@ -82,6 +82,16 @@ class Link:
         """Whether the scheduler hears us."""
         return bool(self.client.status == "running")
 
+    @property
+    def trouble(self) -> str:
+        """Why there is no scheduler; empty while there is one."""
+        if self.is_up:
+            return ""
+        story = f"the Dask scheduler at {self.address} does not answer"
+        if self.client.status == "connecting":
+            return f"{story}, and is waited for"
+        return f"{story}, and is not waited for any more: open another Cluster when it is there"
+
     def listen(self, topic: str, listener: Answer) -> None:
         """Hand over what is said under a topic."""
         self._listeners[topic] = listener

@@ -8,6 +8,8 @@ task returns: they stay on the worker, under the task's key.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import pickle
 import socket
 import threading
@@ -33,12 +35,15 @@ SMALL = 1024  # bytes of a result that is sent along with the news of it; Dask's
 REPORT_S = 0.01  # outcomes of brief functions wait this long for company
 REPORT_BYTES = 64 * 1024
 LOG_S = 0.2  # between looks at what a running function wrote
+SURE_S = 10.0  # that what may kill its worker waits at most until its start is known
 GIVEN, MADE = 1, 2  # an input: a list of frames, or one of these with numbers
 _REMEMBERED = 1000  # batches that are over
 _FAILURE_FIELDS = [field.name for field in fields(Failure)]
 _NOBODY = AttemptId("", 0, 0)
 
 Row: TypeAlias = list[Any]
+
+log = logging.getLogger(__name__)
 
 
 class Made:
@@ -179,7 +184,7 @@ class _Batch:
     def __init__(self, batch: dict[str, Any], given: list[Made], worker: Any, site: Site) -> None:
         self.name: str = batch["name"]
         self.waiting = set(range(len(batch["rows"])))  # places that did not begin, and were not taken back
-        self._topic, self._brief = batch["topic"], batch["brief"]
+        self._topic, self._brief, self._surely = batch["topic"], batch["brief"], batch["surely"]
         self._calls, self._attempts = batch["calls"], batch["rows"]
         self._given = given
         self._worker = worker
@@ -211,13 +216,15 @@ class _Batch:
         if len(inputs) < len(sources) or not self._site.begin(self, place):
             self._add([place])
             return
-        log = Log(lambda: self._worker.loop.add_callback(self._look_later, place, log))
+        written = Log(lambda: self._worker.loop.add_callback(self._look_later, place, written))
         started = time.time()
-        if not self._brief or not place:
+        if self._surely:
+            self._tell_surely("began", place, started)
+        elif not self._brief or not place:
             self._tell("began", place, started)
-        with caught(log):
+        with caught(written):
             outcome = self._work(label, self._calls[call], recipe, nodes, inputs)
-        ended, text = time.time(), log.close()
+        ended, text = time.time(), written.close()
         if isinstance(outcome, Failure):
             outcome = sendable(outcome)
             story = [getattr(outcome, name) for name in _FAILURE_FIELDS]
@@ -266,7 +273,24 @@ class _Batch:
     # -- what it tells ---------------------------------------------------------------
 
     def _tell(self, kind: str, *what: Any) -> None:
-        self._worker.log_event(self._topic, msgpack.packb([self.name, kind, *what], unicode_errors="backslashreplace"))
+        self._worker.log_event(self._topic, self._packed(kind, what))
+
+    def _tell_surely(self, kind: str, *what: Any) -> None:
+        """And wait until Dask's scheduler has it: what is only sent is lost when this process dies the next moment."""
+        call = self._worker.scheduler.log_event
+
+        async def tell() -> None:
+            await call(topic=self._topic, msg=self._packed(kind, what))
+
+        try:
+            asyncio.run_coroutine_threadsafe(tell(), self._worker.loop.asyncio_loop).result(SURE_S)
+        except Exception as error:
+            log.warning("Dask's scheduler was not told surely that a function began: %r", error)
+            self._tell(kind, *what)
+
+    def _packed(self, kind: str, what: Sequence[Any]) -> bytes:
+        packed: bytes = msgpack.packb([self.name, kind, *what], unicode_errors="backslashreplace")
+        return packed
 
     def _add(self, row: Row, nbytes: int = 0) -> None:
         with self._reporting:

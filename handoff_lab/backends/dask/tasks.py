@@ -205,10 +205,13 @@ class Tasks:
     # -- hearing -----------------------------------------------------------------
 
     def lose(self, node: DaskNode, *, died: bool) -> list[Job]:
-        """A node is gone; what was at work there, of which what ran counts as begun."""
+        """A node is gone; what may have been at work there, of which what was heard of counts as begun.
+
+        The rest may have been sent to a worker that was dead already.
+        """
         at_work: list[Job] = []
         for running, *behind in node.batches.values():
-            if died:
+            if died and running.heard is not None:
                 self._outcomes.start(running.first, time.time())
             at_work += running.jobs.values()
             for batch in (running, *behind):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,6 +43,7 @@ class Listener(Protocol):
     def worker_joined(self, worker: DaskWorker) -> None: ...
     def worker_changed(self, name: str, capabilities: Resources, threads: int) -> None: ...
     def worker_lost(self, name: str, reason: str, *, expected: bool) -> None: ...
+    def settle(self) -> None: ...  # all that are lost together were told of
     def worker_load(self, name: str, cpu_percent: float, memory: int) -> None: ...
 
 
@@ -109,20 +110,20 @@ class Workers:
         if action == "remove-worker" and isinstance(address, str):
             self._gone.add(address)
             expected = bool(event.get("expected"))
-            self._lose(address, "its Dask worker was retired" if expected else "its Dask worker died", expected)
+            self._lose([address], "its Dask worker was retired" if expected else "its Dask worker died", expected)
         elif action == "add-worker" and isinstance(address, str):
             self._gone.discard(address)
             self._link.client.loop.add_callback(self._wake.set)
 
     def _lose_all(self, reason: str) -> None:
-        for address in () if self._closed else list(self._known):
-            self._lose(address, reason)
+        if not self._closed:
+            self._lose([*self._known], reason)
 
     def _compare(self, found: Mapping[str, Mapping[str, Any]]) -> None:
         if self._closed:
             return
-        for address in [address for address in self._known if address not in found]:
-            self._lose(address, "Dask does not list its worker any more")
+        gone = [address for address in self._known if address not in found]
+        self._lose(gone, "Dask does not list its worker any more")
         self._asked.intersection_update(found)
         self._gone.intersection_update(found)
         for address in self.refused.keys() - found.keys():
@@ -182,11 +183,13 @@ class Workers:
         error = mismatch(PROTOCOL, answer["versions"], f"the Dask worker {name} at {address}")
         return None if error is None else str(error)
 
-    def _lose(self, address: str, reason: str, expected: bool = False) -> None:
-        self._asked.discard(address)
-        known = self._known.pop(address, None)
-        if known is not None:
-            self._listener.worker_lost(known[0], reason, expected=expected)
+    def _lose(self, addresses: Iterable[str], reason: str, expected: bool = False) -> None:
+        self._asked.difference_update(addresses)
+        lost = [self._known.pop(address)[0] for address in addresses if address in self._known]
+        for name in lost:
+            self._listener.worker_lost(name, reason, expected=expected)
+        if lost:
+            self._listener.settle()
 
 
 def capabilities_of(facts: Mapping[str, Any]) -> Resources:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from handoff_lab.resources.devices import Devices, Need, Share
-from handoff_lab.resources.gpus import find_gpus, sight_of
+from handoff_lab.resources.gpus import find_gpus, sight_of, why_only_counted
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,9 @@ class LocalGpus:
         if not (gpus := capabilities.get("gpu", 0)):
             return {}
         if self._devices is None:
-            self._devices = Devices(find_gpus())
+            self._devices = Devices(found := find_gpus())
+            if not found and (reason := why_only_counted()):
+                log.warning("node %r offers %g GPUs, and %s", node, gpus, reason)
         share = self._devices.take(Need(gpus))
         if share is None:
             if self._devices.free():
