@@ -97,6 +97,9 @@ class Lifecycle:
             run.place(i, beside if beside in self._ledger.open else run.node[function.toward])
         if self._ledger.home(run, i) is not None:
             self._dispatcher.enqueue(run, i)
+        elif function.toward is not None and run.state[function.toward] == DONE:
+            run.move(i, DONE)  # without a result, like one that was lost and is not needed
+            run.unfinished -= 1
         # else it, or the function that it serializes for, is about to be given another node
 
     def resume(self, run: Progress, i: int) -> None:
@@ -118,7 +121,15 @@ class Lifecycle:
         run.inline[i] = event.inline is not None
         if run.cost_class[i]:
             self._emit(reports.stop(run, i, event))
+        if run.program.serializers:
+            self._spare(run, i)
         self.made(run, (i,))
+
+    def _spare(self, run: Progress, i: int) -> None:
+        """Function ``i`` ended before it could be recalled: what would serialize for it again need not wait for a node."""
+        for producer in run.program.functions[i].inputs:
+            if run.is_hidden(producer) and run.state[producer] == WAITING and not run.missing[producer]:
+                self.ready(run, producer)
 
     def made(self, run: Progress, functions: Sequence[int]) -> None:
         """The results of these are there: those who wait for them may be ready."""

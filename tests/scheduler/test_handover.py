@@ -9,7 +9,7 @@ import pytest
 
 from handoff_lab.backends.simulated import SimulatedBackend
 from handoff_lab.backends.simulation import Simulation
-from handoff_lab.graph import DAG, Function
+from handoff_lab.graph import DAG, Argument, Function
 from handoff_lab.messages import (
     HERE,
     AttemptId,
@@ -307,6 +307,23 @@ def test_what_is_recalled_from_a_draining_node_counts_as_never_tried() -> None:
     commands = talk.hear(Failed(key(1), Failure(FailureKind.INPUT, "it will not come")), Cancelled(key(0)))
     assert [(start.id, start.node) for start in starts(commands)] == [(key(0, 2), "b"), (key(1, 2), "b")]
     assert not [c for c in commands if isinstance(c, Report) and c.name[-1] in ("exception", "retry")]
+
+
+def test_a_serializer_whose_consumer_ended_all_the_same_waits_for_no_node() -> None:
+    talk = Talk("a", "b")
+    load, serializer, use = range(3)
+    dag = DAG().add(Function("load", list), Function("use", list, [Argument("load", serialize=list)]))
+    talk.begin(
+        dag, allocator=lambda functions, nodes: {f.id: max(nodes) if f.id == "use" else min(nodes) for f in functions}
+    )
+    talk.hear(Finished(key(load), 10.0, 10.0))
+    talk.hear(Finished(key(serializer), 10.0, 10.0))
+    assert [start.id for start in starts(talk.hear(NodeLost("a", "it was killed")))] == [key(load, 2)]
+    talk.hear(Finished(key(use), 10.0, 10.0))
+    talk.scheduler.drain("b", 1.0)
+    talk.hear(Finished(key(load, 2), 10.0, 10.0))
+    assert talk.states() == [State.DONE] * 3
+    assert not talk.scheduler.progress("run").unfinished
 
 
 def test_what_can_run_on_a_retiring_node_alone_goes_back_there() -> None:
