@@ -126,7 +126,7 @@ class Lifecycle:
         self.made(run, (i,))
 
     def _spare(self, run: Progress, i: int) -> None:
-        """Function ``i`` ended before it could be recalled: what would serialize for it again need not wait for a node."""
+        """Function ``i`` ended before it could be recalled: what would serialize for it again waits for no node."""
         for producer in run.program.functions[i].inputs:
             if run.is_hidden(producer) and run.state[producer] == WAITING and not run.missing[producer]:
                 self.ready(run, producer)
