@@ -74,7 +74,7 @@ class Recovery:
             self._lifecycle.attempt_failed(run, i, failed, expected=event.expected)
         for run, given in there.items():
             run.vanished = {i: [place for place in places if place != name] for i, places in run.vanished.items()}
-            self._evacuate(run, name)
+            self._evacuate(run, name, given)
             self._lose(run, [i for i in given if run.holder[i] == name])
 
     def retire(self, runs: Iterable[Progress], name: str) -> None:
@@ -96,13 +96,14 @@ class Recovery:
         for run in runs:
             run.stays = {i for i in run.stays if run.node[i] != name}
             if run.status == "running":
-                self._evacuate(run, name)
+                given = run.given_to(name)
+                self._evacuate(run, name, given)
                 if self._ledger.nodes[name].keeps_ledger:
-                    self._recall(run, name)
+                    self._recall(run, name, given)
 
-    def _recall(self, run: Progress, name: str) -> None:
+    def _recall(self, run: Progress, name: str, given: Sequence[int]) -> None:
         """What the node was given in advance goes elsewhere."""
-        for i in run.given_to(name):
+        for i in given:
             if run.node[i] == name and run.state[i] == SUBMITTED:
                 self._lifecycle.revoke(run, i)
 
@@ -133,10 +134,10 @@ class Recovery:
             run.inline[i] = True
         return bool(kept)
 
-    def _evacuate(self, run: Progress, name: str) -> None:
+    def _evacuate(self, run: Progress, name: str, given: Sequence[int]) -> None:
         """What was to run on the node waits for another one."""
         self._dispatcher.drop_node(run, name)
-        for i in run.given_to(name):
+        for i in given:
             if run.node[i] != name or run.state[i] not in PENDING:
                 continue
             if run.state[i] == READY:
