@@ -139,3 +139,6 @@ class Backend(Protocol):
 
     def free(self, keys: Iterable[AttemptId]) -> None:
         """Forget results, wherever they are."""
+
+    def forget(self, run: str) -> None:
+        """Forget all values of a run that is over, wherever they are."""

@@ -235,6 +235,10 @@ class LocalBackend:
         self._store.free(keys)
         self._flush()
 
+    def forget(self, run: str) -> None:
+        """Forget all values of a run."""
+        self.free(self._store.keys_of(run))
+
     # -- inside ----------------------------------------------------------------
 
     def _tell(self, event: BackendEvent) -> None:

@@ -140,6 +140,12 @@ class MixedBackend:
         self._local.free(keys)
         self._kernels.free(keys)
 
+    def forget(self, run: str) -> None:
+        """Forget all values of a run on both."""
+        self._shared = {key for key in self._shared if key.run != run}
+        self._local.forget(run)
+        self._kernels.forget(run)
+
     def run_cell(self, node: str, source: str, on_message: Any, on_done: Any) -> None:
         """Run a cell in a node's kernel."""
         if node == LOCAL:

@@ -221,6 +221,10 @@ class SimulatedBackend:
         for key in keys:
             self._drop(key)
 
+    def forget(self, run: str) -> None:
+        """Forget all results of a run."""
+        self.free([key for key in self._results if key.run == run])
+
     # -- what a test or a plan does ------------------------------------------------------
 
     def lose_node(self, name: str, reason: str, *, expected: bool = False) -> None:

@@ -13,6 +13,7 @@ from handoff_lab.messages import (
     Command,
     Ended,
     Finished,
+    Forget,
     Free,
     Report,
     Source,
@@ -114,6 +115,8 @@ class Simulation:
                     self.backend.at(command.at, self._wake)
                 case Free():
                     self.backend.free(command.keys)
+                case Forget():
+                    self.backend.forget(command.run)
                 case Report():
                     self.reports.append((self.backend.now, command))
                 case Ended():

@@ -23,6 +23,7 @@ from handoff_lab.messages import (
     FailureKind,
     Finished,
     FinishedMany,
+    Forget,
     Free,
     NodeChanged,
     NodeJoined,
@@ -185,6 +186,8 @@ class Engine:
                     self._thread.loop.call_later(delay, self._wake)
                 case Free():
                     self._backend.free(command.keys)
+                case Forget():
+                    self._backend.forget(command.run)
                 case Ended():
                     self._delivery.events(told)
                     told = []

@@ -25,6 +25,7 @@ from handoff_lab.messages.attempts import (
 from handoff_lab.messages.commands import (
     Command,
     Ended,
+    Forget,
     Free,
     Report,
     ReportFinished,
@@ -63,6 +64,7 @@ __all__ = [
     "FailureKind",
     "Finished",
     "FinishedMany",
+    "Forget",
     "Free",
     "GpuLoad",
     "GpuUse",

@@ -43,6 +43,13 @@ class Free:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """Nothing of this run, which is over, is of use to anyone."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Something for telemetry and the run's own record: see ``telemetry.events`` for the catalogue."""
 
@@ -110,5 +117,5 @@ class Ended:
 
 
 Command: TypeAlias = (
-    Start | Stop | Wake | Free | Report | ReportQueued | ReportFinished | ReportTransferred | Ended
+    Start | Stop | Wake | Free | Forget | Report | ReportQueued | ReportFinished | ReportTransferred | Ended
 )  # fmt: skip

@@ -90,6 +90,7 @@ class Agent:
             "submit": lambda rows: self._work.submit(read_attempts(rows, info.name)),
             "unload": self._on_unload,
             "cancel": self._on_cancel,
+            "forget": self._on_forget,
             "free": lambda run, *columns: self._free(read_keys(run, *columns)),
             "capabilities": self._on_capabilities,
             "cell": self._on_cell,
@@ -247,9 +248,14 @@ class Agent:
         self._tell(NodeChanged(self._info.name, capabilities, slots))
 
     def _free(self, keys: list[AttemptId]) -> None:
-        self._store.free(keys)
+        self._work.free(keys)
         if self._tether.memory is not None:
             self._tether.memory.free(keys)
+
+    def _on_forget(self, run: str) -> None:
+        self._work.forget(run)
+        if self._tether.memory is not None:
+            self._tether.memory.forget(run)
 
     def _on_cell(self, number: int, source: str) -> None:
         self._kernel.run_cell(

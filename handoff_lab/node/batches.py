@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from handoff_lab.messages import Attempt, AttemptId
@@ -14,8 +14,8 @@ from handoff_lab.node.task import Input, Task, claim_of, task_of
 from handoff_lab.node.worker import Worker
 from handoff_lab.resources.devices import need_of
 
-BATCH = 64  # tasks
-FUSED = 128  # tasks, with those that follow from them
+BATCH = 240  # tasks
+FUSED = 256  # tasks, with those that follow from them
 BATCH_BYTES = 256 * 1024
 BATCH_S = 0.01  # that a batch may be expected to take
 
@@ -24,7 +24,7 @@ class Lender(Protocol):
     """Keeps the attempts that wait for inputs, and lends those whose inputs a batch makes itself."""
 
     def followers(self, id: AttemptId, made: Mapping[AttemptId, int], most: int) -> list[tuple[Attempt, list[Input]]]:
-        """Attempts that wait for this result, and for nothing but results of ``made``: ids, with tasks' numbers."""
+        """Attempts that wait for this result, and for no other but those that were asked about with this ``made``."""
 
     def lend(self, id: AttemptId) -> None:
         """Let an attempt go along."""
@@ -98,14 +98,19 @@ class Batches:
 
     def _fuse(self, lender: Lender, tasks: list[Task], worker: Worker, slots: int) -> None:
         """Add tasks that follow from those in the batch, and so on."""
-        first = tasks[0]
+        runs_in, claim = tasks[0].attempt.runs_in, tasks[0].claim
         seconds = sum([task.seconds for task in tasks])
         made = {task.attempt.id: task.number for task in tasks}
         for task in tasks:  # grows meanwhile
             followers = lender.followers(task.attempt.id, made, BATCH)
-            for attempt, inputs in followers[: -(-len(followers) // slots)]:
-                follower = self._follower(attempt, inputs, first)
-                if follower is None:
+            for attempt, inputs in followers if slots == 1 else followers[: -(-len(followers) // slots)]:
+                if attempt.runs_in != runs_in or claim_of(attempt) != claim:
+                    continue
+                if attempt.granted and attempt.cost and need_of(attempt.cost):
+                    continue  # a slot that sees its GPUs is for it
+                follower = task_of(attempt, inputs)
+                self._judge(follower)
+                if not (follower.brief and follower.proven):
                     continue
                 seconds += follower.seconds
                 if len(tasks) >= FUSED or seconds >= BATCH_S:
@@ -114,15 +119,6 @@ class Batches:
                 lender.lend(attempt.id)
                 made[attempt.id] = follower.number
                 tasks.append(follower)
-
-    def _follower(self, attempt: Attempt, inputs: Sequence[Input], first: Task) -> Task | None:
-        if attempt.runs_in != first.attempt.runs_in or claim_of(attempt) != first.claim:
-            return None
-        if attempt.granted and attempt.cost and need_of(attempt.cost):
-            return None  # a slot that sees its GPUs is for it
-        task = task_of(attempt, inputs)
-        self._judge(task)
-        return task if task.brief and task.proven else None
 
     def _judge(self, task: Task) -> None:
         key = task.attempt.codes[0]

@@ -34,17 +34,21 @@ class Durations:
         return key in self._seconds
 
     def brief(self, key: str) -> bool:
-        """Whether the function is expected to take less than a millisecond."""
+        """Whether the function is expected to take less than ``BRIEF_S``."""
         return self.expected(key) < BRIEF_S
 
-    def add(self, key: str, seconds: float) -> None:
-        """Learn from one more run."""
-        old = self._seconds.get(key)
-        if old is None:
-            self._first = _towards(self._first, seconds)
+    def add(self, key: str, *seconds: float) -> None:
+        """Learn from more runs."""
+        estimate = self._seconds.get(key)
+        if estimate is None:
+            self._first = _towards(self._first, seconds[0])
             if len(self._seconds) >= _REMEMBERED:
                 self._seconds.clear()
-        self._seconds[key] = seconds if old is None else _towards(old, seconds)
+            estimate = seconds[0]
+        for latest in seconds:
+            if latest != estimate:
+                estimate = _towards(estimate, latest)
+        self._seconds[key] = estimate
 
 
 def _towards(estimate: float, seconds: float) -> float:

@@ -233,20 +233,20 @@ class SlotPool:
         together: Successes | None = None
         at = 0
         for row in rows:
-            number, started, ended, count = row[:BRIEF_ROW]
+            number, started, ended, count, *_ = row
             task = worker.tasks.pop(number, None)
             parts = frames[at : at + count]
             at += count
             if task is None:
                 continue  # it was taken back
-            id = task.attempt.id
             if len(rows) > 1 and len(row) == BRIEF_ROW and started and task.stop is None:
-                if together is None or together.run != id.run:
+                attempt = task.attempt
+                if together is None or together.run != attempt.id.run:
                     self._tell_together(together)
-                    together = Successes(id.run, worker.index)
+                    together = Successes(attempt.id.run, worker.index)
                 self._forget(task)
-                self._durations.add(task.attempt.codes[0], ended - started)
-                together.add(id, started, ended, parts)
+                self._durations.add(attempt.codes[0], ended - started)
+                together.add(attempt.id, started, ended, parts)
                 continue
             self._tell_together(together)
             together = None
@@ -310,7 +310,8 @@ class SlotPool:
             self._enqueue(task)
 
     def _forget(self, task: Task) -> None:
-        task.disarm()
+        if task.timer is not None:
+            task.disarm()
         task.queued = False
         del self._tasks[task.attempt.id]
 

@@ -54,20 +54,21 @@ class Task:
         """Whether an input is made by another task of its batch: only in that batch it can run."""
         return int in map(type, self.inputs)
 
-    def row(self, call: int) -> list[Any]:
-        """The row of a ``run`` message: see ``slot``."""
+    def row(self, call: int, frames: list[Part]) -> list[Any]:
+        """The row of a ``run`` message: see ``slot``; what goes with it is added to ``frames``."""
         attempt = self.attempt
-        counts = [-value if isinstance(value, int) else len(value.parts) for value in self.inputs]
-        nodes = None if self.recipe is None else [[source.node for source in attempt.inputs], attempt.node]
-        return [self.number, attempt.label, call, counts, self.brief, not self.proven, nodes]
-
-    def frames(self) -> list[Part]:
-        """What goes with the row."""
-        frames: list[Part] = [] if self.recipe is None else [self.recipe]
+        nodes = None
+        if self.recipe is not None:
+            frames.append(self.recipe)
+            nodes = [[source.node for source in attempt.inputs], attempt.node]
+        counts = []
         for value in self.inputs:
-            if not isinstance(value, int):
+            if isinstance(value, int):
+                counts.append(-value)
+            else:
+                counts.append(len(value.parts))
                 frames += value.parts
-        return frames
+        return [self.number, attempt.label, call, counts, self.brief, not self.proven, nodes]
 
     def disarm(self) -> None:
         """Stop the clock that runs for it."""

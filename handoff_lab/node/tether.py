@@ -64,6 +64,10 @@ class Memory:
         for key in keys:
             self.finished.pop(key, None)
 
+    def forget(self, run: str) -> None:
+        """The results of this run are here no more."""
+        self.free([key for key in self.finished if key.run == run])
+
     def messages(self, running: Iterable[AttemptId] = ()) -> Iterator[tuple[list[Any], list[Any], int]]:
         """Rows of what was finished, or failed, and of what runs, and whether that is all.
 

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from handoff_lab.messages import (
@@ -53,8 +52,10 @@ class _Waiting:
 
     attempt: Attempt
     missing: int = 0
+    batch: Mapping[AttemptId, int] | None = None  # that is being put together
+    promised: int = 0  # inputs that it makes, of those that are missing
     lent: bool = False  # it went out in a batch that makes what is missing
-    lacks: AttemptId | None = None  # an input that will not come, found out while it was lent
+    lacks: str = ""  # why it can't run, found out while it was lent
 
 
 class Work:
@@ -76,7 +77,6 @@ class Work:
         self._fetching: set[AttemptId] = set()
         self._held: list[Source] = []  # not fetched yet, for the store is full
         self._begun: set[AttemptId] = set()  # attempts that began and did not end since `is_urgent` was asked
-        self._reasons: dict[AttemptId, str] = {}  # why a value could not be fetched
         self._failing: deque[Failed] = deque()  # that lack an input; the first is being told
 
     @property
@@ -121,6 +121,18 @@ class Work:
         elif id in self._running:
             self._running[id].cancel(id, how)
 
+    def free(self, keys: Sequence[AttemptId]) -> None:
+        """Forget these values; attempts that wait for one of them fail."""
+        self._store.free(keys)
+        for key in self._awaited.keys() & keys if self._awaited else ():
+            self._give_up(key)
+
+    def forget(self, run: str) -> None:
+        """Forget all values of a run."""
+        self._store.forget(run)
+        for key in [key for key in self._awaited if key.run == run]:
+            self._give_up(key)
+
     # -- inputs --------------------------------------------------------------
 
     def _take_in(self, attempt: Attempt) -> None:
@@ -129,16 +141,17 @@ class Work:
         for source in attempt.inputs:
             key = source.key
             if source.inline is not None:
-                self._store.put(key, Frames(source.inline))
-            if key in self._store:
-                continue
-            waiting.missing += 1
+                self._keep(key, Frames(source.inline))
             if key in self._awaited:
+                waiting.missing += 1
                 self._awaited[key].append(waiting)
-            else:
+            elif key not in self._store:
+                waiting.missing += 1
                 self._awaited[key] = [waiting]
-                self._store.want(key, partial(self._came, key))  # first: fetching may fail at once
-                self._fetch(source)
+                if self._store.knows(key):
+                    self._give_up(key)  # it was freed
+                elif source.node != self._name:
+                    self._fetch(source)
         if not waiting.missing:
             self._start(waiting)
 
@@ -153,7 +166,7 @@ class Work:
         if self._store.is_full:
             self._held.append(source)
             return
-        if node != self._name and key in self._awaited and key not in self._fetching:
+        if key in self._awaited and key not in self._fetching:
             self._fetching.add(key)
             started = time.time()
             self._peers.read(node, key, lambda value: self._fetched(key, node, started, value))
@@ -167,19 +180,21 @@ class Work:
         if value.nbytes > INLINE_LIMIT and (reason := self._store.refusal(value)):
             self._give_up(key, reason)
             return
-        self._store.put(key, value)
+        self._keep(key, value)
         self._tell(Transferred(key, node, self._name, value.nbytes, started, time.time()))
 
-    def _give_up(self, key: AttemptId, reason: str) -> None:
-        self._reasons[key] = reason
-        self._store.give_up(key)
-        del self._reasons[key]
+    def _keep(self, key: AttemptId, value: Frames) -> None:
+        self._store.put(key, value)
+        self._came(key)
 
-    def _came(self, key: AttemptId, value: Frames | None) -> None:
+    def _give_up(self, key: AttemptId, reason: str = "it was not made, or is not there any more") -> None:
+        self._store.give_up(key)
+        message = f"an input (made by {key}) could not be had: {reason}"
         for waiting in self._awaited.pop(key, ()):
-            if value is None:
-                self._lack(waiting, key)
-                continue
+            self._lack(waiting, message)
+
+    def _came(self, key: AttemptId) -> None:
+        for waiting in self._awaited.pop(key, ()):
             waiting.missing -= 1
             if not waiting.missing and not waiting.lent:
                 self._start(waiting)
@@ -199,13 +214,11 @@ class Work:
         runner = self._running[attempt.id] = self._runner(attempt)
         runner.run(attempt, inputs)
 
-    def _lack(self, waiting: _Waiting, key: AttemptId) -> None:
+    def _lack(self, waiting: _Waiting, message: str) -> None:
         id = waiting.attempt.id
         if waiting.lent:
-            waiting.lacks = key
+            waiting.lacks = message
         elif self._waiting.pop(id, None) is not None:
-            reason = self._reasons.get(key, "it was not made, or is not there any more")
-            message = f"an input (made by {key}) could not be had: {reason}"
             self._fail_in_turn(Failed(id, Failure(FailureKind.INPUT, message)))
 
     def _fail_in_turn(self, event: Failed) -> None:
@@ -220,17 +233,22 @@ class Work:
     # -- what goes along with those that make its inputs ------------------------
 
     def followers(self, id: AttemptId, made: Mapping[AttemptId, int], most: int) -> list[tuple[Attempt, list[Input]]]:
-        """Attempts that wait for this result, and for nothing but results of ``made``: ids, with tasks' numbers."""
+        """Attempts that wait for this result, and for no other but those that were asked about with this ``made``.
+
+        ``made`` has the numbers of a batch's tasks, by id; each of them is to be asked about once.
+        """
         found: list[tuple[Attempt, list[Input]]] = []
         for waiting in self._awaited.get(id, ()):
-            attempt = waiting.attempt
+            if waiting.batch is not made:
+                waiting.batch, waiting.promised = made, 0
+            waiting.promised += 1
+            if waiting.promised < waiting.missing or waiting.attempt.id not in self._waiting:
+                continue
             if len(found) == most:
                 break
-            if waiting.missing > len(made) or attempt.id not in self._waiting:
-                continue
-            if sum([source.key in made for source in attempt.inputs]) == waiting.missing:
-                values = [made.get(source.key) or self._store.get(source.key) for source in attempt.inputs]
-                found.append((attempt, [value for value in values if value is not None]))
+            values = [made.get(source.key) or self._store.get(source.key) for source in waiting.attempt.inputs]
+            if None not in values:  # else one was freed, as the attempt itself will find
+                found.append((waiting.attempt, [value for value in values if value is not None]))
         return found
 
     def lend(self, id: AttemptId) -> None:
@@ -244,7 +262,7 @@ class Work:
         waiting = self._waiting[id] = self._lent.pop(id)
         waiting.lent = False
         del self._running[id]
-        if waiting.lacks is not None:
+        if waiting.lacks:
             self._lack(waiting, waiting.lacks)
         elif not waiting.missing:
             self._start(waiting)
@@ -262,7 +280,7 @@ class Work:
             self.failed(homeless(event, reason))
             return
         self._forget(event.id)
-        self._store.put(event.id, value)
+        self._keep(event.id, value)
         self._tell(event)
 
     def finished_many(self, event: FinishedMany, ids: Sequence[AttemptId], values: Sequence[Frames]) -> None:
@@ -271,25 +289,29 @@ class Work:
             for one, value in zip(event.each(), values, strict=True):
                 self.finished(one, value)
             return
-        running, lent = self._running, self._lent
+        running, lent, awaited = self._running, self._lent, self._awaited
         for id in ids:
             del running[id]
             if lent:
                 lent.pop(id, None)
-        self._begun.difference_update(ids)
+        if self._begun:
+            self._begun.difference_update(ids)
         self._store.put_many(ids, values, event.nbytes)
+        for id in ids if awaited else ():
+            if id in awaited:
+                self._came(id)
         self._tell(event)
 
     def failed(self, event: Failed) -> None:
         """An attempt failed."""
         self._forget(event.id)
-        self._store.free([event.id])  # so that nobody waits for it
+        self.free([event.id])  # so that nobody waits for it
         self._tell(replace(event, failure=sendable(event.failure)))
 
     def cancelled(self, event: Cancelled) -> None:
         """An attempt was ended."""
         self._forget(event.id)
-        self._store.free([event.id])  # so that nobody waits for it
+        self.free([event.id])  # so that nobody waits for it
         self._tell(event)
 
     def _forget(self, id: AttemptId) -> None:

@@ -16,6 +16,7 @@ from handoff_lab.node.task import Claim, Task
 from handoff_lab.store.segments import Buffer, Part, Segment
 
 if TYPE_CHECKING:
+    from handoff_lab.messages import Attempt
     from handoff_lab.transport.loop import Loop
 
 HANG_UP_S = 0.1  # for a process whose connection ended to end as well
@@ -94,22 +95,23 @@ class Worker:
 
     def send(self, tasks: Sequence[Task], codes: Mapping[str, Buffer]) -> None:
         """Send tasks, after the code that they need."""
-        claims = any(claimed_by(task.attempt) for task in tasks)
-        self.claims_memory = claims or (self.claims_memory and bool(self.tasks))
+        self.claims_memory = self.claims_memory and bool(self.tasks)
         calls: dict[tuple[Any, ...], int] = {}
         rows = []
         frames: list[Part] = []
+        latest: Attempt | None = None
+        place = 0
         for task in tasks:
             attempt = task.attempt
-            call = (attempt.codes, attempt.retry_on, attempt.setup, bool(claimed_by(attempt)))
-            place = calls.get(call)
-            if place is None:
-                place = calls[call] = len(calls)
+            if latest is None or not _is_same_call(attempt, latest):
+                latest = attempt
+                counts = claimed_by(attempt) > 0
+                self.claims_memory |= counts
+                place = calls.setdefault((attempt.codes, attempt.retry_on, attempt.setup, counts), len(calls))
                 self._send_codes((*attempt.codes, *attempt.setup, attempt.retry_on), codes)
             task.worker = self
             self.tasks[task.number] = task
-            rows.append(task.row(place))
-            frames += task.frames()
+            rows.append(task.row(place, frames))
         self._channel.send(["run", list(calls), rows], frames)
 
     def unload(self, keys: Sequence[str]) -> None:
@@ -215,3 +217,9 @@ class Worker:
     def _hang_up(self) -> None:
         self.hung_up = True
         self._signal(signal.SIGKILL)
+
+
+def _is_same_call(one: Attempt, other: Attempt) -> bool:
+    """Whether two attempts are known to share a call; those of one message share the parts of it."""
+    same = one.codes is other.codes and one.setup is other.setup and one.cost is other.cost
+    return same and one.retry_on == other.retry_on

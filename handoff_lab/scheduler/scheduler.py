@@ -15,6 +15,7 @@ from handoff_lab.messages import (
     Failed,
     Finished,
     FinishedMany,
+    Forget,
     Free,
     NodeChanged,
     NodeJoined,
@@ -249,9 +250,7 @@ class Scheduler:
             raise ValueError(f"run {run!r} is not over; cancel it first")
         del self._runs[run]
         self._balance.forget(run)
-        sources = [progress.source(i) for i in range(len(progress.state))]
-        keys = tuple(source[0] for source in sources if source is not None and source[0].run == run)
-        return [Free(keys)] if keys else []
+        return [Forget(run)]
 
     def _decide(self, now: float, change: Callable[[], None]) -> list[Command]:
         """The commands that follow from a change; when it fails, none is left behind for the next one."""

@@ -132,6 +132,14 @@ class SpillingStore(MemoryStore[Frames]):
                 self.on_disk -= 0 if spilled is None else spilled.nbytes
             super().free(keys)
 
+    def forget(self, run: str) -> None:
+        """Forget all values of a run, wherever they are."""
+        places = (self._in_memory, self._leaving, self._on_disk)
+        large = [key for place in places for key in place if key.run == run]
+        with self._telling_of_room():
+            self.free(large)
+            super().forget(run)
+
     def close(self) -> None:
         """Write no more."""
         self._writer.close()

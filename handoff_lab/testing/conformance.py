@@ -249,6 +249,20 @@ class BackendConformance:
         bench.run(lambda: "meanwhile", bench.nodes[at])  # a node hears of it in its own time
         assert isinstance(bench.get(made, bench.nodes[at]), Failure)
 
+    @verb("forget")
+    @each_way
+    def test_of_a_forgotten_run_nothing_is_left_and_of_others_all(self, bench: Bench, at: int, to: int) -> None:
+        attempt = bench.attempt(lambda: bytes(100_000), bench.nodes[at])
+        attempt.id = attempt.id._replace(run=f"forgotten {at} {to}")
+        bench.backend.submit([attempt])
+        bench.end(attempt.id)
+        kept = bench.submit(len, bench.nodes[to], [Source(attempt.id, bench.nodes[at])])
+        bench.end(kept)
+        bench.backend.forget(attempt.id.run)
+        bench.run(lambda: "meanwhile", bench.nodes[at])  # a node hears of it in its own time
+        assert isinstance(bench.get(attempt.id, bench.nodes[at]), Failure)
+        assert not isinstance(bench.get(kept, bench.nodes[to]), Failure)
+
     @verb("get")
     def test_a_value_of_a_node_that_never_was(self, bench: Bench) -> None:
         assert isinstance(bench.get(bench.key(), "never"), Failure)

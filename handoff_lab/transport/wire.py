@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import msgpack  # type: ignore[import-untyped]
 
-PROTOCOL = 3
+PROTOCOL = 4
 FROM_NODE_LIMIT = 64 * 2**20  # bytes of one message; libzmq ends a connection that sends more
 BATCH = 512  # attempts or events in one message; functions in one event of columns
 BATCH_BYTES = 2**20  # a batch with more than this is sent as it is
@@ -35,6 +35,7 @@ TO_NODE: Schema = {
     "submit": (list,),  # attempts: see ``rows``
     "unload": (list,),  # keys of code that no run needs any more
     "cancel": (list, str),  # ids of attempts, "interrupt", "kill" or "recall"
+    "forget": (str,),  # a run that is over: all its values go
     "free": (str, list, list),  # keys of values of one run: functions, numbers
     "capabilities": (dict, int),  # and the number of slots
     "cell": (int, str),  # number, source: to be run in the kernel

@@ -40,14 +40,18 @@ def take(reports: Reports, event: BackendEvent, node: str = "a") -> list[Backend
 
 def test_columns_that_were_expected_pass_as_they_are(reports: Reports) -> None:
     assert take(reports, finished(0, 1, 2)) == [finished(0, 1, 2)]
-    assert reports.small == {key(i): (b"%d" % i,) for i in range(3)}
+    assert [reports.small(key(i)) for i in range(3)] == [(b"%d" % i,) for i in range(3)]
     reports.free([key(0), key(2)])
-    assert list(reports.small) == [key(1)]
+    assert [reports.small(key(i)) for i in range(3)] == [None, (b"1",), None]
+    reports.forget_run("other")
+    assert reports.small(key(1)) == (b"1",)
+    reports.forget_run(key(1).run)
+    assert reports.small(key(1)) is None
 
 
 def test_of_columns_others_functions_and_second_ends_are_left_out(reports: Reports) -> None:
     assert take(reports, finished(1, 3, 1, 7, 0)) == [finished(1, 0)]
-    assert reports.small.keys() == {key(0), key(1)}
+    assert [reports.small(key(i)) is not None for i in range(4)] == [True, True, False, False]
     assert take(reports, finished(0, 1)) == []
     assert take(reports, Finished(key(1), 1.0, 1.0)) == []
     assert take(reports, finished(3), "b") == [finished(3)]

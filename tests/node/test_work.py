@@ -143,7 +143,7 @@ def test_one_who_fails_fails_those_who_wait_and_those_who_come_later(node: Node)
 def test_a_value_that_is_freed_before_it_is_there_fails_those_who_wait(node: Node) -> None:
     node.submit(1)
     node.submit(2, here(1))
-    node.store.free([key(1)])
+    node.work.free([key(1)])
     assert node.only_failure().kind is FailureKind.INPUT
 
 
@@ -194,11 +194,22 @@ def test_followers_are_those_that_wait_for_nothing_else(node: Node) -> None:
     assert found[0].id == key(10)
     assert found[1][0] == 71
     assert isinstance(found[1][1], Frames)
-    both = node.work.followers(key(1), {**made, key(2): 72}, 9)
-    assert [attempt.id for attempt, _ in both] == [key(10), key(11)]
-    assert len(node.work.followers(key(1), {**made, key(2): 72}, 1)) == 1
+    made[key(2)] = 72
+    ((attempt, inputs),) = node.work.followers(key(2), made, 9)
+    assert (attempt.id, inputs) == (key(11), [71, 72])
+    node.submit(13, here(1))
+    assert len(node.work.followers(key(1), {key(1): 71}, 9)) == 2
+    assert len(node.work.followers(key(1), {key(1): 71}, 1)) == 1
     node.work.lend(key(10))
-    assert node.work.followers(key(1), made, 9) == []
+    node.work.cancel(key(13), "interrupt")
+    assert node.work.followers(key(1), {key(1): 71}, 9) == []
+
+
+def test_an_input_named_twice_is_one_promise_for_each_time(node: Node) -> None:
+    node.submit(1)
+    node.submit(10, here(1), here(1))
+    ((attempt, inputs),) = node.work.followers(key(1), {key(1): 71}, 9)
+    assert (attempt.id, inputs) == (key(10), [71, 71])
 
 
 def test_what_was_lent_is_not_started_a_second_time(node: Node) -> None:

@@ -148,6 +148,7 @@ TO_NODE_SEEDS = (
     pack("submit", [attempt_row(ATTEMPT, ATTEMPT.inputs, ATTEMPT.recipe)]),
     pack("cancel", [KEY], "interrupt"),
     pack("free", "run", [1, 2], [1, 1]),
+    pack("forget", "run"),
     pack("capabilities", {"cpu": 1.0}, 1),
     pack("refused", "reason", "protocol", str(PROTOCOL), "1"),
 )

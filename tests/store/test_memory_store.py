@@ -63,3 +63,28 @@ def test_freed_keys_are_not_remembered_without_end() -> None:
     store.free(AttemptId("run", number, 1) for number in range(50_000))
     store.put(AttemptId("run", 0, 1), VALUE)
     assert store.nbytes == 5
+
+
+def test_a_forgotten_run_leaves_nothing_behind_and_nothing_of_it_comes_back() -> None:
+    store, got = MemoryStore(), []
+    other, late = AttemptId("other", 1, 1), AttemptId("run", 2, 1)
+    for key in (KEY, other):
+        store.put(key, VALUE)
+    store.want(late, got.append)
+    store.forget("run")
+    assert (got, store.keys(), store.nbytes) == ([None], [other], 5)
+    assert store.knows(KEY)
+    assert store.knows(late)
+    store.put(late, VALUE)
+    store.put_many([KEY, late], [VALUE, VALUE], [5, 5])
+    store.want(late, got.append)
+    assert (got, store.keys(), store.nbytes) == ([None, None], [other], 5)
+
+
+def test_a_value_can_take_the_place_of_another() -> None:
+    store = MemoryStore()
+    store.put(KEY, VALUE)
+    store.replace(KEY, Frames((b"123",)))
+    assert store.nbytes == 3
+    store.forget("run")
+    assert store.nbytes == len(store) == 0

@@ -152,6 +152,17 @@ def test_counts_are_nothing_when_all_is_freed(place: Place) -> None:
     assert (place.store.nbytes, place.store.on_disk, place.store.in_memory) == (0, 0, 0)
 
 
+def test_counts_are_nothing_when_the_run_is_forgotten(place: Place) -> None:
+    for number in range(5):
+        place.store.put(key(number), value(number))
+    for _ in range(2):
+        place.call()
+    place.store.forget(key(0).run)
+    place.call()
+    assert (place.store.nbytes, place.store.on_disk, place.store.in_memory, len(place.store)) == (0, 0, 0, 0)
+    assert not place.store.is_full
+
+
 def test_a_value_that_comes_on_disk_takes_no_memory(place: Place, tmp_path: Path) -> None:
     other = Place(tmp_path, limit=0)
     other.store.put(key(0), value(0))

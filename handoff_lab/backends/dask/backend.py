@@ -271,6 +271,10 @@ class DaskBackend:
         self._values.free(keys)
         self.settle()
 
+    def forget(self, run: str) -> None:
+        """Forget all values of a run."""
+        self.free(self._values.keys_of(run))
+
     # -- what its parts tell -----------------------------------------------------
 
     def tell(self, event: BackendEvent) -> None:

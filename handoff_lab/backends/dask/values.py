@@ -69,8 +69,8 @@ class Values(MemoryStore[Value]):
 
     def keep(self, key: AttemptId, value: Frames) -> None:
         """Hold a value here, in place of one that lies on a worker."""
-        if key in self._values:
-            self._values[key] = value
+        if key in self:
+            self.replace(key, value)
         else:
             self.put(key, value)
 
@@ -102,7 +102,7 @@ class Values(MemoryStore[Value]):
     def _sent(self, copy: _Copy, result: Any) -> None:
         if self._copies.get(copy.key) is not copy:
             return  # its node went first
-        well, wanted = isinstance(result, list), copy.key in self._values
+        well, wanted = isinstance(result, list), copy.key in self
         if wanted and not well:
             copy.failures += not isinstance(result, TimeoutError)  # which is a worker that is paused
             if copy.failures < TRIES:  # it may be gone: that is told soon
@@ -118,7 +118,7 @@ class Values(MemoryStore[Value]):
         """What lay on a node is no more, and nobody waits for it; who waited for a copy to be there looks again."""
         for key in [key for key, far in self._placed.items() if far.node == node]:
             del self._placed[key]
-        self.free([key for key, value in self._values.items() if isinstance(value, Far) and value.node == node])
+        self.free([key for key, value in self.items() if isinstance(value, Far) and value.node == node])
         for number in [number for number, (holder, _) in self._fetching.items() if holder == node]:
             self._fetching.pop(number)[1](_unavailable(f"node {node!r}, which had it, is gone"))
         for copy in [copy for copy in self._copies.values() if copy.node == node]:

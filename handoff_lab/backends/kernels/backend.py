@@ -210,7 +210,7 @@ class KernelBackend:
 
     def get(self, key: AttemptId, node: str, reply: Reply) -> None:
         """Fetch a value from its node, or from here if it is here."""
-        small = self._reports.small.get(key)
+        small = self._reports.small(key)
         value = self._store.get(key) if small is None else Frames(small)
         if value is not None:
             reply(value)
@@ -236,6 +236,12 @@ class KernelBackend:
             for start in range(0, len(places), KEYS):
                 functions, numbers = zip(*places[start : start + KEYS], strict=True)
                 self._hub.broadcast(pack("free", run, functions, numbers))
+
+    def forget(self, run: str) -> None:
+        """Forget all values of a run here and on every node."""
+        self._store.forget(run)
+        self._reports.forget_run(run)
+        self._hub.broadcast(pack("forget", run))
 
     # -- cells -----------------------------------------------------------------
 

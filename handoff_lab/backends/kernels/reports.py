@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,7 +35,7 @@ class Reports:
     """Knows which node has which attempt, and keeps small results, so that they outlive their node."""
 
     def __init__(self) -> None:
-        self.small: dict[AttemptId, tuple[bytes, ...]] = {}  # frames, by key
+        self._small: dict[str, dict[AttemptId, tuple[bytes, ...]]] = defaultdict(dict)  # frames by key, by run
         self._nodes: dict[AttemptId, str] = {}  # of attempts that have not ended
 
     def expect(self, id: AttemptId, node: str) -> bool:
@@ -56,10 +57,20 @@ class Reports:
         """Listen to nothing more from this node."""
         self._nodes = {id: name for id, name in self._nodes.items() if name != node}
 
+    def small(self, key: AttemptId) -> tuple[bytes, ...] | None:
+        """The frames of a result, if it is small and here."""
+        results = self._small.get(key.run)
+        return None if results is None else results.get(key)
+
     def free(self, keys: Iterable[AttemptId]) -> None:
         """Keep these results no longer."""
         for key in keys:
-            self.small.pop(key, None)
+            if key.run in self._small:
+                self._small[key.run].pop(key, None)
+
+    def forget_run(self, run: str) -> None:
+        """Keep the results of this run no longer."""
+        self._small.pop(run, None)
 
     def take(self, node: str, rows: list[Any]) -> list[BackendEvent]:
         """The events in a node's message; what comes late is left out.
@@ -81,7 +92,7 @@ class Reports:
         nodes = self._nodes
         keys = event.ids()
         places = [at for at, key in enumerate(keys) if nodes.get(key) == node and nodes.pop(key)]
-        self.small.update([(keys[at], frames) for at in places if (frames := event.inline[at]) is not None])
+        self._small[event.run].update([(keys[at], frames) for at in places if (frames := event.inline[at]) is not None])
         if len(places) == len(keys):
             return [event]
         log.warning(_NOT_ITS_OWN, node, len(keys) - len(places))
@@ -97,7 +108,7 @@ class Reports:
                     return False
                 del self._nodes[id]
                 if isinstance(event, Finished) and event.inline is not None:
-                    self.small[id] = event.inline
+                    self._small[id.run][id] = event.inline
                 return True
             case (
                 Transferred(target=speaker)

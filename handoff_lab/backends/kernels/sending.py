@@ -131,7 +131,7 @@ class Sending:
 
     def _with_value(self, source: Source) -> Source:
         """The source with its value, when that is small and here."""
-        small = self._reports.small.get(source.key)
+        small = self._reports.small(source.key)
         if small is None and (value := self._store.get(source.key)) is not None and value.nbytes <= INLINE_LIMIT:
             small = join(value.buffers)
         return source if small is None else Source(source.key, source.node, small)
