@@ -324,8 +324,7 @@ class LocalBackend:
         try:
             codes = [self._codes[key].value for key in attempt.codes]
             retry_on = self._codes[attempt.retry_on].value if attempt.retry_on else Exception
-            if isinstance(attempt.recipe, bytes):
-                attempt = replace(attempt, recipe=pickle.loads(attempt.recipe))
+            recipe = pickle.loads(attempt.recipe) if isinstance(attempt.recipe, bytes) else attempt.recipe
         except BaseException as error:
             return code_failure(f"the code of {attempt.label!r}", error)
         values: list[Any] = []
@@ -334,7 +333,8 @@ class LocalBackend:
                 values.append(payload.load())
             except BaseException as error:
                 return input_failure(position, error)
-        return execute(attempt, codes, values, retry_on)
+        sources = [source.node for source in attempt.inputs]
+        return execute(recipe, codes, values, retry_on, sources, attempt.node)
 
 
 def _input_missing(job: _Job, story: str) -> Failed:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from handoff_lab.backends.base import Backend, Feature
 from handoff_lab.coordinator.delivery import Delivery
@@ -47,7 +47,7 @@ from handoff_lab.telemetry.events import Event
 
 log = logging.getLogger(__name__)
 
-_SLICE = 256  # attempts that are made and handed to the backend together
+_FIRST, _MOST = 128, 1024  # attempts that are made and handed to the backend together, at first and later
 
 
 class Engine:
@@ -193,8 +193,8 @@ class Engine:
                     told = []
                     self._delivery.end(self._runs[command.run], command)
                     ending.discard(command.run)
-        for at in range(0, len(starts), _SLICE):  # so that nodes have something to do while the rest is made ready
-            self._submit(starts[at : at + _SLICE])
+        for some in _in_turns(starts):  # so that nodes have something to do while the rest is made ready
+            self._submit(some)
         if told:  # last: whoever hears of it competes for this process's time
             self._delivery.events(told)
 
@@ -222,6 +222,25 @@ class Engine:
             else:
                 attempts.append(attempt)
         self._backend.submit(attempts)
+
+
+def _in_turns(starts: Sequence[Start]) -> Iterator[Sequence[Start]]:
+    """What is to start, in parts that have the next few of each node."""
+    if len(starts) <= _FIRST:
+        yield starts
+        return
+    by_node: defaultdict[str, list[Start]] = defaultdict(list)
+    for start in starts:
+        by_node[start.node].append(start)
+    at, together = 0, _FIRST
+    while True:
+        share = max(1, together // len(by_node))
+        some = [start for lot in by_node.values() for start in lot[at : at + share]]
+        if not some:
+            return
+        yield some
+        at += share
+        together = min(2 * together, _MOST)
 
 
 def _batch(command: ReportQueued | ReportFinished | ReportTransferred, state: RunState, moment: float) -> FunctionBatch:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from handoff_lab._items import Items
 from handoff_lab._loading import loading
-from handoff_lab.messages import Attempt, Constant, Evaluate, Failure, Recipe, Term, Use
+from handoff_lab.messages import Constant, Evaluate, Failure, Recipe, Term, Use
 from handoff_lab.node.failures import (
     ExceptionClasses,
     describe_arguments,
@@ -89,7 +89,12 @@ def evaluate(
 
 
 def execute_pickled(
-    attempt: Attempt, codes: Sequence[Any], inputs: Sequence[Frames], retry_on: ExceptionClasses
+    recipe: Any,
+    codes: Sequence[Any],
+    inputs: Sequence[Frames],
+    retry_on: ExceptionClasses,
+    sources: Sequence[str] = (),
+    target: str = "",
 ) -> Frames | Failure:
     """`execute` for inputs that are pickled, as its result will be. ``SystemExit`` may come from what is unpickled."""
     values: list[Any] = []
@@ -99,7 +104,7 @@ def execute_pickled(
                 values.extend(frames.load() for frames in inputs)
     except BaseException as error:
         return input_failure(len(values), error)
-    outcome = execute(attempt, codes, values, retry_on)
+    outcome = execute(recipe, codes, values, retry_on, sources, target)
     if isinstance(outcome, Failure):
         return outcome
     try:
@@ -109,29 +114,34 @@ def execute_pickled(
 
 
 def execute(
-    attempt: Attempt, codes: Sequence[Any], inputs: Sequence[Any], retry_on: ExceptionClasses = Exception
+    recipe: Any,
+    codes: Sequence[Any],
+    inputs: Sequence[Any],
+    retry_on: ExceptionClasses = Exception,
+    sources: Sequence[str] = (),
+    target: str = "",
 ) -> Outcome | Failure:
     """Run an attempt and catch everything, ``SystemExit`` and ``KeyboardInterrupt`` too.
 
     Parameters
     ----------
-    attempt
-        Its ``recipe``, ``inputs`` (for the nodes' names) and ``node`` are used.
+    recipe
+        That of the attempt, unpickled: a `Recipe`, the arguments that follow the inputs, or None.
     codes, inputs
-        The live objects behind ``attempt.codes`` and ``attempt.inputs``.
+        The live objects behind the attempt's codes and inputs.
     retry_on
         Exceptions that are worth another attempt.
+    sources, target
+        The node of each input and the node where this runs, for ``deserialize``.
     """
     args: Sequence[Any] = inputs
     kwargs: dict[str, Any] = {}
     try:
-        recipe: Any = attempt.recipe
         if type(recipe) is tuple:
             args = (*inputs, *recipe)
         elif recipe is not None:
             assert isinstance(recipe, Recipe), "whoever received it has unpickled it"
-            sources = [source.node for source in attempt.inputs]
-            args, kwargs = _arguments(recipe, _Kitchen(codes, inputs, sources, attempt.node))
+            args, kwargs = _arguments(recipe, _Kitchen(codes, inputs, sources, target))
         return Outcome(codes[0](*args, **kwargs))
     except BaseException as error:
         called, given = codes[0].call_of(error, args) if isinstance(codes[0], Items) else (codes[0], args)

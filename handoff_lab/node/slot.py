@@ -29,12 +29,12 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from types import ModuleType
 from typing import Any, NoReturn
 
-from handoff_lab.messages import Attempt, AttemptId, Failure, Source
+from handoff_lab.messages import Failure
 from handoff_lab.node.channel import Message, Receiver, send
 from handoff_lab.node.codes import Codes
 from handoff_lab.node.execution import execute_pickled
@@ -142,8 +142,8 @@ class Slot:
     def _one(self, row: list[Any], call: list[Any], frames: Iterator[Any]) -> None:
         number, label, _, counts, brief, _, nodes = row
         recipe = None if nodes is None else next(frames)
-        inputs = [self._input(count, frames) for count in counts]
-        there = [value for value in inputs if value is not None]
+        inputs = [self._input(count, frames) for count in counts] if counts else []
+        there = [value for value in inputs if value is not None] if inputs else []
         if call[WEIGHED]:
             self._fence.weighs(own_memory())
         if self._fence.skips(number) or len(there) < len(inputs):
@@ -155,7 +155,7 @@ class Slot:
         started = time.time()
         try:
             self._fence.begin(number)
-            outcome = self._work(label, call, recipe, nodes, there)
+            outcome = self._work(label, call, recipe, nodes or (), there)
             self._fence.end()
         except KeyboardInterrupt as error:  # raised once by the fence, wherever the attempt was
             outcome = failure_of(error)
@@ -201,7 +201,7 @@ class Slot:
         return Frames(tuple([part if isinstance(part, Segment) else bytes(part) for part in parts]))
 
     def _work(
-        self, label: str, call: list[Any], recipe: memoryview | None, nodes: list[Any], inputs: list[Frames]
+        self, label: str, call: list[Any], recipe: memoryview | None, nodes: Sequence[Any], inputs: list[Frames]
     ) -> Frames | Failure:
         """The result, pickled, or why there is none. ``SystemExit`` may come from anything that is unpickled."""
         keys, retry_key, setup, _ = call
@@ -210,10 +210,10 @@ class Slot:
         try:
             codes = [self._codes.get(key) for key in keys]
             retry_on = self._codes.get(retry_key) if retry_key else Exception
-            attempt = _attempt(label, recipe, nodes) if recipe is not None else _PLAIN
+            unpickled = None if recipe is None else pickle.loads(recipe)
         except BaseException as error:
             return code_failure(f"the code of {label!r}", error)
-        return execute_pickled(attempt, codes, inputs, retry_on)
+        return execute_pickled(unpickled, codes, inputs, retry_on, *nodes)
 
     def _set_up(self, keys: list[str]) -> Failure | None:
         """Execute the set-up that was not executed yet."""
@@ -226,16 +226,6 @@ class Slot:
         finally:
             self._fence.sets_up(False)
         return None
-
-
-_NOBODY = AttemptId("", 0, 0)
-_PLAIN = Attempt(_NOBODY, "", "", ())
-
-
-def _attempt(label: str, recipe: memoryview, nodes: list[Any]) -> Attempt:
-    sources, node = nodes
-    inputs = tuple([Source(_NOBODY, source) for source in sources])
-    return Attempt(_NOBODY, node, label, (), inputs, pickle.loads(recipe))
 
 
 def _forget_warnings() -> None:

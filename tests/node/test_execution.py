@@ -11,33 +11,24 @@ import numpy as np
 import pytest
 
 from handoff_lab.messages import (
-    Attempt,
-    AttemptId,
     Constant,
     Evaluate,
     Failure,
     FailureKind,
     Recipe,
-    Source,
     Use,
 )
 from handoff_lab.node.execution import Outcome, Sourced, evaluate, execute
 
-ID = AttemptId("run", 0, 1)
-
-
-def attempt(recipe: Recipe | None = None, sources: tuple[str, ...] = ()) -> Attempt:
-    return Attempt(ID, "beta", "f", ("code",), tuple(Source(ID, node) for node in sources), recipe)
-
 
 def failure(function: object, *inputs: object, **options: object) -> Failure:
-    outcome = execute(attempt(), [function], inputs, **options)  # type: ignore[arg-type]
+    outcome = execute(None, [function], inputs, **options)  # type: ignore[arg-type]
     assert isinstance(outcome, Failure)
     return outcome
 
 
 def test_without_a_recipe_the_inputs_are_the_arguments() -> None:
-    assert execute(attempt(), [lambda a, b: a - b], [5, 3]) == Outcome(2)
+    assert execute(None, [lambda a, b: a - b], [5, 3]) == Outcome(2)
 
 
 def test_terms_become_arguments_in_order_and_by_name() -> None:
@@ -52,7 +43,7 @@ def test_terms_become_arguments_in_order_and_by_name() -> None:
 def test_deserialize_is_given_the_nodes_of_producer_and_consumer() -> None:
     recipe = Recipe((Use(0, deserialize=1), Use(1)))
     codes = [lambda a, b: (a, b), lambda value, source, target: (value, source, target)]
-    outcome = execute(attempt(recipe, ("alpha", "gamma")), codes, ["x", "y"])
+    outcome = execute(recipe, codes, ["x", "y"], sources=("alpha", "gamma"), target="beta")
     assert outcome == Outcome((("x", "alpha", "beta"), "y"))
 
 
@@ -94,7 +85,7 @@ def test_an_exception_becomes_a_failure_that_tells_where() -> None:
 
 
 def test_an_exception_in_an_inline_function_shows_no_frames_of_ours() -> None:
-    outcome = execute(attempt(Recipe((Evaluate(1, Recipe()),))), [abs, lambda: {}[1]], [])
+    outcome = execute(Recipe((Evaluate(1, Recipe()),)), [abs, lambda: {}[1]], [])
     assert isinstance(outcome, Failure)
     assert "KeyError" in outcome.traceback
     assert "node/execution.py" not in outcome.traceback

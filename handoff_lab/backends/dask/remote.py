@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import msgpack  # type: ignore[import-untyped]
 
 from handoff_lab.backends.dask.output import Log, caught
-from handoff_lab.messages import Attempt, AttemptId, Failure, Source
+from handoff_lab.messages import Failure
 from handoff_lab.node.codes import Codes
 from handoff_lab.node.execution import execute_pickled
 from handoff_lab.node.failures import code_failure, sendable, set_up_failure
@@ -39,7 +39,6 @@ SURE_S = 10.0  # that what may kill its worker waits at most until its start is 
 GIVEN, MADE = 1, 2  # an input: a list of frames, or one of these with numbers
 _REMEMBERED = 1000  # batches that are over
 _FAILURE_FIELDS = [field.name for field in fields(Failure)]
-_NOBODY = AttemptId("", 0, 0)
 
 Row: TypeAlias = list[Any]
 
@@ -265,10 +264,10 @@ class _Batch:
             with self._site.loading:
                 functions = [codes.get(key) for key in keys]
                 retry_on = codes.get(retry_key) if retry_key else Exception
-            attempt = _attempt(label, recipe, nodes)
+            unpickled = None if recipe is None else pickle.loads(recipe)
         except BaseException as error:
             return code_failure(f"the code of {label!r}", error)
-        return execute_pickled(attempt, functions, inputs, retry_on)
+        return execute_pickled(unpickled, functions, inputs, retry_on, *(nodes or ()))
 
     # -- what it tells ---------------------------------------------------------------
 
@@ -311,11 +310,3 @@ class _Batch:
                 self._tell("wrote", place, text)
 
         self._worker.loop.call_later(LOG_S, look)
-
-
-def _attempt(label: str, recipe: bytes | None, nodes: list[Any] | None) -> Attempt:
-    if recipe is None or nodes is None:
-        return Attempt(_NOBODY, "", label, ())
-    sources, node = nodes
-    inputs = tuple([Source(_NOBODY, source) for source in sources])
-    return Attempt(_NOBODY, node, label, (), inputs, pickle.loads(recipe))
