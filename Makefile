@@ -36,7 +36,6 @@ $(BIN)/.frontend: $(FRONTEND) labextension/.npmrc scripts/frontend.sh
 test: $(BIN)/.setup-test $(BIN)/.frontend
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	@scripts/test.sh
 
 lab: $(BIN)/.setup-notebooks,dask,ipyparallel $(BIN)/.frontend

@@ -14,7 +14,7 @@ from typing import Any
 
 from choices import names_among, peers_among
 from engines.registry import ENGINES, OURS
-from processes import ChildError, Places, adopt_orphans, private_folder, run_child
+from processes import ChildError, Places, adopt_orphans, byte_code_folder, private_folder, run_child
 from report import machine, table
 from scenarios import SCENARIOS
 from scene import Finding
@@ -35,14 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{ENGINES[name].title}: not installed", file=sys.stderr)
     findings: dict[str, dict[str, list[Finding]]] = {name: {one: [] for one in options.only} for name in present}
     try:
-        with private_folder() as byte_code:
+        with byte_code_folder() as byte_code:
             for name in present:  # compiles what the engine imports; a failure comes again
-                _take(name, "retries", options.patience, Path(byte_code))
+                _take(name, "retries", options.patience, byte_code)
             for round_ in range(1, options.repeat + 1):
                 for name in present:
                     print(f"round {round_} of {options.repeat}: {ENGINES[name].title}", file=sys.stderr, flush=True)
                     for scenario, found in findings[name].items():
-                        found.append(_take(name, scenario, options.patience, Path(byte_code)))
+                        found.append(_take(name, scenario, options.patience, byte_code))
     finally:  # after an interrupt: what there is
         print(_as_text(findings, options.only))
         if options.json is not None:

@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,16 @@ def ask(command: Sequence[str], byte_code: Path) -> Any:
 def private_folder() -> tempfile.TemporaryDirectory[str]:
     """A folder that goes with all that is in it."""
     return tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
+
+
+@contextmanager
+def byte_code_folder() -> Iterator[Path]:
+    """Where children find the byte code of what others imported: this process's own folder for it, or a private one."""
+    if sys.pycache_prefix is not None:
+        yield Path(sys.pycache_prefix)
+    else:
+        with private_folder() as folder:
+            yield Path(folder)
 
 
 def end_children() -> None:

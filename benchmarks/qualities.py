@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from processes import adopt_orphans, ask, private_folder
+from processes import adopt_orphans, ask, byte_code_folder
 from report import machine, number, table
 
 FIGURES = {
@@ -31,11 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     samples: dict[str, list[float]] = {name: [] for name in FIGURES}
     command = ["quality.py", "quick" if options.quick else "full"]
-    with private_folder() as byte_code:
-        ask(["quality.py", "quick"], Path(byte_code))  # compiles what is imported
+    with byte_code_folder() as byte_code:
+        if not options.quick:
+            ask(["quality.py", "quick"], byte_code)  # compiles what is imported
         for round_ in range(1, options.repeat + 1):
             print(f"round {round_} of {options.repeat}", file=sys.stderr, flush=True)
-            for name, value in ask(command, Path(byte_code)).items():
+            for name, value in ask(command, byte_code).items():
                 samples[name].append(value)
     medians = {name: statistics.median(values) for name, values in samples.items()}
     print(_as_text(medians))

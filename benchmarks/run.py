@@ -12,7 +12,7 @@ from pathlib import Path
 from choices import names_among, peers_among
 from engines.registry import ENGINES, OURS, PEERS
 from figures import FIGURES, START_UP
-from processes import ChildError, Places, adopt_orphans, private_folder, run_child
+from processes import ChildError, Places, adopt_orphans, byte_code_folder, private_folder, run_child
 from report import Outcome, as_json, as_text
 
 
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not ENGINES[name].installed:
             outcome.note = "not installed"
     try:
-        with private_folder() as byte_code:
-            _take_turns(outcomes, options, Path(byte_code))
+        with byte_code_folder() as byte_code:
+            _take_turns(outcomes, options, byte_code)
     finally:  # after an interrupt: what there is
         _report(outcomes, options)
     return int(any(outcome.note.startswith("failed") for outcome in outcomes.values()))
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _take_turns(outcomes: Mapping[str, Outcome], options: argparse.Namespace, byte_code: Path) -> None:
     """Round by round, so that a slow minute of the machine meets every engine."""
     present = [name for name in outcomes if ENGINES[name].installed]
-    if START_UP in options.only:
+    if START_UP in options.only and not options.quick:
         for name in present:
             with private_folder() as folder:  # compiles what the engine imports; a failure comes again
                 _measure(name, Outcome(), [START_UP], True, Places(Path(folder), byte_code))

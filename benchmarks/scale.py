@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from choices import names_among
-from processes import adopt_orphans, ask, private_folder
+from processes import adopt_orphans, ask, byte_code_folder
 from report import machine, number, table
 
 UNITS = {
@@ -104,12 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tables = QUICK if options.quick else FULL
     results: dict[str, dict[str, dict[str, float]]] = {name: {} for name in options.only}
     try:
-        with private_folder() as byte_code:
+        with byte_code_folder() as byte_code:
             for name in options.only:
                 for size in tables[name]:
                     if size.functions <= options.most:
                         print(size.title, file=sys.stderr, flush=True)
-                        results[name][size.title] = _measure(size, Path(byte_code))
+                        results[name][size.title] = _measure(size, byte_code)
     finally:  # after an interrupt, or a size that failed: what there is
         _report(results, options.json)
     return 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+# With it jsonschema, and so nbformat, builds an Earley parser at import: seconds, for a format that no test uses.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 # A shell's background job ignores it, and so would what tests start, and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -26,3 +32,12 @@ def own_jupyter_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
         folder = home / name.lower()
         folder.mkdir(mode=0o700)
         os.environ[name] = str(folder)
+
+
+@pytest.fixture(scope="module")
+def brief_collections() -> Iterator[None]:
+    """For modules whose tests collect garbage again and again: what was there before is no garbage."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,13 @@ FIGURES = {
     "pool": OF_ALL,
     "pyzmq": OF_ALL | {"chain-300-across"},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("byte-code")))
+        yield
 
 
 def run(*arguments: str, script: str = "run.py") -> subprocess.CompletedProcess[str]:
@@ -67,6 +75,7 @@ def test_nothing_is_left(tmp_path: Path, terminate: bool) -> None:
     mark = secrets.token_hex(8)
     command = [sys.executable, str(RUN), "--quick", "--repeat", "1", "--peers", "none", "--only", "start-up"]
     environment = {**os.environ, "BENCHMARK_TEST": mark, "TMPDIR": str(tmp_path)}
+    del environment["PYTHONPYCACHEPREFIX"]  # so that a folder for it is made, and removed
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == b"round 1 of 1: handoff_lab\n"

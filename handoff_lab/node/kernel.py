@@ -270,9 +270,15 @@ def _wait(pidfd: int, seconds: float) -> None:
     poller.poll(seconds * 1000)
 
 
+def _of_ipython() -> Path:
+    """IPython's own folder; to ask IPython for it would load the whole of that."""
+    return Path(os.environ.get("IPYTHONDIR") or "~/.ipython").expanduser()
+
+
 def _new_manager(connection_file: Path) -> Any:
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
+    from jupyter_core.paths import jupyter_path
 
     class OurSpecs(KernelSpecManager):
         """Jupyter's own specification of the Python kernel, with our module in front of the kernel."""
@@ -285,7 +291,7 @@ def _new_manager(connection_file: Path) -> Any:
 
     return AsyncKernelManager(
         kernel_name="python3",
-        kernel_spec_manager=OurSpecs(),
+        kernel_spec_manager=OurSpecs(kernel_dirs=[*jupyter_path("kernels"), str(_of_ipython() / "kernels")]),
         connection_file=str(connection_file),
         transport="ipc",
         transport_encryption="auto",

@@ -28,6 +28,7 @@ _OPTIONS = (
     "--ServerApp.ip=127.0.0.1",
     "--ServerApp.port=0",
     "--ServerApp.terminals_enabled=False",
+    "--ServerApp.tornado_settings={'page_config_data': {'buildCheck': False}}",  # it would start npm for every page
     "--LabApp.expose_app_in_browser=True",  # the helpers find notebooks and commands through `jupyterapp`
 )
 _QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from handoff_lab.messages import Attempt, AttemptId, Finished, Source
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import Segment
+
+pytestmark = pytest.mark.usefixtures("brief_collections")
 
 
 def ones() -> Any:

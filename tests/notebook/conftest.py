@@ -12,6 +12,8 @@ import pytest
 from jupyter_client import BlockingKernelClient, KernelManager
 
 PATIENCE_S = 120
+# %reset looks twice through all that could be garbage, and tests reset often: modules are none.
+SETTLED = "import gc, anywidget, matplotlib.pyplot, handoff_lab.notebook; gc.collect(); gc.freeze()"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -142,6 +144,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
         client.wait_for_ready(timeout=PATIENCE_S)
         notebook = Notebook(client, manager)
         notebook.ok("%colors nocolor")
+        notebook.ok(SETTLED)
         yield notebook
     finally:
         client.stop_channels()

@@ -17,6 +17,8 @@ from handoff_lab.store import segments
 from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import KEPT, KEPT_BYTES, SHARED_FROM, Draft, Segment, SegmentMaker, is_crowded
 
+pytestmark = pytest.mark.usefixtures("brief_collections")
+
 LARGE = bytes(range(256)) * (SHARED_FROM // 256)
 
 

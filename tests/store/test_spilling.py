@@ -20,6 +20,8 @@ from handoff_lab.store.payload import Frames
 from handoff_lab.store.segments import Segment, SegmentMaker
 from handoff_lab.store.spilling import SpillingStore, spill_directory
 
+pytestmark = pytest.mark.usefixtures("brief_collections")
+
 NBYTES = 800_000
 LIMIT = 2_000_000  # two values and a bit
 

@@ -20,6 +20,8 @@ from handoff_lab.transport.mailbox import Mailbox
 from handoff_lab.transport.peers import Member, Peers
 from handoff_lab.transport.zap import Admission
 
+pytestmark = pytest.mark.usefixtures("brief_collections")
+
 KEY = AttemptId("run", 1, 1)
 ARRAY = np.arange(100_000)
 
