@@ -83,9 +83,14 @@ class Batches:
         share = min(BATCH, -(-len(line) // slots))
         tasks: list[Task] = []
         seconds, nbytes = 0.0, 0
+        judged: Task | None = None
         while (head := line.head()) is not None:
             task = head[2]
-            self._judge(task)
+            if judged is not None and judged.attempt.codes is task.attempt.codes:
+                task.seconds, task.brief, task.proven = judged.seconds, judged.brief, judged.proven
+            else:
+                judged = task
+                self._judge(task)
             seconds += task.seconds
             nbytes += task.nbytes
             if tasks and not (task.brief and len(tasks) < share and seconds < BATCH_S and nbytes < BATCH_BYTES):

@@ -55,10 +55,13 @@ class Message(NamedTuple):
 
 def pack(fields: Sequence[Any], frames: Sequence[Part] = (), n_fds: int = 0) -> Iterator[Buffer]:
     """A message as few buffers: small frames are joined, large ones stay as they are."""
-    sizes = [_size(frame) for frame in frames]
+    sizes = [len(frame) if type(frame) is bytes else _size(frame) for frame in frames]
     head = msgpack.packb((sizes, *fields), unicode_errors="surrogatepass")
-    n_body = sum([size for size in sizes if type(size) is int])
-    small: list[Buffer] = [_HEADER.pack(_MARK, len(head), n_body, n_fds), head]
+    plain = [size for size in sizes if type(size) is int]
+    small: list[Any] = [_HEADER.pack(_MARK, len(head), sum(plain), n_fds), head]
+    if len(plain) == len(sizes) and max(plain, default=0) <= _SMALL:
+        yield b"".join(small + list(frames))
+        return
     for size, frame in zip(sizes, frames, strict=True):
         if isinstance(frame, Segment):
             continue

@@ -37,18 +37,14 @@ class Durations:
         """Whether the function is expected to take less than ``BRIEF_S``."""
         return self.expected(key) < BRIEF_S
 
-    def add(self, key: str, *seconds: float) -> None:
-        """Learn from more runs."""
-        estimate = self._seconds.get(key)
-        if estimate is None:
-            self._first = _towards(self._first, seconds[0])
+    def add(self, key: str, seconds: float) -> None:
+        """Learn from one more run."""
+        old = self._seconds.get(key)
+        if old is None:
+            self._first = _towards(self._first, seconds)
             if len(self._seconds) >= _REMEMBERED:
                 self._seconds.clear()
-            estimate = seconds[0]
-        for latest in seconds:
-            if latest != estimate:
-                estimate = _towards(estimate, latest)
-        self._seconds[key] = estimate
+        self._seconds[key] = seconds if old is None else _towards(old, seconds)
 
 
 def _towards(estimate: float, seconds: float) -> float:

@@ -233,7 +233,7 @@ class SlotPool:
         together: Successes | None = None
         at = 0
         for row in rows:
-            number, started, ended, count, *_ = row
+            number, started, ended, count = row if len(row) == BRIEF_ROW else row[:BRIEF_ROW]
             task = worker.tasks.pop(number, None)
             parts = frames[at : at + count]
             at += count

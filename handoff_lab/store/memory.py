@@ -111,13 +111,13 @@ class MemoryStore(Generic[P]):
 
     def knows(self, key: AttemptId) -> bool:
         """Whether the value is here, or was."""
-        return key in self or self._was_here(key)
+        lot = self._lots.get(key[0])
+        return (lot is not None and key in lot.values) or key in self._freed or key[0] in self._forgotten
 
     def want(self, key: AttemptId, take: Callable[[P | None], None]) -> None:
         """Call ``take`` once: now if the value is here or was freed, else when it comes or (None) is given up."""
-        value = self.get(key)
-        if value is not None or self._was_here(key):
-            take(value)
+        if self.knows(key):
+            take(self.get(key))
         else:
             self._takers.setdefault(key, []).append(take)
 
@@ -147,9 +147,6 @@ class MemoryStore(Generic[P]):
         _remember(self._forgotten, [run])
         for key in [key for key in self._takers if key.run == run]:
             self.give_up(key)
-
-    def _was_here(self, key: AttemptId) -> bool:
-        return key in self._freed or key.run in self._forgotten
 
     def _lot_of(self, run: str) -> _Lot[P]:
         lot = self._lots.get(run)

@@ -260,12 +260,15 @@ def read_attempts(rows: Any, node: str) -> list[Attempt]:
         return []
     ids, labels, inputs, recipes, priorities, packed = _columns(rows, 6)
     _require(labels, str)
+    _require(priorities, float, int)
     _require(recipes, bytes, type(None))
+    if not all(map(math.isfinite, priorities)):
+        raise WireError("no finite number")
     _require(packed, bytes)
     calls = {call: _read_call(call) for call in {*packed}}
     attempts = []
     for id, label, sources, recipe, priority, call in zip(
-        _read_ids(ids), labels, _read_inputs(inputs), recipes, map(read_number, priorities), packed, strict=True
+        _read_ids(ids), labels, _read_inputs(inputs), recipes, map(float, priorities), packed, strict=True
     ):
         codes, cost, runs_in, timeout_s, retry_on, setup, granted = calls[call]
         attempts.append(

@@ -96,12 +96,15 @@ class Sending:
     def _hand_over(self, name: str, attempts: list[Attempt]) -> None:
         rows: list[Row] = []
         nbytes = 0
+        sent: tuple[str, ...] | None = None  # keys of code: attempts with the same call share these very ones
         for attempt in attempts:
             recipe, inputs = attempt.recipe, attempt.inputs
             try:
                 if recipe is not None and not isinstance(recipe, bytes):
                     recipe = cloudpickle.dumps(recipe, protocol=5)
-                self._send_code(name, attempt)
+                if attempt.codes is not sent:
+                    self._send_code(name, attempt)
+                    sent = attempt.codes
                 if inputs:
                     inputs = tuple([self._with_value(source) for source in inputs])
                     nbytes += sum([len(part) for source in inputs for part in source.inline or ()])
