@@ -126,23 +126,26 @@ class SpillingStore(MemoryStore[Frames]):
         keys = list(keys)
         with self._telling_of_room():
             for key in [key for key in keys if key in self._in_memory or key in self._leaving or key in self._on_disk]:
-                self._in_memory.pop(key, None)
-                self._leaving.pop(key, None)
-                spilled = self._on_disk.pop(key, None)
-                self.on_disk -= 0 if spilled is None else spilled.nbytes
+                self._lose_sight_of(key)
             super().free(keys)
 
     def forget(self, run: str) -> None:
         """Forget all values of a run, wherever they are."""
-        places = (self._in_memory, self._leaving, self._on_disk)
-        large = [key for place in places for key in place if key.run == run]
+        large = (*self._in_memory, *self._leaving, *self._on_disk)
         with self._telling_of_room():
-            self.free(large)
+            for key in [key for key in large if key.run == run]:
+                self._lose_sight_of(key)
             super().forget(run)
 
     def close(self) -> None:
         """Write no more."""
         self._writer.close()
+
+    def _lose_sight_of(self, key: AttemptId) -> None:
+        self._in_memory.pop(key, None)
+        self._leaving.pop(key, None)
+        spilled = self._on_disk.pop(key, None)
+        self.on_disk -= 0 if spilled is None else spilled.nbytes
 
     def _notice(self, key: AttemptId, value: Frames) -> None:
         """Remember where a value lies, if it is one that can go to disk."""

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import handoff_lab as hl
+from handoff_lab.coordinator.engine import _FIRST, _in_turns
+from handoff_lab.messages import AttemptId, Start
 
 
 @pytest.fixture
@@ -57,3 +59,13 @@ def test_all_runs_end_with_the_cluster_though_the_scheduler_fails(
     Broken(monkeypatch, coordinator.scheduler, "cancel", times)
     cluster.close()
     assert [run.join(raise_on_error=False).status for run in runs] == ["failed"] * times + ["cancelled"] * (3 - times)
+
+
+@pytest.mark.parametrize("counts", [(1, 0), (_FIRST, 0), (3000, 20), (700, 800)])
+def test_nodes_get_their_first_functions_in_turns(counts: tuple[int, int]) -> None:
+    starts = [Start(AttemptId("run", i, 1), node, ()) for node, n in zip("ab", counts, strict=True) for i in range(n)]
+    parts = list(_in_turns(starts))
+    for node, n in zip("ab", counts, strict=True):
+        assert [start.id.function for part in parts for start in part if start.node == node] == list(range(n))
+    assert len({start.node for start in parts[0]}) == sum(n > 0 for n in counts)
+    assert len(parts[0]) <= _FIRST

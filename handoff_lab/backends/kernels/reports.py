@@ -65,8 +65,10 @@ class Reports:
     def free(self, keys: Iterable[AttemptId]) -> None:
         """Keep these results no longer."""
         for key in keys:
-            if key.run in self._small:
-                self._small[key.run].pop(key, None)
+            results = self._small.get(key.run, {})
+            results.pop(key, None)
+            if not results:
+                self._small.pop(key.run, None)
 
     def forget_run(self, run: str) -> None:
         """Keep the results of this run no longer."""
