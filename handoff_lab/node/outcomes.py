@@ -86,10 +86,9 @@ def homeless(event: Finished, reason: str) -> Failed:
 
 def _kept(parts: Sequence[memoryview | Segment]) -> tuple[int, tuple[bytes, ...] | None, Frames]:
     """Bytes of a result, its frames if it is small, and the result as it is kept."""
-    first = parts[0]
-    if type(first) is memoryview and len(parts) == 1 and first.nbytes <= INLINE_LIMIT:  # as it is for most
-        inline: tuple[bytes, ...] = (first.tobytes(),)
-        return first.nbytes, inline, Frames(inline)
+    if len(parts) == 1 and type(only := parts[0]) is memoryview and only.nbytes <= INLINE_LIMIT:  # as it is for most
+        inline: tuple[bytes, ...] = (only.tobytes(),)
+        return only.nbytes, inline, Frames(inline)
     nbytes = sum([part.nbytes for part in parts])
     if nbytes > INLINE_LIMIT:
         return nbytes, None, Frames(tuple(parts)).settled()
