@@ -310,8 +310,7 @@ class SlotPool:
             self._enqueue(task)
 
     def _forget(self, task: Task) -> None:
-        if task.timer is not None:
-            task.disarm()
+        task.disarm()
         task.queued = False
         del self._tasks[task.attempt.id]
 

@@ -56,10 +56,8 @@ class Queue:
         """Let a task wait, under a number that gives its place."""
         task.number = next(self._numbers)
         task.queued = True
-        run, claim = task.attempt.id.run, task.claim
-        lines = self._runs.get(run)
-        if lines is None:
-            lines = self._runs[run] = {}
+        lines = self._runs.setdefault(task.attempt.id.run, {})
+        claim = task.claim
         line = lines.get(claim)
         if line is None:
             line = lines[claim] = Line(claim)

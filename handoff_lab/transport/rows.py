@@ -177,7 +177,7 @@ def read_frames(value: Any) -> tuple[bytes, ...]:
     return tuple(value)
 
 
-def _all_finite(column: list[float]) -> bool:
+def _all_finite(column: Iterable[float]) -> bool:
     return all(map(math.isfinite, column))
 
 
@@ -262,7 +262,7 @@ def read_attempts(rows: Any, node: str) -> list[Attempt]:
     _require(labels, str)
     _require(priorities, float, int)
     _require(recipes, bytes, type(None))
-    if not all(map(math.isfinite, priorities)):
+    if not _all_finite(priorities):
         raise WireError("no finite number")
     _require(packed, bytes)
     calls = {call: _read_call(call) for call in {*packed}}
