@@ -237,7 +237,10 @@ class LocalBackend:
 
     def forget(self, run: str) -> None:
         """Forget all values of a run."""
-        self.free(self._store.keys_of(run))
+        for node in self._nodes.values():
+            node.made = {key for key in node.made if key.run != run}
+        self._store.forget(run)
+        self._flush()
 
     # -- inside ----------------------------------------------------------------
 

@@ -232,15 +232,13 @@ def _in_turns(starts: Sequence[Start]) -> Iterator[Sequence[Start]]:
     by_node: defaultdict[str, list[Start]] = defaultdict(list)
     for start in starts:
         by_node[start.node].append(start)
+    lots = list(by_node.values())
     at, together = 0, _FIRST
-    while True:
-        share = max(1, together // len(by_node))
-        some = [start for lot in by_node.values() for start in lot[at : at + share]]
-        if not some:
-            return
-        yield some
-        at += share
-        together = min(2 * together, _MOST)
+    while lots:
+        share = max(1, together // len(lots))
+        yield [start for lot in lots for start in lot[at : at + share]]
+        at, together = at + share, min(2 * together, _MOST)
+        lots = [lot for lot in lots if len(lot) > at]
 
 
 def _batch(command: ReportQueued | ReportFinished | ReportTransferred, state: RunState, moment: float) -> FunctionBatch:

@@ -44,6 +44,8 @@ class Batches:
 
     def take(self, worker: Worker, slots: int) -> list[Task]:
         """The next batch for this slot, one of ``slots``; none while it has enough, or there is no room."""
+        if worker.unanswered > BATCH:
+            return []  # the marks of its ``fence`` are for no more
         line = self._line_behind(worker) if worker.tasks else self._line_of_its_own(worker)
         if line is None:
             return []
@@ -71,7 +73,7 @@ class Batches:
 
     def _line_behind(self, worker: Worker) -> Line | None:
         """More of the same for a slot with one batch of brief functions, unless something else comes first."""
-        if not worker.brief or worker.taken_back or len(worker.tasks) > BATCH:
+        if not worker.brief or worker.taken_back:
             return None
         line = self._queue.best()
         if line is None or line.claim != worker.claim or self._room.is_wanted_beside(self):
@@ -108,7 +110,7 @@ class Batches:
         made = {task.attempt.id: task.number for task in tasks}
         for task in tasks:  # grows meanwhile
             followers = lender.followers(task.attempt.id, made, BATCH)
-            for attempt, inputs in followers if slots == 1 else followers[: -(-len(followers) // slots)]:
+            for attempt, inputs in followers[: -(-len(followers) // slots)]:
                 if attempt.runs_in != runs_in or claim_of(attempt) != claim:
                     continue
                 if attempt.granted and attempt.cost and need_of(attempt.cost):

@@ -89,7 +89,7 @@ def evaluate(
 
 
 def execute_pickled(
-    recipe: Any,
+    recipe: Recipe | tuple[Any, ...] | None,
     codes: Sequence[Any],
     inputs: Sequence[Frames],
     retry_on: ExceptionClasses,
@@ -114,7 +114,7 @@ def execute_pickled(
 
 
 def execute(
-    recipe: Any,
+    recipe: Recipe | tuple[Any, ...] | None,
     codes: Sequence[Any],
     inputs: Sequence[Any],
     retry_on: ExceptionClasses = Exception,

@@ -2,7 +2,7 @@
 
 A page shared by agent and slot: the agent marks an attempt's number, then sends SIGINT; the slot raises only if the
 attempt that runs is marked, and looks again right after it begins one. The numbers of what goes to one slot count up,
-so that no two on their way share a mark.
+so that no two on their way share a mark; what was taken back is on its way until the slot has skipped it.
 
 SIGINT without a mark is a nudge: the slot sends what it holds back, and what runs goes on.
 """

@@ -270,7 +270,7 @@ def _wait(pidfd: int, seconds: float) -> None:
     poller.poll(seconds * 1000)
 
 
-def _of_ipython() -> Path:
+def _ipython_dir() -> Path:
     """IPython's own folder; to ask IPython for it would load the whole of that."""
     return Path(os.environ.get("IPYTHONDIR") or "~/.ipython").expanduser()
 
@@ -291,7 +291,7 @@ def _new_manager(connection_file: Path) -> Any:
 
     return AsyncKernelManager(
         kernel_name="python3",
-        kernel_spec_manager=OurSpecs(kernel_dirs=[*jupyter_path("kernels"), str(_of_ipython() / "kernels")]),
+        kernel_spec_manager=OurSpecs(kernel_dirs=[*jupyter_path("kernels"), str(_ipython_dir() / "kernels")]),
         connection_file=str(connection_file),
         transport="ipc",
         transport_encryption="auto",

@@ -237,6 +237,7 @@ class SlotPool:
             task = worker.tasks.pop(number, None)
             parts = frames[at : at + count]
             at += count
+            worker.answered = number
             if task is None:
                 continue  # it was taken back
             if len(rows) > 1 and len(row) == BRIEF_ROW and started and task.stop is None:

@@ -123,15 +123,15 @@ class Work:
 
     def free(self, keys: Sequence[AttemptId]) -> None:
         """Forget these values; attempts that wait for one of them fail."""
-        self._store.free(keys)
         for key in self._awaited.keys() & keys if self._awaited else ():
             self._give_up(key)
+        self._store.free(keys)  # last: where that makes room, what is awaited still is fetched
 
     def forget(self, run: str) -> None:
         """Forget all values of a run."""
-        self._store.forget(run)
         for key in [key for key in self._awaited if key.run == run]:
             self._give_up(key)
+        self._store.forget(run)
 
     # -- inputs --------------------------------------------------------------
 

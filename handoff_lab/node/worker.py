@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,7 +62,8 @@ class Worker:
         self.closed = False
         self.taken_back = False  # whether tasks that wait in the slot were asked back
         self.seen_running = 0  # the number that ran at the last look
-        self._numbers = itertools.count(1)
+        self.answered = 0  # the latest number of which it told
+        self._latest = 0  # the latest number
         self._known: set[str] = set()  # keys of code that it has
         self._handle: int | None = None
         self._footprint: Footprint | None = None
@@ -80,6 +80,11 @@ class Worker:
         """The first task that has not reported: it runs, or what runs reports after it."""
         return next(iter(self.tasks.values()), None)
 
+    @property
+    def unanswered(self) -> int:
+        """Tasks of which the slot has not told, those among them that were taken back and that it has yet to skip."""
+        return self._latest - self.answered
+
     def waiting(self) -> Iterator[Task]:
         """The tasks behind the one that runs."""
         numbers = iter(list(self.tasks))
@@ -91,7 +96,8 @@ class Worker:
 
     def number(self, task: Task) -> None:
         """Give a task that goes to this slot next the number it has there; see ``fence``."""
-        task.number = next(self._numbers)
+        self._latest += 1
+        task.number = self._latest
 
     def send(self, tasks: Sequence[Task], codes: Mapping[str, Buffer]) -> None:
         """Send tasks, after the code that they need."""

@@ -52,11 +52,6 @@ class MemoryStore(Generic[P]):
         """Of the values that are here."""
         return [key for key, _ in self.items()]
 
-    def keys_of(self, run: str) -> list[AttemptId]:
-        """Of the values of this run that are here."""
-        lot = self._lots.get(run)
-        return [] if lot is None else list(lot.values)
-
     @property
     def is_full(self) -> bool:
         """Whether more is here than should be, but not for long: hold back what makes more of it."""

@@ -92,6 +92,11 @@ class LossyBackend(SimulatedBackend):
         for line in self._lines.values():
             line.down("free", keys)
 
+    def forget(self, run: str) -> None:
+        """Tell all nodes to forget the results of a run."""
+        for line in self._lines.values():
+            line.down("forget", run)
+
     def _obey(self, node: str, kind: str, *fields: Any) -> None:
         match kind, *fields:
             case "submit", attempt:
@@ -103,6 +108,8 @@ class LossyBackend(SimulatedBackend):
                 super().cancel(id, how)
             case "free", keys:
                 super().free([key for key in keys if self._results.get(key, ("",))[0] == node])
+            case "forget", run:
+                super().free([key for key, (place, _) in self._results.items() if place == node and key.run == run])
 
     def _give_up(self, key: AttemptId) -> None:
         self._failed.add(key)  # those who will wait for it may still be on their way

@@ -11,6 +11,7 @@ import pytest
 from handoff_lab import BackendError
 from handoff_lab.backends.mixed import MixedBackend
 from handoff_lab.messages import FailureKind, ResultLost, Source
+from handoff_lab.store.payload import Frames
 from handoff_lab.testing.bench import Bench
 
 pytestmark = pytest.mark.real
@@ -51,6 +52,25 @@ def test_a_value_is_fetched_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) 
     users = [bench.submit(len, "local", [Source(made, "away")]) for _ in range(3)]
     assert [bench.value(user, "local") for user in users] == [100_000] * 3
     assert asked == [made]
+
+
+def test_a_value_that_comes_when_its_run_is_forgotten_is_not_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replies: list[Any] = []
+    backend: Any = bench.backend
+    made = bench.attempt(lambda: 1, "away")
+    made.id = made.id._replace(run="forgotten")
+    bench.backend.submit([made])
+    bench.end(made.id)
+    with monkeypatch.context() as patch:
+        patch.setattr(backend._kernels, "get", lambda key, node, reply: replies.append(reply))
+        user = bench.submit(len, "local", [Source(made.id, "away")])
+    bench.backend.cancel(user, "interrupt")
+    bench.end(user)
+    bench.backend.forget("forgotten")
+    replies[0](Frames.dump("late"))
+    assert made.id not in backend._local
 
 
 def test_a_result_that_is_gone_is_told_so_that_it_can_be_made_again(bench: Bench) -> None:

@@ -69,3 +69,9 @@ def test_nodes_get_their_first_functions_in_turns(counts: tuple[int, int]) -> No
         assert [start.id.function for part in parts for start in part if start.node == node] == list(range(n))
     assert len({start.node for start in parts[0]}) == sum(n > 0 for n in counts)
     assert len(parts[0]) <= _FIRST
+
+
+def test_a_node_with_much_to_start_does_not_wait_for_those_with_little() -> None:
+    starts = [Start(AttemptId("run", i, 1), "a", ()) for i in range(1000)]
+    starts += [Start(AttemptId("run", i, 1), f"b{i}", ()) for i in range(512)]
+    assert len(list(_in_turns(starts))) <= 6

@@ -213,6 +213,9 @@ def test_a_run_ends_as_if_it_had_been_serial(
     assert len(simulation.ends) == len(set(simulation.ends)), "an attempt ended twice"
     for node in simulation.scheduler.nodes.values():
         assert (node.in_flight, node.claimed) == (0, Resources())
+    assert backend.results().keys() <= {
+        source[0] for source in map(progress.source, range(len(progress.state))) if source
+    }
     simulation.forget("run")
     simulation.run()
     assert not backend.results()
@@ -244,6 +247,9 @@ def test_nodes_that_are_lost_meanwhile_cost_time_only(seed: int, size: int, loss
     assert len(simulation.ends) == len(set(simulation.ends)), "an attempt ended twice"
     for node in simulation.scheduler.nodes.values():
         assert (node.in_flight, node.claimed) == (0, Resources())
+    assert backend.results().keys() <= {
+        source[0] for source in map(progress.source, range(len(progress.state))) if source
+    }
     simulation.forget("run")
     simulation.run()
     assert not backend.results()

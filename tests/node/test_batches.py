@@ -174,6 +174,23 @@ def test_what_is_on_its_way_to_a_slot_can_be_marked_one_by_one(node: Node) -> No
     assert len({task.number % _MARKS for task in both}) == len(both)
 
 
+def test_a_slot_gets_no_more_before_it_has_skipped_what_was_taken_back(node: Node) -> None:
+    node.load(grow=grow)
+    node.learn("grow")
+    node.pool._durations.add("grow", 1e-6)
+    node.submit("run", [("grow", [])] * 3 * _MARKS)
+    worker, batches = next(iter(node.pool._workers.values())), node.pool._batches
+    worker.tasks |= {task.number: task for task in batches.take(worker, 1)}
+    worker.tasks |= {task.number: task for task in batches.take(worker, 1)}
+    latest = max(worker.tasks)
+    worker.tasks.clear()
+    batches.release(worker)
+    assert latest > _MARKS / 2
+    assert not batches.take(worker, 1)
+    worker.answered = latest
+    assert batches.take(worker, 1)
+
+
 def test_nobody_shares_what_can_change(node: Node) -> None:
     def spoil(numbers: list[int]) -> list[int]:
         numbers.append(99)

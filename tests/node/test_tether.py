@@ -53,6 +53,9 @@ def test_a_node_remembers_what_runs_and_what_it_has() -> None:
     assert (first, rest) == (event_row(Started(key(4), 1.0)), [event_row(Started(key(5), 0.0))])
     memory.free([key(0), key(1)])
     assert list(memory.finished) == [key(3)]
+    memory.note(Finished(AttemptId("other", 0, 1), 1.0, 2.0))
+    memory.forget("r")
+    assert list(memory.finished) == [AttemptId("other", 0, 1)]
 
 
 def test_what_a_node_has_crosses_in_messages_of_bounded_size() -> None:

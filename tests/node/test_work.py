@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -307,6 +308,27 @@ def test_nothing_is_fetched_while_the_store_is_full(tight: Node) -> None:
     assert tight.values(id) == [bytes(100_000)]
     tight.work.fetch_more()
     assert key(1) not in tight.peers.asked
+
+
+@pytest.mark.parametrize("verb", ["free", "forget"])
+def test_nothing_is_fetched_into_the_room_that_freeing_it_made(
+    tight: Node, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    gone: Any = [key(1)] if verb == "free" else "run"
+    release = getattr(tight.store, verb)
+
+    def make_room(what: Any) -> None:
+        release(what)
+        tight.store.is_full = False  # type: ignore[misc]
+        tight.work.fetch_more()
+
+    tight.store.is_full = True  # type: ignore[misc]
+    waiting, cancelled = tight.submit(10, Source(key(1), "alpha")), tight.submit(11, Source(key(1), "alpha"))
+    tight.work.cancel(cancelled, "interrupt")
+    monkeypatch.setattr(tight.store, verb, make_room)
+    getattr(tight.work, verb)(gone)
+    assert not tight.peers.asked
+    assert [type(event) for event in tight.told if event.id == waiting] == [Failed]
 
 
 def test_a_result_without_a_place_fails_its_function_and_who_waits_for_it(tight: Node) -> None:

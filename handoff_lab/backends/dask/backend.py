@@ -273,7 +273,8 @@ class DaskBackend:
 
     def forget(self, run: str) -> None:
         """Forget all values of a run."""
-        self.free(self._values.keys_of(run))
+        self._values.forget(run)
+        self.settle()
 
     # -- what its parts tell -----------------------------------------------------
 

@@ -132,6 +132,11 @@ class Values(MemoryStore[Value]):
             self._placed.pop(key, None)
         super().free(keys)
 
+    def forget(self, run: str) -> None:
+        """Forget all values of a run."""
+        self._placed = {key: far for key, far in self._placed.items() if key.run != run}
+        super().forget(run)
+
     def fetch(self, key: AttemptId, then: Callable[[Frames | Failure], None]) -> None:
         """Bring a value here."""
         value = self.get(key)

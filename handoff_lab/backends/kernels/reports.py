@@ -94,7 +94,9 @@ class Reports:
         nodes = self._nodes
         keys = event.ids()
         places = [at for at, key in enumerate(keys) if nodes.get(key) == node and nodes.pop(key)]
-        self._small[event.run].update([(keys[at], frames) for at in places if (frames := event.inline[at]) is not None])
+        small = [(keys[at], frames) for at in places if (frames := event.inline[at]) is not None]
+        if small:
+            self._small[event.run].update(small)
         if len(places) == len(keys):
             return [event]
         log.warning(_NOT_ITS_OWN, node, len(keys) - len(places))
