@@ -50,10 +50,11 @@ class Edges:
         inputs: list[Collection[int]] = [()] * len(functions)
         outputs: list[list[int]] = [[] for _ in functions]
         depth = [0] * len(functions)
+        depth_of = depth.__getitem__
         for i, function in enumerate(functions):
             if function.args:
                 inputs[i] = producers = {number[id] for id in function.args if id in number}
-                depth[i] = 1 + max([depth[producer] for producer in producers], default=-1)
+                depth[i] = 1 + max(map(depth_of, producers), default=-1)
                 for producer in producers:
                     outputs[producer].append(i)
         self.inputs, self.outputs, self.depth = inputs, outputs, depth

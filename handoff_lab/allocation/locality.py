@@ -165,44 +165,56 @@ class _Unsized:
 
     def __init__(self, functions: Sequence[Function], capabilities: Mapping[str, Resources]) -> None:
         self._functions = functions
-        self._edges = Edges(functions)
+        edges = Edges(functions)
+        self._inputs, self._outputs = edges.inputs, edges.outputs
         self._names = sorted(capabilities)
         self._shift = {node: place * _LANE for place, node in enumerate(self._names)}
+        self._elsewhere = {node: ~(_COUNT << shift) for node, shift in self._shift.items()}  # lanes of other nodes
         self._feasible = Feasible(capabilities)
         self._loads = {node: NodeLoad(has) for node, has in capabilities.items()}
         self._emptiest = _EmptiestByDepth(self._loads)
-        self._shares: dict[tuple[int, Resources], _Shares] = {}
+        costs: dict[Resources, int] = {}
+        numbers = [costs.setdefault(function.cost, len(costs)) for function in functions]
+        self._costs = list(costs)
+        self._kinds = [depth * len(costs) + cost for depth, cost in zip(edges.depth, numbers, strict=True)]
+        self._shares: dict[int, _Shares] = {}  # by kind: functions of one cost at one depth
         self._alike: dict[tuple[Resources, int], _Shares] = {}  # at depths with one cost alone, by it and their size
-        self._passing = [*map(or_, map(bool, self._edges.inputs), map(bool, self._edges.outputs))]
-        kinds = zip(self._edges.depth, [function.cost for function in functions], strict=True)
-        self._counts = Counter(compress(kinds, self._passing))
-        self._costs_at = Counter(depth for depth, _ in self._counts)
+        self._passing = [*map(or_, map(bool, edges.inputs), map(bool, edges.outputs))]
+        self._counts = Counter(compress(self._kinds, self._passing))
+        self._costs_at = Counter(kind // len(costs) for kind in self._counts)
         self._lies = [0] * len(functions)  # one on each node on which the result will be, its own and its users'
         self._gathered = [0] * len(functions)  # inputs that are made on each node
 
     def nodes(self) -> dict[Hashable, str]:
         """Node of each function."""
         nodes: list[str] = []
-        alike = [i if passes else self._functions[i].cost for i, passes in enumerate(self._passing)]
-        for kind, run in groupby(alike):
-            if isinstance(kind, int):
-                nodes.append(self._place(kind))
-            else:  # functions that pass nothing, of one cost: placed at once
-                nodes += self._emptiest.at(0, kind, self._holding(len(nodes))).take(len([*run]))
+        for passes, run in groupby(self._passing):
+            count = len([*run])
+            numbers = range(len(nodes), len(nodes) + count)
+            if passes:
+                nodes += [self._place(i) for i in numbers]
+            else:
+                for cost, same in groupby([self._functions[i].cost for i in numbers]):  # placed at once
+                    nodes += self._emptiest.at(0, cost, self._holding(len(nodes))).take(len([*same]))
         return {function.id: node for function, node in zip(self._functions, nodes, strict=True)}
 
     def _holding(self, i: int) -> list[str]:
         return self._feasible(alone(self._functions[i]))
 
     def _place(self, i: int) -> str:
-        inputs, outputs = self._edges.inputs[i], self._edges.outputs[i]
-        shares = self._shares_of(i)
-        node = self._choose(i, shares)
+        lies, gathered, inputs, outputs = self._lies, self._gathered, self._inputs[i], self._outputs[i]
+        kind = self._kinds[i]
+        shares = self._shares.get(kind) or self._open_shares(i, kind)
+        node = shares.next()
+        if len(shares.left) > 1:
+            near = sum([lies[producer] for producer in inputs])  # inputs that lie on each node
+            wanted = sum([gathered[dependent] for dependent in outputs])  # what its users need too, made on each node
+            if (near | wanted) & self._elsewhere[node]:
+                node = self._choose(node, near, wanted, shares)
         shares.take(node)
         if not shares.to_come:
-            del self._shares[self._edges.depth[i], self._functions[i].cost]
+            del self._shares[kind]
         one = 1 << self._shift[node]
-        lies, gathered = self._lies, self._gathered
         lies[i] |= one
         for producer in inputs:
             lies[producer] |= one
@@ -210,18 +222,16 @@ class _Unsized:
             gathered[dependent] += one
         return node
 
-    def _shares_of(self, i: int) -> _Shares:
-        depth, cost = self._edges.depth[i], self._functions[i].cost
-        shares = self._shares.get((depth, cost))
-        if shares is None:
-            count = self._counts[depth, cost]
-            if depth == 0 or self._costs_at[depth] > 1:
-                shares = self._new_shares(i, depth, cost, count)
-            else:
-                if (cost, count) not in self._alike:
-                    self._alike[cost, count] = self._new_shares(i, depth, cost, count)
-                shares = self._alike[cost, count].copy()
-            self._shares[depth, cost] = shares
+    def _open_shares(self, i: int, kind: int) -> _Shares:
+        depth, number = divmod(kind, len(self._costs))
+        cost, count = self._costs[number], self._counts[kind]
+        if depth == 0 or self._costs_at[depth] > 1:
+            shares = self._new_shares(i, depth, cost, count)
+        else:
+            if (cost, count) not in self._alike:
+                self._alike[cost, count] = self._new_shares(i, depth, cost, count)
+            shares = self._alike[cost, count].copy()
+        self._shares[kind] = shares
         return shares
 
     def _new_shares(self, i: int, depth: int, cost: Resources, count: int) -> _Shares:
@@ -231,14 +241,8 @@ class _Unsized:
         as_well = [node for node in holding if self._loads[node].after_one(depth, cost, 1) <= fullest + SLACK]
         return _Shares(dict(Counter((*taken, *as_well))), count, taken[0])
 
-    def _choose(self, i: int, shares: _Shares) -> str:
+    def _choose(self, chosen: str, near: int, wanted: int, shares: _Shares) -> str:
         """Of the nodes that take more: where most inputs lie, then where most is made that its users need too."""
-        chosen = shares.next()
-        if len(shares.left) == 1:
-            return chosen
-        near, wanted = self._near(i), self._wanted(i)
-        if not near | wanted:
-            return chosen
         best = near >> self._shift[chosen] & _COUNT, wanted >> self._shift[chosen] & _COUNT
         for node in reversed(self._names) if len(self._names) <= _FEW else self._linked(near | wanted):
             shift = self._shift[node]
@@ -253,11 +257,3 @@ class _Unsized:
             place = (counts.bit_length() - 1) // _LANE
             counts &= (1 << place * _LANE) - 1
             yield self._names[place]
-
-    def _near(self, i: int) -> int:
-        """How many of the function's inputs lie on each node."""
-        return sum([self._lies[producer] for producer in self._edges.inputs[i]])
-
-    def _wanted(self, i: int) -> int:
-        """How many of the inputs that its dependents need beside its result are made on each node."""
-        return sum([self._gathered[dependent] for dependent in self._edges.outputs[i]])

@@ -120,12 +120,12 @@ class _Compiler:
                     function.cost,
                     function,
                     self._allocated(args, function),
-                    self._given.get(function.id),
-                    self._is_dormant(function),
+                    self._given.get(function.id) if self._given else None,
+                    bool(self._given) and self._is_dormant(function),
                     self._homes.get(self._groups[function.id]) if self._homes and function.id in self._groups else None,
                     max_retries=function.max_retries,
                     retry_delay=function.retry_delay,
-                    retries_timeout=_retries_timeout(function),
+                    retries_timeout=function.retry_on is Exception or _retries_timeout(function),
                 )
             )
 
@@ -167,7 +167,7 @@ class _Compiler:
 
     def _inputs(self, args: Sequence[Hashable], function: Function) -> tuple[int, ...]:
         if Argument not in map(type, args):
-            return tuple(dict.fromkeys([self._index[arg] for arg in args])) if args else ()
+            return tuple(dict.fromkeys(map(self._index.__getitem__, args))) if args else ()
         serialized = {crossing(arg, function): arg for arg in args if isinstance(arg, Argument) and arg.serialize}
         toward = len(self._functions) + len(serialized)
         for key, arg in serialized.items():
@@ -221,4 +221,4 @@ class _Compiler:
 
 
 def _retries_timeout(function: Function) -> bool:
-    return function.retry_on is Exception or issubclass(FunctionTimeoutError, function.retry_on)
+    return issubclass(FunctionTimeoutError, function.retry_on)

@@ -12,7 +12,7 @@ from math import inf
 from handoff_lab.messages import Command, Failure, FailureKind
 from handoff_lab.resources import Resources
 from handoff_lab.scheduler import reports
-from handoff_lab.scheduler.handover import HandOver, command
+from handoff_lab.scheduler.handover import HandOver, starts
 from handoff_lab.scheduler.lanes import Lane
 from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.state import READY, SUBMITTED, Progress
@@ -261,18 +261,18 @@ class Dispatcher:
             if lane.entry is not entry:
                 continue
             lane.entry = None
-            until = lanes[0][0] if lanes else inf
-            while room > 0 and (i := lane.head()) is not None and lane.heap[0][0] <= until:
-                if lane.is_at_limit():
-                    lane.aside = True
-                    heappush(lane.run.capped, entry)
-                    break
-                lane.pop()
-                self._submit(lane.run, i, node)
-                room -= 1
-            if lane.heap and not lane.aside:
+            functions = lane.take(room, lanes[0][0] if lanes else inf)
+            if functions:
+                self._submit_ahead(lane.run, functions, node)
+            room -= len(functions)
+            if lane.head() is None:
+                continue
+            if lane.is_at_limit():
+                lane.aside = True
+                heappush(lane.run.capped, entry)
+            else:
                 self._list(lane)
-        self._handover.fill_early(node, self._submit)
+        self._handover.fill_early(node, self._submit_ahead)
 
     def _claim(self, lane: Lane, i: int) -> bool:
         assert lane.cost is not None
@@ -296,20 +296,30 @@ class Dispatcher:
 
     def _start(self, lane: Lane, i: int) -> None:
         lane.pop()
-        self._submit(lane.run, i, lane.node, lane.cost)
+        self._submit(lane.run, (i,), lane.node)
+        if lane.cost:
+            self._emit(reports.claimed(lane.run, i, lane.cost, lane.node))
+        for start in starts(lane.run, (i,), lane.node):
+            self._emit(start)
 
-    def _submit(self, run: Progress, i: int, node: NodeState, claimed: Resources | None = None) -> None:
-        run.number[i] += 1
-        run.move(i, SUBMITTED)
+    def _submit_ahead(self, run: Progress, functions: Sequence[int], node: NodeState) -> None:
+        """Hand functions to a node that keeps its own ledger."""
+        self._submit(run, functions, node)
+        for start in starts(run, functions, node):
+            self._emit(start)
+        missing, early, promise = run.missing, run.early, self._handover.promise
+        for i in functions:
+            if missing[i]:
+                early[i] = True
+                node.early += 1
+            promise(run, i)
+
+    def _submit(self, run: Progress, functions: Sequence[int], node: NodeState) -> None:
+        number, cost_class = run.number, run.cost_class
+        for i in functions:
+            number[i] += 1
+            run.in_flight += cost_class[i] > 0
+        run.move_all(functions, SUBMITTED)
         if not node.in_flight:
             node.since = self._timers.now
-        node.in_flight += 1
-        run.in_flight += run.cost_class[i] > 0
-        if claimed:
-            self._emit(reports.claimed(run, i, claimed, node))
-        self._emit(command(run, i, node))
-        if node.keeps_ledger:
-            if run.missing[i]:
-                run.early[i] = True
-                node.early += 1
-            self._handover.promise(run, i)
+        node.in_flight += len(functions)

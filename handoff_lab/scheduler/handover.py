@@ -10,10 +10,12 @@ the rest can still go elsewhere.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import repeat
 
-from handoff_lab.messages import AttemptId, Command, ReportQueued, Start, Stop
+from handoff_lab.messages import AttemptId, Command, ReportQueued, Start, Stop, ids_of
 from handoff_lab.scheduler.ledger import Ledger, NodeState
 from handoff_lab.scheduler.state import IN_FLIGHT, READY, SUBMITTED, WAITING, Progress
 
@@ -141,16 +143,20 @@ class HandOver:
         startable = node.in_flight - node.early
         return window - startable if startable < node.slots or startable <= window // 2 else 0
 
-    def fill_early(self, node: NodeState, start: Callable[[Progress, int, NodeState], None]) -> None:
+    def fill_early(self, node: NodeState, start: Callable[[Progress, Sequence[int], NodeState], None]) -> None:
         """Give the node functions whose inputs are still to come."""
         ahead = node.ahead
         most = _EARLY * _window(node)
         if node.early > most // 2:
             return
         while ahead and node.early < most:
-            _, _, i, run = heappop(ahead)
-            if run.state[i] == READY and run.missing[i] and run.node[i] == node.name and run.ending is None:
-                start(run, i, node)
+            together: defaultdict[Progress, dict[int, None]] = defaultdict(dict)  # some are in the heap twice
+            for _ in range(min(len(ahead), most - node.early)):
+                _, _, i, run = heappop(ahead)
+                if run.state[i] == READY and run.missing[i] and run.node[i] == node.name and run.ending is None:
+                    together[run][i] = None
+            for run, functions in together.items():  # those that follow from them come next
+                start(run, [*functions], node)
 
 
 def _window(node: NodeState) -> int:
@@ -158,15 +164,15 @@ def _window(node: NodeState) -> int:
     return node.slots + min(_MOST, int(_BUSY_S * node.slots / pace))
 
 
-def sources(run: Progress, inputs: Sequence[int]) -> tuple[tuple[AttemptId, str], ...]:
-    """Where the inputs are, or will be: made there, given, or on their way from where they are being made."""
-    latest, holder, given, node = run.latest, run.holder, run.given, run.node
-    places = [(given.get(i) or latest[i], node[i] if holder[i] is None else holder[i]) for i in inputs]
-    return tuple(places)  # type: ignore[arg-type]  # what is promised has an attempt and a node
-
-
-def command(run: Progress, i: int, node: NodeState) -> Start:
-    """The command that starts function ``i`` on ``node``."""
-    inputs = run.program.functions[i].inputs
-    id = run.latest[i] = AttemptId(run.id, i, run.number[i])
-    return Start(id, node.name, sources(run, inputs) if inputs else (), run.priority[i], not node.keeps_ledger)
+def starts(run: Progress, functions: Sequence[int], node: NodeState) -> list[Start]:
+    """The commands that start functions on ``node``; none of them takes the result of another."""
+    name, granted = node.name, not node.keeps_ledger
+    number, made, priority, program = run.number, run.made, run.priority, run.program.functions
+    ids = ids_of(repeat(run.id, len(functions)), functions, [number[i] for i in functions])
+    commands = []
+    for i, id in zip(functions, ids, strict=True):
+        made[i] = id, name
+        inputs = program[i].inputs
+        sources = tuple([made[producer] for producer in inputs]) if inputs else ()
+        commands.append(Start(id, name, sources, priority[i], granted))  # type: ignore[arg-type]  # all are promised
+    return commands

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from handoff_lab.messages import (
-    HERE,
     AttemptId,
     Cancelled,
     Command,
@@ -71,7 +70,7 @@ class Lifecycle:
                 run.state[i] = DONE
                 run.unfinished -= 1
             if function.given is not None:
-                run.given[i], run.holder[i] = function.given
+                run.made[i] = run.given[i], run.holder[i] = function.given
                 if function.function is not None:
                     run.place(i, run.holder[i])
                     self._emit(reports.cached(run, i))
@@ -272,7 +271,7 @@ class Lifecycle:
     def lose(self, run: Progress, i: int) -> None:
         """The result of ``i`` is not where it was; who has not begun to use it waits again."""
         if run.inline[i]:
-            run.holder[i] = HERE
+            run.hold_here(i)
             for dependent in run.dependents[i]:  # what was handed over may look for it where it was
                 if run.state[dependent] == SUBMITTED and self._ledger.takes_ahead(run.node[dependent]):
                     self.revoke(run, dependent)

@@ -64,12 +64,13 @@ def run_start(run: Progress, capabilities: Mapping[str, Resources]) -> Report:
 
 
 def run_stop(run: Progress, now: float) -> Report:
+    counts = run.counts()
     measurements = {
         "duration": now - run.started,
-        "done": run.count(DONE),
-        "failed": run.count(FAILED),
-        "skipped": run.count(SKIPPED),
-        "cancelled": run.count(CANCELLED),
+        "done": counts[DONE],
+        "failed": counts[FAILED],
+        "skipped": counts[SKIPPED],
+        "cancelled": counts[CANCELLED],
         "retries": run.retries,
     }
     return Report(_RUN_STOP, measurements, {"run": run.id, "dag": run.program.dag, "status": run.status})

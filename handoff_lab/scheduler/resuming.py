@@ -139,7 +139,7 @@ class Resumption:
             return
         run.unfinished -= 1
         if function.given is not None and (function.given[1] == HERE or function.given in past.present):
-            run.given[i], run.holder[i] = function.given
+            run.made[i] = run.given[i], run.holder[i] = function.given
             run.place(i, run.holder[i] if function.function is not None else None)
         elif run.state[i] == DONE and i in past.made and not run.is_hidden(i):
             self._have(run, i, past)
@@ -148,7 +148,7 @@ class Resumption:
         node, event = past.made[i]
         run.holder[i] = node
         run.place(i, node)
-        run.latest[i] = event.id
+        run.made[i] = event.id, node
         self._count_from(run, i, event.id.number, max(1, past.over(i) + (i not in past.done)))
         if i not in past.done:
             self._emit(reports.stop(run, i, event))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Hashable, Iterable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from handoff_lab._errors import HandoffError
-from handoff_lab.messages import AttemptId, Failure
+from handoff_lab.messages import HERE, AttemptId, Failure
 from handoff_lab.resources import Resources
 from handoff_lab.scheduler.program import Program, RunOptions
 
@@ -104,7 +104,7 @@ class Progress:
 
     __slots__ = (
         "_given_to", "_steps", "ahead", "awaited", "cancelled", "capped", "cost_class", "deaths", "dependents", "early",
-        "ending", "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "latest",
+        "ending", "failures", "given", "holder", "holding", "id", "in_flight", "inline", "lanes", "late", "made",
         "missing", "moving", "node", "number", "options", "overtime", "priority", "program", "promised", "queued",
         "recomputed", "retried", "retries", "seekers", "started", "state", "status", "stays", "unfinished", "unplaced",
         "vanished", "waits", "wanted", "withdrawn",
@@ -126,7 +126,7 @@ class Progress:
         self.promised = bytearray(count)  # whether the result is there, or on its way
         self.early = bytearray(count)  # whether it was handed over before its inputs, and waits for them still
         self.number = [0] * count  # of the latest attempt
-        self.latest: list[AttemptId | None] = [None] * count  # the attempt of that number
+        self.made: list[tuple[AttemptId, str] | None] = [None] * count  # the result, or what will be: its key and node
         self.node: list[str | None] = [None] * count  # given by the allocator; of a hidden one: where it ran last
         self.holder: list[str | None] = [None] * count  # where the result is
         self.inline = bytearray(count)  # whether the coordinator has the result too
@@ -210,6 +210,11 @@ class Progress:
             return None
         return self.given.get(i) or AttemptId(self.id, i, self.number[i]), holder
 
+    def hold_here(self, i: int) -> None:
+        """The result of function ``i`` is in the coordinator's process."""
+        self.holder[i] = HERE
+        self.made[i] = self.source(i)
+
     def is_lost(self, i: int) -> bool:
         """Whether function ``i`` is done, but its result is not there any more."""
         return self.state[i] == DONE and self.holder[i] is None
@@ -222,12 +227,15 @@ class Progress:
         return self.program.functions[i].beside is not None
 
     def count(self, state: State) -> int:
-        """Functions of the user's that are in ``state``; inputs and dormant ones are not counted."""
-        functions = self.program.functions
-        return sum(
-            self.state[i] == state
-            for i in self.program.index.values()
-            if functions[i].function is not None and not (functions[i].dormant and self.is_lost(i))
+        """How many of the user's functions are in this state."""
+        return self.counts()[state]
+
+    def counts(self) -> Counter[int]:
+        """How many of the user's functions are in each state; inputs and dormant ones are not counted."""
+        return Counter(
+            state
+            for i, (state, function) in enumerate(zip(self.state, self.program.functions, strict=True))
+            if function.function is not None and not (function.dormant and self.is_lost(i))
         )
 
 

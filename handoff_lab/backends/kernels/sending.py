@@ -105,9 +105,11 @@ class Sending:
                 if attempt.codes is not sent:
                     self._send_code(name, attempt)
                     sent = attempt.codes
-                if inputs:
-                    inputs = tuple([self._with_value(source) for source in inputs])
-                    nbytes += sum([len(part) for source in inputs for part in source.inline or ()])
+                for source in inputs:
+                    if source.node != name:  # some come from elsewhere: their values go along
+                        inputs = tuple([self._with_value(source) for source in inputs])
+                        nbytes += sum([len(part) for source in inputs for part in source.inline or ()])
+                        break
                 rows.append(attempt_row(attempt, inputs, recipe))
             except Exception as error:
                 self._fail_later(attempt.id, error)
