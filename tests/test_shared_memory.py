@@ -117,5 +117,5 @@ def test_what_was_handed_over_outlives_its_node(dag: hl.DAG) -> None:
         array = run.results["made"]
         victim = cluster.nodes["alpha"].pid
         os.kill(victim, 9)
-        soon(lambda: "alpha" not in cluster.nodes or cluster.nodes["alpha"].status == "down")
+        soon(lambda: (node := cluster.nodes.get("alpha")) is None or node.status == "down")
         assert (array == np.ones(250_000)).all()

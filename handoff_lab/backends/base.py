@@ -141,4 +141,4 @@ class Backend(Protocol):
         """Forget results, wherever they are."""
 
     def forget(self, run: str) -> None:
-        """Forget all values of a run that is over, wherever they are and on their way; not what is made later."""
+        """Forget all values of a run that is over, wherever they are and on their way; what is made later is freed."""

@@ -8,6 +8,7 @@ gets exactly one terminal event.
 from __future__ import annotations
 
 import itertools
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -384,7 +385,8 @@ class SlotPool:
             if task is blamed:
                 self._announce(task, time.time())
                 self._forget(task)
-                status = CONNECTION_LOST if worker.hung_up else status
+                if worker.hung_up and status == -signal.SIGKILL:  # else it died by itself, and its end came first
+                    status = CONNECTION_LOST
                 failure = death_of(status, worker.pid is not None, log, worker.fence.sets_up)
                 self._end(ended(task, Outcome(task.started, time.time(), worker.index, None, log, failure)))
             else:

@@ -13,8 +13,7 @@ log, whether the slot is spoilt, failure. An attempt that was taken back, or who
 
 The loop: receive once; run the rows of each message that is complete, in order; send outcomes when the message is
 done, before one whose duration nobody knows, after a large value, every ``FLUSH_S`` between brief ones, and when the
-agent nudges. At most ``batches.BATCH + batches.FUSED`` rows are on their way to a slot, those that were taken back
-left out.
+agent nudges. At most ``batches.BATCH + batches.FUSED`` rows are on their way to a slot.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class _Compiler:
                     self._homes.get(self._groups[function.id]) if self._homes and function.id in self._groups else None,
                     max_retries=function.max_retries,
                     retry_delay=function.retry_delay,
-                    retries_timeout=function.retry_on is Exception or _retries_timeout(function),
+                    retries_timeout=_retries_timeout(function),
                 )
             )
 
@@ -221,4 +221,4 @@ class _Compiler:
 
 
 def _retries_timeout(function: Function) -> bool:
-    return issubclass(FunctionTimeoutError, function.retry_on)
+    return function.retry_on is Exception or issubclass(FunctionTimeoutError, function.retry_on)

@@ -263,7 +263,9 @@ class Dispatcher:
             lane.entry = None
             functions = lane.take(room, lanes[0][0] if lanes else inf)
             if functions:
-                self._submit_ahead(lane.run, functions, node)
+                self._submit_all(lane.run, functions, node)
+            for i in functions:
+                self._handover.goes_out(lane.run, i, node)
             room -= len(functions)
             if lane.head() is None:
                 continue
@@ -272,7 +274,7 @@ class Dispatcher:
                 heappush(lane.run.capped, entry)
             else:
                 self._list(lane)
-        self._handover.fill_early(node, self._submit_ahead)
+        self._handover.fill_early(node, self._submit_all)
 
     def _claim(self, lane: Lane, i: int) -> bool:
         assert lane.cost is not None
@@ -296,25 +298,19 @@ class Dispatcher:
 
     def _start(self, lane: Lane, i: int) -> None:
         lane.pop()
-        self._submit(lane.run, (i,), lane.node)
+        self._count(lane.run, (i,), lane.node)
         if lane.cost:
             self._emit(reports.claimed(lane.run, i, lane.cost, lane.node))
         for start in starts(lane.run, (i,), lane.node):
             self._emit(start)
 
-    def _submit_ahead(self, run: Progress, functions: Sequence[int], node: NodeState) -> None:
-        """Hand functions to a node that keeps its own ledger."""
-        self._submit(run, functions, node)
+    def _submit_all(self, run: Progress, functions: Sequence[int], node: NodeState) -> None:
+        self._count(run, functions, node)
         for start in starts(run, functions, node):
             self._emit(start)
-        missing, early, promise = run.missing, run.early, self._handover.promise
-        for i in functions:
-            if missing[i]:
-                early[i] = True
-                node.early += 1
-            promise(run, i)
 
-    def _submit(self, run: Progress, functions: Sequence[int], node: NodeState) -> None:
+    def _count(self, run: Progress, functions: Sequence[int], node: NodeState) -> None:
+        """These functions have their next attempt, on this node."""
         number, cost_class = run.number, run.cost_class
         for i in functions:
             number[i] += 1

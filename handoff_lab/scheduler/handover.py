@@ -50,6 +50,13 @@ class HandOver:
             if not awaited[dependent]:
                 self.consider(run, dependent)
 
+    def goes_out(self, run: Progress, i: int, node: NodeState) -> None:
+        """Function ``i`` is handed over to ``node``, before its inputs or not: its result is on its way."""
+        if run.missing[i]:
+            run.early[i] = True
+            node.early += 1
+        self.promise(run, i)
+
     def consider(self, run: Progress, i: int) -> None:
         """Queue ``i`` if it can be handed over early."""
         if run.awaited[i] or run.state[i] != WAITING or not run.missing[i] or not run.ahead or run.ending is not None:
@@ -149,14 +156,16 @@ class HandOver:
         most = _EARLY * _window(node)
         if node.early > most // 2:
             return
+        together: defaultdict[Progress, list[int]] = defaultdict(list)
         while ahead and node.early < most:
-            together: defaultdict[Progress, dict[int, None]] = defaultdict(dict)  # some are in the heap twice
-            for _ in range(min(len(ahead), most - node.early)):
-                _, _, i, run = heappop(ahead)
-                if run.state[i] == READY and run.missing[i] and run.node[i] == node.name and run.ending is None:
-                    together[run][i] = None
-            for run, functions in together.items():  # those that follow from them come next
-                start(run, [*functions], node)
+            _, _, i, run = heappop(ahead)
+            if run.early[i]:
+                continue  # what left and came back is in the heap twice
+            if run.state[i] == READY and run.missing[i] and run.node[i] == node.name and run.ending is None:
+                together[run].append(i)
+                self.goes_out(run, i, node)  # what follows from it may be the next
+        for run, functions in together.items():
+            start(run, functions, node)
 
 
 def _window(node: NodeState) -> int:
@@ -165,7 +174,7 @@ def _window(node: NodeState) -> int:
 
 
 def starts(run: Progress, functions: Sequence[int], node: NodeState) -> list[Start]:
-    """The commands that start functions on ``node``; none of them takes the result of another."""
+    """The commands that start functions on ``node``; one that takes the result of another comes after it."""
     name, granted = node.name, not node.keeps_ledger
     number, made, priority, program = run.number, run.made, run.priority, run.program.functions
     ids = ids_of(repeat(run.id, len(functions)), functions, [number[i] for i in functions])

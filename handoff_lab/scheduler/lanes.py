@@ -44,19 +44,19 @@ class Lane:
             self.node.costed -= 1
 
     def take(self, most: int, until: float) -> list[int]:
-        """Take out the next functions to start: so many at most, of a priority up to ``until``, within the limit."""
+        """Take out the next functions to hand over: so many at most, of a priority up to ``until``, within the limit.
+
+        For lanes of nodes that keep their own ledger, where no cost is counted.
+        """
         limit = self.run.options.max_concurrency
         if limit is not None and self.counted:
             most = min(most, limit - self.run.in_flight)
         heap, state, node, name = self.heap, self.run.state, self.run.node, self.node.name
-        length = len(heap)
         taken: dict[int, None] = {}  # what left and came back is in the heap twice
         while heap and len(taken) < most and heap[0][0] <= until:
             _, i = heappop(heap)
             if state[i] == READY and node[i] == name:
                 taken[i] = None
-        if self.cost:
-            self.node.costed -= length - len(heap)
         return [*taken]
 
     def clear(self) -> None:

@@ -103,7 +103,7 @@ class Resumption:
         """What was to go on and was not started at once gets an attempt of its own."""
         started = {command.id for command in commands if isinstance(command, Start)}
         for i, (_, event) in past.running.items():
-            if run.number[i] < event.id.number and event.id not in started:
+            if run.number[i] < event.id.number and event.id not in started and i not in past.made:
                 self._count_from(run, i, past.generation * _APART, past.attempts.get(i, 0))
 
     def _number(self, run: Progress, past: Past) -> None:
@@ -139,16 +139,16 @@ class Resumption:
             return
         run.unfinished -= 1
         if function.given is not None and (function.given[1] == HERE or function.given in past.present):
-            run.made[i] = run.given[i], run.holder[i] = function.given
+            run.given[i] = function.given[0]
+            run.have(i, function.given)
             run.place(i, run.holder[i] if function.function is not None else None)
         elif run.state[i] == DONE and i in past.made and not run.is_hidden(i):
             self._have(run, i, past)
 
     def _have(self, run: Progress, i: int, past: Past) -> None:
         node, event = past.made[i]
-        run.holder[i] = node
+        run.have(i, (event.id, node))
         run.place(i, node)
-        run.made[i] = event.id, node
         self._count_from(run, i, event.id.number, max(1, past.over(i) + (i not in past.done)))
         if i not in past.done:
             self._emit(reports.stop(run, i, event))

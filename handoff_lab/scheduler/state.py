@@ -205,15 +205,18 @@ class Progress:
 
     def source(self, i: int) -> tuple[AttemptId, str] | None:
         """Key and node of the result of function ``i``; None: there is none."""
-        holder = self.holder[i]
-        if holder is None:
-            return None
-        return self.given.get(i) or AttemptId(self.id, i, self.number[i]), holder
+        return None if self.holder[i] is None else self.made[i]
+
+    def have(self, i: int, place: tuple[AttemptId, str]) -> None:
+        """The result of function ``i`` is there: its key and node."""
+        self.made[i] = place
+        self.holder[i] = place[1]
 
     def hold_here(self, i: int) -> None:
         """The result of function ``i`` is in the coordinator's process."""
-        self.holder[i] = HERE
-        self.made[i] = self.source(i)
+        made = self.made[i]
+        assert made is not None
+        self.have(i, (made[0], HERE))
 
     def is_lost(self, i: int) -> bool:
         """Whether function ``i`` is done, but its result is not there any more."""

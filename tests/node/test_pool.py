@@ -186,6 +186,13 @@ def recurse_in_c() -> Any:
     return repr(value)
 
 
+def test_a_death_that_is_told_long_after_the_connection_ended_keeps_its_cause(bench: Bench) -> None:
+    bench.value(bench.submit(nothing))
+    (worker,) = bench.runner._workers.values()
+    worker.hung_up = True
+    assert "killed by SIGSEGV" in bench.failure(bench.submit(crash)).failure.message
+
+
 @pytest.mark.parametrize(
     ("function", "inputs", "message"),
     [

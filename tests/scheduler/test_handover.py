@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from handoff_lab.allocation import Allocation
 from handoff_lab.backends.simulated import SimulatedBackend
 from handoff_lab.backends.simulation import Simulation
 from handoff_lab.graph import DAG, Argument, Function
@@ -111,6 +112,24 @@ def test_a_chain_that_changes_nodes_goes_out_whole_too() -> None:
     assert [(start.node, start.sources) for start in given] == [
         ("a", ()), ("b", ((key(0), "a"),)), ("a", ((key(1), "b"),)), ("b", ((key(2), "a"),)),
     ]  # fmt: skip
+
+
+def test_the_most_urgent_goes_out_first_however_far_behind_its_inputs_it_is() -> None:
+    """A chain beside many short ones: as much is handed over early as may be, and all of the chain is in it."""
+    dag = chain(100)
+    for number in range(600):
+        dag.add(*(Function((number, i), list, args=[(number, i - 1)] if i else []) for i in range(6)))
+    first = RunOptions(lambda functions, nodes: Allocation({f.id: "a" for f in functions}, urgency(functions)))
+    program = compile_program(dag.validate(), run="run")
+    talk = Talk("a")
+    given = {program.functions[start.id.function].id for start in starts(talk.scheduler.submit(program, first, 0.0))}
+    assert len(given) < len(dag)
+    assert set(range(100)) <= given
+
+
+def urgency(functions: Sequence[Function]) -> dict[object, float]:
+    """Those with numbers for ids first."""
+    return {f.id: float(f.id) if isinstance(f.id, int) else 1000.0 + place for place, f in enumerate(functions)}
 
 
 def test_costs_hold_nothing_back_where_the_node_finds_room_itself() -> None:

@@ -106,7 +106,8 @@ class Sending:
                     self._send_code(name, attempt)
                     sent = attempt.codes
                 for source in inputs:
-                    if source.node != name:  # some come from elsewhere: their values go along
+                    # Some come from elsewhere, or from another run, since when the node may have begun anew.
+                    if source.node != name or source.key.run != attempt.id.run:
                         inputs = tuple([self._with_value(source) for source in inputs])
                         nbytes += sum([len(part) for source in inputs for part in source.inline or ()])
                         break
