@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 
 from handoff_lab.backends.kernels import local
-from handoff_lab.messages import HERE, Failed, Failure, FailureKind, NodeLost, Source, Started
+from handoff_lab.messages import HERE, Failed, Failure, FailureKind, NodeLost, ResultLost, Source, Started
+from handoff_lab.transport.rows import event_row
 from handoff_lab.transport.sockets import LEASE_S
 from tests.backends.conftest import Rig
 from tests.others import PYTHON, gone, soon
@@ -93,6 +95,20 @@ def test_small_results_outlive_their_node_and_large_ones_do_not(make_rig: Callab
     end = rig.end(rig.submit(len, "beta", [Source(large, "alpha")]))
     assert isinstance(end, Failed)
     assert end.failure.kind == FailureKind.INPUT
+
+
+def test_a_result_is_lost_with_its_node_not_before_it(make_rig: Callable[..., Rig]) -> None:
+    """Else it would be made again on a node that is dead, and that attempt would count."""
+    rig = make_rig(alpha={"cpu": 1}, beta={"cpu": 1})
+    made = rig.submit(lambda: np.arange(10_000), "alpha")
+    rig.end(made)
+    agent = rig.backend._agents._entries["alpha"].agent
+    os.kill(agent.pid, signal.SIGKILL)
+    soon(lambda: agent.is_ending)
+    rig.backend._take("beta", msgpack.unpackb(msgpack.packb([event_row(ResultLost(made, "alpha"))])))
+    told = [event for event in rig.events if isinstance(event, NodeLost | ResultLost)]
+    assert [type(event) for event in told] == [NodeLost, ResultLost]
+    assert "killed by SIGKILL" in told[0].reason
 
 
 def test_who_waits_for_a_value_of_a_lost_node_is_told(make_rig: Callable[..., Rig]) -> None:

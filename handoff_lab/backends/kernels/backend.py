@@ -31,6 +31,7 @@ from handoff_lab.messages import (
     NodeInfo,
     NodeJoined,
     NodeLost,
+    ResultLost,
 )
 from handoff_lab.node.report import STORE_SHARE, slots_of
 from handoff_lab.resources.probe import memory_limit
@@ -283,7 +284,9 @@ class KernelBackend:
     def _take(self, name: str, rows: list[Any]) -> None:
         events = self._reports.take(name, rows)
         for event in events:
-            if isinstance(event, NodeChanged):
+            if isinstance(event, ResultLost) and event.node != name:  # with its node, as a rule: that is told first
+                self._agents.settle(event.node)
+            elif isinstance(event, NodeChanged):
                 self._nodes[name] = replace(self._nodes[name], capabilities=event.capabilities, slots=event.slots)
         if not self.columns:
             events = [one for event in events for one in one_by_one(event)]

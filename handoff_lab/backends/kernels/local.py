@@ -122,6 +122,12 @@ class LocalAgents:
         entry = self._entries.get(name)
         return entry is not None and not entry.verdict and entry.agent.is_running
 
+    def settle(self, name: str) -> None:
+        """Take in at once that an agent's process ends, if its end has begun: others may have lost it already."""
+        entry = self._entries.get(name)
+        if entry is not None and entry.agent.is_ending:
+            self._has_ended(name)
+
     def log(self, name: str) -> str:
         """The end of what an agent wrote."""
         return self._entries[name].agent.written
