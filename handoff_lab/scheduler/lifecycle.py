@@ -70,8 +70,7 @@ class Lifecycle:
                 run.state[i] = DONE
                 run.unfinished -= 1
             if function.given is not None:
-                run.given[i] = function.given[0]
-                run.have(i, function.given)
+                run.take_given(i, function.given)
                 if function.function is not None:
                     run.place(i, run.holder[i])
                     self._emit(reports.cached(run, i))

@@ -139,8 +139,7 @@ class Resumption:
             return
         run.unfinished -= 1
         if function.given is not None and (function.given[1] == HERE or function.given in past.present):
-            run.given[i] = function.given[0]
-            run.have(i, function.given)
+            run.take_given(i, function.given)
             run.place(i, run.holder[i] if function.function is not None else None)
         elif run.state[i] == DONE and i in past.made and not run.is_hidden(i):
             self._have(run, i, past)

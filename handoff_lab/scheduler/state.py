@@ -212,6 +212,11 @@ class Progress:
         self.made[i] = place
         self.holder[i] = place[1]
 
+    def take_given(self, i: int, place: tuple[AttemptId, str]) -> None:
+        """The result of function ``i`` is one of an earlier run, or given by the user: its key and node."""
+        self.given[i] = place[0]
+        self.have(i, place)
+
     def hold_here(self, i: int) -> None:
         """The result of function ``i`` is in the coordinator's process."""
         made = self.made[i]

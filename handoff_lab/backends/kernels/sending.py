@@ -105,12 +105,9 @@ class Sending:
                 if attempt.codes is not sent:
                     self._send_code(name, attempt)
                     sent = attempt.codes
-                for source in inputs:
-                    # Some come from elsewhere, or from another run, since when the node may have begun anew.
-                    if source.node != name or source.key.run != attempt.id.run:
-                        inputs = tuple([self._with_value(source) for source in inputs])
-                        nbytes += sum([len(part) for source in inputs for part in source.inline or ()])
-                        break
+                if inputs and self._may_lack(attempt):
+                    inputs = tuple([self._with_value(source) for source in inputs])
+                    nbytes += sum([len(part) for source in inputs for part in source.inline or ()])
                 rows.append(attempt_row(attempt, inputs, recipe))
             except Exception as error:
                 self._fail_later(attempt.id, error)
@@ -134,6 +131,12 @@ class Sending:
                 self._send_rows(name, [row])
         else:
             self._hub.send(name, message)
+
+    @staticmethod
+    def _may_lack(attempt: Attempt) -> bool:
+        """Whether an input is from another node, or from another run, since when the node may have begun anew."""
+        node, run = attempt.node, attempt.id.run
+        return any(source.node != node or source.key.run != run for source in attempt.inputs)
 
     def _with_value(self, source: Source) -> Source:
         """The source with its value, when that is small and here."""
