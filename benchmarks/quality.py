@@ -34,7 +34,7 @@ class Sizes:
     settle_s: float = 2.0  # what was just busy has come to rest
 
 
-QUICK = Sizes(naps=50, fan_out=100, pairs=1, idle_s=0.3, settle_s=0.1)
+QUICK = Sizes(naps=50, fan_out=100, pairs=1, idle_s=1.2, settle_s=0.1)  # a node looks after itself once a second
 
 
 def measure(sizes: Sizes) -> dict[str, float]:

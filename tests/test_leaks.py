@@ -65,15 +65,20 @@ def look():
         "threads": {p.pid: p.num_threads() for p in family},
     }
 
+def counts(seen):
+    return seen["fds"], seen["threads"]
+
 runs = int(sys.argv[1])
 for number in range(60):
     once(number)
 before = look()
+while counts(before) != counts(before := look()):
+    pass  # an agent had a file of /proc open, just then
 for number in range(runs):
     once(100 + number)
 end = time.monotonic() + 30
 after = look()
-while [after["fds"], after["threads"]] != [before["fds"], before["threads"]] and time.monotonic() < end:
+while counts(after) != counts(before) and time.monotonic() < end:
     after = look()  # some things go in their own time
 print(json.dumps([before, after]))
 cluster.close()

@@ -10,6 +10,7 @@ import argparse
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +70,10 @@ def find_nodes() -> Iterator[_Found]:
             parent = process.parent()
             if parent is not None and node_words(parent.cmdline()) is not None:
                 continue  # a slot: a fork of its agent, with the same command line
-            family = [process, *process.children(recursive=True)]
-            resident = sum(member.memory_info().rss for member in family)
+            resident = process.memory_info().rss
+            for child in process.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                    resident += child.memory_info().rss
             yield _Found(process.pid, _parse(words), time.time() - process.create_time(), resident)
         except (psutil.Error, ValueError):
             continue  # it ended meanwhile, or is about to: its options make no sense

@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from handoff_lab._errors import BackendError, HandoffError
@@ -117,6 +118,15 @@ def _wait_for(child: int) -> tuple[int, bool]:
             is_told = True
             os.kill(child, signal.SIGTERM)
             continue
+        codes = _reap()
+        if child in codes:
+            return codes[child], is_told
+
+
+def _reap() -> dict[int, int]:
+    """Exit codes of all children that have ended, by pid."""
+    codes: dict[int, int] = {}
+    with suppress(ChildProcessError):  # there is none left
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            if ended[0] == child:
-                return os.waitstatus_to_exitcode(ended[1]), is_told
+            codes[ended[0]] = os.waitstatus_to_exitcode(ended[1])
+    return codes

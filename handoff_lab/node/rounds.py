@@ -80,8 +80,10 @@ class Rounds:
         busy = [worker for worker in self._workers() if worker.tasks]
         for worker in busy:
             task = worker.first
-            if task is not None and task.number == worker.fence.current and (text := worker.log.news(task.number)):
-                self._on_text(task, text)
+            if task is not None and task.number == worker.fence.current:
+                text = worker.log.news(task.number)
+                if text and task.number == worker.fence.current:  # else it may be that of the next
+                    self._on_text(task, text)
         return bool(busy)
 
     def _look_at_memory(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -221,8 +222,17 @@ class Worker:
         self._loop.call_later(HANG_UP_S, self._hang_up)
 
     def _hang_up(self) -> None:
-        self.hung_up = True
-        self._signal(signal.SIGKILL)
+        if not self._has_ended():
+            self.hung_up = True
+            self._signal(signal.SIGKILL)
+
+    def _has_ended(self) -> bool:
+        """Whether the process is known to have ended, though its launcher may not have said so yet."""
+        if self._handle is None:
+            return False
+        poller = select.poll()
+        poller.register(self._handle, select.POLLIN)
+        return bool(poller.poll(0))
 
 
 def _is_same_call(one: Attempt, other: Attempt) -> bool:

@@ -1,10 +1,12 @@
 """Private directories that vanish with their users: each user holds a shared lock, and the last one out removes all.
 
-What a kill leaves behind is reaped by the next process that makes such a directory.
+What a kill leaves behind is reaped by the next process that makes such a directory. While one is being made or removed,
+a dot comes before its name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -48,8 +50,13 @@ class SharedDirectory:
         base = _base()
         _reap(base)
         try:
-            directory = cls.enter(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)))
-            (directory.path / _MARK).touch()
+            directory = cls(*_make(base))
+            try:
+                (directory.path / _MARK).touch()
+                directory.path = directory.path.rename(base / directory.path.name.removeprefix("."))
+            except OSError:
+                directory.leave()
+                raise
         except OSError as error:
             raise unusable(base, error) from error
         return directory
@@ -63,15 +70,7 @@ class SharedDirectory:
         FileNotFoundError
             When it is gone.
         """
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            if not os.path.samestat(os.fstat(descriptor), path.stat()):
-                raise FileNotFoundError(path)
-        except OSError:
-            os.close(descriptor)
-            raise
-        return cls(path, descriptor)
+        return cls(path, _lock(path))
 
     def leave(self, patience_s: float = 0.0) -> None:
         """Use it no more; remove it if nobody else does by then. Does nothing the second time."""
@@ -111,9 +110,31 @@ def _base() -> Path:
     raise BackendError(f"no directory for sockets: set TMPDIR to one with a path of at most {_BASE_LIMIT} bytes")
 
 
+def _make(base: Path) -> tuple[Path, int]:
+    """A new directory, hidden, with the descriptor that holds its lock."""
+    while True:
+        hidden = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=base))
+        try:
+            return hidden, _lock(hidden)
+        except FileNotFoundError:
+            continue  # another process took it for left over, as it was not locked yet
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise FileNotFoundError(path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def _reap(base: Path) -> None:
-    for mark in base.glob(f"{_PREFIX}*/{_MARK}"):
-        path = mark.parent
+    marked = (mark.parent for mark in base.glob(f"{_PREFIX}*/{_MARK}"))
+    for path in (*marked, *base.glob(f".{_PREFIX}????????")):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
@@ -130,5 +151,8 @@ def _remove_unused(path: Path, descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    shutil.rmtree(path, ignore_errors=True)
+    hidden = path.with_name(f".{path.name.removeprefix('.')}")
+    with contextlib.suppress(OSError):
+        path.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
     return True

@@ -35,7 +35,7 @@ def test_nodes_are_added_changed_and_removed(lab: Lab) -> None:
     new.get_by_placeholder("name").fill("gamma")
     new.get_by_placeholder("cpu=2, memory=4GB").fill("gpu=two")
     new.get_by_role("alert").filter(has_text="not a number").wait_for()
-    assert new.get_by_role("button", name="Add node").is_disabled()
+    new.get_by_role("button", name="Add node", disabled=True).wait_for()
     new.get_by_placeholder("cpu=2, memory=4GB").fill("cpu=1, gpu=2")
     new.get_by_role("button", name="Add node").click()
     widget.locator('[data-node="gamma"][data-resource="gpu"]').wait_for()

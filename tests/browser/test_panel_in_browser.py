@@ -79,7 +79,7 @@ def test_the_panel_shows_the_notebook_and_jumps_to_its_cells(lab: Lab, notebook:
     panel.locator('[data-function="total"][data-stale="true"]').wait_for()
     lab.command("handoff-lab:run-stale")
     panel.locator('[data-function="total"]:not([data-stale])').wait_for()
-    assert panel.locator('[data-run-status="done"]').nth(1).count() == 1
+    panel.locator('[data-run-status="done"]').nth(1).wait_for()
     lab.theme("dark")
     lab.screenshot("dark")
     assert set(COMMANDS) <= {label.removeprefix("Handoff: ") for label in in_the_palette(lab)}
@@ -116,5 +116,6 @@ def test_the_palette_cancels_while_a_cell_blocks(lab: Lab) -> None:
         notebook.run(cell)
     notebook.start(2)
     lab.page.locator(".hl-status-item", has_text="1/1").wait_for()
+    lab.page.wait_for_function("jupyterapp.commands.isEnabled('handoff-lab:cancel-run')")
     lab.command("handoff-lab:cancel-run")
     assert "RunCancelledError" in notebook.finish(2, fails=True)

@@ -83,7 +83,8 @@ def test_a_second_view_of_the_same_output(lab: Lab) -> None:
 
 
 def test_without_a_kernel_the_last_state_is_shown(lab: Lab) -> None:
-    notebook = lab.new([SETUP, "run.cancel()"])
+    cancel = "run.cancel()\ntry:\n    run.wait()\nexcept hl.RunCancelledError:\n    pass"
+    notebook = lab.new([SETUP, cancel])
     lab.command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
     notebook.run(0)
     notebook.view(0).wait_functions(b="done", long="running")

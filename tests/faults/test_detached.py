@@ -166,8 +166,12 @@ def assert_nothing_is_left(world: World) -> None:
 def assert_nothing_is_left_for_long(world: World) -> None:
     """After a kill at the moment when a directory was made, and had nobody yet to remove it, the next one does."""
     soon(lambda: not world.living(), story=lambda: stories(world.living()))
-    SharedDirectory.create().leave()
-    assert not list(world.runtime.iterdir())
+
+    def swept() -> bool:  # more than once: one who was killed may be seen no more, and hold its locks for a moment
+        SharedDirectory.create().leave()
+        return not list(world.runtime.iterdir())
+
+    soon(swept, story=lambda: list(world.runtime.rglob("*")))
 
 
 def test_a_killed_notebook_loses_nothing_and_nothing_finished_runs_again(
@@ -270,10 +274,10 @@ def test_everything_ends_when_nobody_is_attached_for_the_lease(world: World, als
     notebook = world.notebook(lease_s=2.0)
     world.wait("train began")
     before = world.living()
+    coordinator = world.coordinator()
     notebook.kill()
     notebook.wait()
     if also != "nothing else":
-        coordinator = world.coordinator()
         os.kill(parent(coordinator), signal.SIGKILL)
         os.kill(coordinator, signal.SIGKILL)
     assert len(before) > 5
@@ -289,11 +293,11 @@ def test_everything_ends_when_nobody_is_attached_for_the_lease(world: World, als
 
 
 def test_a_client_that_comes_in_time_resets_the_lease(world: World) -> None:
-    notebook = world.notebook(lease_s=3.0)
+    notebook = world.notebook(lease_s=6.0)
     world.wait("train began")
     notebook.kill()
     notebook.wait()
-    end = time.monotonic() + 4.0
+    end = time.monotonic() + 7.0
     while time.monotonic() < end:  # longer than the lease in all
         cluster = hl.attach()
         assert len(cluster.runs) == 2
@@ -307,7 +311,7 @@ def test_a_client_that_comes_in_time_resets_the_lease(world: World) -> None:
 
 # The files that are made one after the other while a cluster starts; the lease, in which its client has to come to the
 # last two.
-STARTING = {"settings": 0.5, "lock": 0.5, "site": 0.5, "address": 2.0, "nodes": 2.0}
+STARTING = {"settings": 0.5, "lock": 0.5, "site": 0.5, "address": 5.0, "nodes": 5.0}
 
 
 @pytest.mark.parametrize("file", STARTING)

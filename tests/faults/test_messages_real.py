@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 import handoff_lab as hl
+from handoff_lab.backends.kernels import hub
 from handoff_lab.testing.faults import Faults, faulty_sockets
 from handoff_lab.testing.random_dags import random_dag, serial_results
+from handoff_lab.transport.sockets import Heartbeat
 
 pytestmark = pytest.mark.real
 
@@ -43,6 +45,8 @@ def cluster() -> Iterator[hl.Cluster]:
     met: set[str] = set()
     with ExitStack() as stack:
         stack.enter_context(faulty_sockets(faults))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(hub, "Heartbeat", lambda: Heartbeat(every_s=0.4, timeout_s=60.0))  # however busy the machine
         cluster = hl.Cluster({})
         for seed, name in enumerate(NAMES):
             stack.enter_context(faulty_node(cluster.join_file, name, seed, met))

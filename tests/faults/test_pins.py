@@ -34,8 +34,9 @@ def pinned(marks: Marks) -> hl.DAG:
 
 
 def kill(cluster: hl.Cluster, name: str) -> float:
+    before = time.monotonic()
     os.kill(cluster.nodes[name].pid, signal.SIGKILL)
-    return time.monotonic()
+    return before
 
 
 def test_the_loss_fails_what_is_pinned_by_name_and_at_once(marks: Marks) -> None:

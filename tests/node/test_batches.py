@@ -158,7 +158,7 @@ def test_a_chain_of_brief_functions_travels_in_few_messages(node: Node) -> None:
     node.run("run", 200)
     assert node.value(ids[-1]) == [1] * 199 + [0]
     assert len(sizes) < 100  # some 10 where nothing else runs
-    assert sum(sizes) == 200
+    assert sum(sizes) >= 200  # what is taken back goes out again
 
 
 def test_what_is_on_its_way_to_a_slot_can_be_marked_one_by_one(node: Node) -> None:
@@ -333,11 +333,12 @@ def test_what_was_granted_is_not_held_back(small: Node, tmp_path: Path) -> None:
 
 def test_nothing_starts_while_the_store_is_full(small: Node) -> None:
     small.load(grow=grow)
+    small.until(lambda: len(small.pool.pids) == 2)
     small.full = True
     small.submit("run", [("grow", [])])
-    small.loop.call_soon(lambda: None)
-    small.loop.run_once()
-    small.loop.run_once()
+    for _ in range(2):
+        small.loop.call_soon(lambda: None)
+        small.loop.run_once()
     assert small.events == []
     small.full = False
     small.room.tell()
@@ -377,12 +378,12 @@ def test_a_recall_ends_what_waits_and_leaves_what_runs(small: Node, tmp_path: Pa
 def test_a_recall_of_a_batch_leaves_each_with_one_end(node: Node) -> None:
     node.load(sleep=lambda *values: __import__("time").sleep(0.0002))
     node.learn("sleep")
-    ids = node.submit("run", [("sleep", [number - 1] if number % 7 else []) for number in range(200)])
+    ids = node.submit("run", [("sleep", [number - 1] if number % 7 else []) for number in range(600)])
     node.until(lambda: len(node.ended("run")) > 5)
     for id in ids[100:]:
         node.work.cancel(id, "recall")
-    ends = node.run("run", 200)
-    assert len({end.id for end in ends}) == len(ends) == 200
+    ends = node.run("run", 600)
+    assert len({end.id for end in ends}) == len(ends) == 600
     assert {type(end) for end in ends if end.id.function < 100} == {Finished}
     assert any(type(end) is Cancelled for end in ends)
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -165,8 +166,14 @@ def test_an_attempt_is_interrupted_and_an_interrupt_of_cells_spares_it(bench: Be
     id = bench.submit(sleep)
     bench.wait_for(lambda: "begun" in bench.told.texts.get(id, ""))
     bench.runner.interrupt()
+    sent = threading.Event()
+
+    async def tell() -> None:
+        sent.set()
+
+    bench.runner._launcher._submit(tell(), lambda: None)  # has its turn after the interrupt
     alive_until = time.monotonic() + 0.3
-    bench.wait_for(lambda: time.monotonic() > alive_until)
+    bench.wait_for(lambda: sent.is_set() and time.monotonic() > alive_until)
     assert id not in bench.told.ends
     bench.runner.cancel(id)
     assert isinstance(bench.end(id), Cancelled)

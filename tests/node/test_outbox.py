@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from handoff_lab.messages import AttemptId, Failed, Failure, FailureKind, Finished, Started, Wrote
+from handoff_lab.node import outbox
 from handoff_lab.node.outbox import Outbox
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.rows import read_events
@@ -41,7 +42,8 @@ def test_what_comes_in_one_round_travels_together_and_in_order(post: Post) -> No
     assert post.sent == [events]
 
 
-def test_what_follows_closely_waits_while_there_is_more_to_come(post: Post) -> None:
+def test_what_follows_closely_waits_while_there_is_more_to_come(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "INTERVAL_S", 0.3)  # on a busy machine the next round may be late
     post.outbox.add(Started(ID, 1.0))
     post.loop.run_once()
     post.outbox.add(Started(ID, 2.0))
@@ -91,14 +93,15 @@ def test_flushing_nothing_sends_nothing(post: Post) -> None:
 
 
 @pytest.mark.parametrize("rounds", [0, 1])
-def test_nothing_is_sent_after_its_end(post: Post, rounds: int) -> None:
+def test_nothing_is_sent_after_its_end(post: Post, rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed by then, and the node may have another."""
+    monkeypatch.setattr(outbox, "INTERVAL_S", 0.3)
     post.outbox.add(Started(ID, 1.0))
     post.loop.run_once()
     post.outbox.add(Started(ID, 2.0))
     for _ in range(rounds):  # after one it waits for its timer
         post.loop.run_once()
     post.outbox.close()
-    post.loop.call_later(0.02, post.loop.stop)
+    post.loop.call_later(0.4, post.loop.stop)
     post.loop.run()
     assert post.sent == [[Started(ID, 1.0)]]

@@ -56,6 +56,46 @@ def test_what_a_killed_process_left_is_reaped(base: Path) -> None:
     assert not left.exists()
 
 
+@pytest.mark.parametrize("moment", ["tempfile.mkdtemp", "Path.touch", "Path.rename", "shutil.rmtree"])
+def test_what_was_killed_while_it_made_or_removed_one_left_is_reaped(base: Path, moment: str) -> None:
+    owner, _, name = moment.partition(".")
+    code = f"""
+import os, shutil, tempfile
+from pathlib import Path
+from handoff_lab.store.directory import SharedDirectory
+
+original = {moment}
+
+def last_deed(*args, **options):
+    original(*args, **options) if {name!r} != "rmtree" else None
+    os.abort()
+
+{owner}.{name} = last_deed
+SharedDirectory.create().leave()
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode < 0
+    assert list(base.iterdir())
+    SharedDirectory.create().leave()
+    assert not list(base.iterdir())
+
+
+def test_one_that_another_process_took_for_left_over_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    make, made = tempfile.mkdtemp, []
+
+    def robbed(*args: str, **options: str) -> str:
+        made.append(make(*args, **options))
+        if len(made) == 1:
+            Path(made[0]).rmdir()
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", robbed)
+    directory = SharedDirectory.create()
+    assert directory.path.is_dir()
+    assert len(made) == 2
+    directory.leave()
+
+
 def test_a_folder_of_the_users_is_not_ours_to_reap(base: Path) -> None:
     (base / "handoff-lab-results").mkdir()
     (base / "handoff-lab-results" / "mine").touch()

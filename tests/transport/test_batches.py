@@ -126,7 +126,7 @@ def test_where_the_mailbox_is_full_nothing_is_lost(pump, places: tuple[Place, Pl
     pump.until(lambda: alpha.got)
     for number in range(200):
         alpha.read("beta", number)
-    pump.run_for(0.1)
+    pump.until(lambda: len(beta.store._takers) == 200)
     for number in range(200):
         beta.store.put(key(number), value(number))
         beta.peers._deliver_all()  # alpha, on the same thread, takes nothing meanwhile
@@ -159,7 +159,7 @@ def test_what_was_delivered_counts_although_its_holder_ended(pump, places: tuple
     if alpha.peers._mailbox is None:
         pytest.skip("it is about mailboxes")
     alpha.read("beta", 0)
-    pump.run_for(0.1)
+    pump.until(lambda: beta.store._takers)
     beta.store.put(key(0), value(0))
     beta.peers._deliver_all()
     alpha.peers.remove("beta")

@@ -32,6 +32,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[hl.Cluster]:
         yield cluster
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(value_fetcher, "PATIENCE_S", 60.0)
+
+
 def one(code: Any, *args: Any, **options: Any) -> hl.DAG:
     return hl.DAG("one").add(hl.Function("f", code, *args, **options))
 
