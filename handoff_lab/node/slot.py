@@ -31,6 +31,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from itertools import islice
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -142,11 +143,10 @@ class Slot:
     def _one(self, row: list[Any], call: list[Any], frames: Iterator[Any]) -> None:
         number, label, _, counts, brief, _, nodes = row
         recipe = None if nodes is None else next(frames)
-        inputs = [self._input(count, frames) for count in counts] if counts else []
-        there = [value for value in inputs if value is not None] if inputs else []
+        inputs: list[Any] = [self._input(count, frames) for count in counts] if counts else []
         if call[WEIGHED]:
             self._fence.weighs(own_memory())
-        if self._fence.skips(number) or len(there) < len(inputs):
+        if self._fence.skips(number) or None in inputs:
             self._rows.append([number, 0.0, 0.0, 0])
             return
         self._capture.begin()
@@ -155,7 +155,7 @@ class Slot:
         started = time.time()
         try:
             self._fence.begin(number)
-            outcome = self._work(label, call, recipe, nodes or (), there)
+            outcome = self._work(label, call, recipe, nodes or (), inputs)
             self._fence.end()
         except KeyboardInterrupt as error:  # raised once by the fence, wherever the attempt was
             outcome = failure_of(error)
@@ -167,7 +167,7 @@ class Slot:
     def _input(self, count: int, frames: Iterator[Any]) -> Frames | None:
         if count < 0:
             return self._made.get(-count)
-        return Frames(tuple([next(frames) for _ in range(count)]))
+        return Frames((next(frames),) if count == 1 else tuple(islice(frames, count)))
 
     def _report(self, number: int, started: float, ended: float, outcome: Frames | Failure, peak: int | None) -> None:
         # Nothing can interrupt it here.

@@ -136,18 +136,18 @@ class Work:
     # -- inputs --------------------------------------------------------------
 
     def _take_in(self, attempt: Attempt) -> None:
-        waiting = _Waiting(attempt)
-        self._waiting[attempt.id] = waiting
+        waiting = self._waiting[attempt.id] = _Waiting(attempt)
+        awaited = self._awaited
         for source in attempt.inputs:
             key = source.key
             if source.inline is not None:
                 self._keep(key, Frames(source.inline))
-            if key in self._awaited:
+            if (others := awaited.get(key)) is not None:
                 waiting.missing += 1
-                self._awaited[key].append(waiting)
+                others.append(waiting)
             elif key not in self._store:
                 waiting.missing += 1
-                self._awaited[key] = [waiting]
+                awaited[key] = [waiting]
                 if self._store.knows(key):
                     self._give_up(key)  # it was freed
                 elif source.node != self._name:

@@ -22,7 +22,7 @@ class Payload(Protocol):
     def load(self) -> Any: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Frames:
     """A pickled value: the pickle itself, then its out-of-band buffers, or one segment that has them all.
 
@@ -87,6 +87,8 @@ class Frames:
 
     def load(self) -> Any:
         """Unpickle; arrays share memory with the parts, and are read-only."""
+        if len(self.parts) == 1 and not isinstance(head := self.parts[0], Segment):  # as it is for most
+            return pickle.loads(head)
         head, *buffers = self.buffers
         return pickle.loads(head, buffers=[memoryview(buffer).toreadonly() for buffer in buffers])
 
