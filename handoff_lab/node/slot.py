@@ -143,10 +143,11 @@ class Slot:
     def _one(self, row: list[Any], call: list[Any], frames: Iterator[Any]) -> None:
         number, label, _, counts, brief, _, nodes = row
         recipe = None if nodes is None else next(frames)
-        inputs: list[Any] = [self._input(count, frames) for count in counts] if counts else []
+        inputs = [self._input(count, frames) for count in counts] if counts else []
+        there = [value for value in inputs if value is not None] if inputs else []
         if call[WEIGHED]:
             self._fence.weighs(own_memory())
-        if self._fence.skips(number) or None in inputs:
+        if self._fence.skips(number) or len(there) < len(inputs):
             self._rows.append([number, 0.0, 0.0, 0])
             return
         self._capture.begin()
@@ -155,7 +156,7 @@ class Slot:
         started = time.time()
         try:
             self._fence.begin(number)
-            outcome = self._work(label, call, recipe, nodes or (), inputs)
+            outcome = self._work(label, call, recipe, nodes or (), there)
             self._fence.end()
         except KeyboardInterrupt as error:  # raised once by the fence, wherever the attempt was
             outcome = failure_of(error)

@@ -22,7 +22,7 @@ class Payload(Protocol):
     def load(self) -> Any: ...
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Frames:
     """A pickled value: the pickle itself, then its out-of-band buffers, or one segment that has them all.
 
