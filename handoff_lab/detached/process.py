@@ -13,12 +13,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from handoff_lab._errors import BackendError, HandoffError
 from handoff_lab.detached.place import Place
-from handoff_lab.node.lifeline import adopt_orphans
+from handoff_lab.node.lifeline import adopt_orphans, reap
 
 ENDED, TAKEN = 0, 3  # exit codes of a coordinator that is not to be started again
 START_S = 60.0
@@ -118,15 +117,6 @@ def _wait_for(child: int) -> tuple[int, bool]:
             is_told = True
             os.kill(child, signal.SIGTERM)
             continue
-        codes = _reap()
+        codes = reap()
         if child in codes:
             return codes[child], is_told
-
-
-def _reap() -> dict[int, int]:
-    """Exit codes of all children that have ended, by pid."""
-    codes: dict[int, int] = {}
-    with suppress(ChildProcessError):  # there is none left
-        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            codes[ended[0]] = os.waitstatus_to_exitcode(ended[1])
-    return codes

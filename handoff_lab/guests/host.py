@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from handoff_lab.node.lifeline import Lifeline
+from handoff_lab.node.lifeline import Lifeline, has_ended
 from handoff_lab.node.options import NodeOptions
 from handoff_lab.resources import probe_machine
 from handoff_lab.transport.invitation import read_invitation
@@ -54,9 +53,7 @@ class Agent:
 
     def wait(self, timeout_s: float) -> str | None:
         """How it ended, with the last that it wrote; None if it goes on."""
-        poller = select.poll()  # the host may have more files open than ``select`` can tell apart
-        poller.register(self._sentinel, select.POLLIN)
-        if not poller.poll(timeout_s * 1000):
+        if not has_ended(self._sentinel, timeout_s):
             return None
         code = self._process.wait()
         self._log.seek(0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import select
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -21,7 +20,7 @@ from handoff_lab.node.cells import Cells, OnDone, OnMessage, dead_kernel
 from handoff_lab.node.channel import close_fds
 from handoff_lab.node.deaths import death_of
 from handoff_lab.node.kernel_side import DESCRIPTORS
-from handoff_lab.node.lifeline import Lifeline
+from handoff_lab.node.lifeline import Lifeline, has_ended
 from handoff_lab.node.listener import Listener
 from handoff_lab.node.output import read_log
 from handoff_lab.node.pool import SlotPool
@@ -184,7 +183,7 @@ class _KernelLauncher:
         self._closed = True
         self._lifeline.cut()
         if self._handle is not None:  # jupyter_client would kill the guard while it ends what the kernel started
-            _wait(self._handle, GUARD_S)
+            has_ended(self._handle, GUARD_S)
         self._unwatch()
         self._forget_log()
         if self._thread.is_alive():
@@ -262,12 +261,6 @@ class _KernelLauncher:
             self._loop.remove_reader(self._handle)
             os.close(self._handle)
             self._handle = None
-
-
-def _wait(pidfd: int, seconds: float) -> None:
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    poller.poll(seconds * 1000)
 
 
 def _ipython_dir() -> Path:

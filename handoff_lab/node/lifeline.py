@@ -71,6 +71,22 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
+def reap() -> dict[int, int]:
+    """Exit codes of all children that have ended, by pid; of those that a signal ended its number, negative."""
+    codes: dict[int, int] = {}
+    with contextlib.suppress(ChildProcessError):  # there is none left
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            codes[ended[0]] = os.waitstatus_to_exitcode(ended[1])
+    return codes
+
+
+def has_ended(pidfd: int, within_s: float = 0.0) -> bool:
+    """Whether a process has ended, or does so meanwhile, though its parent may not have heard of it yet."""
+    poller = select.poll()  # there may be more files open than ``select`` can tell apart
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(within_s * 1000))
+
+
 def end_descendants(keep: Collection[int] = ()) -> None:
     """Kill all that descends from this process, except the children ``keep`` and what is below them, and reap it.
 

@@ -168,7 +168,7 @@ class Slot:
     def _input(self, count: int, frames: Iterator[Any]) -> Frames | None:
         if count < 0:
             return self._made.get(-count)
-        return Frames((next(frames),) if count == 1 else tuple(islice(frames, count)))
+        return Frames(tuple(islice(frames, count)))
 
     def _report(self, number: int, started: float, ended: float, outcome: Frames | Failure, peak: int | None) -> None:
         # Nothing can interrupt it here.

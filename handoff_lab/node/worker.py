@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from handoff_lab.node.channel import Channel, Message, close_fds, pair
 from handoff_lab.node.fence import Fence, Mark
+from handoff_lab.node.lifeline import has_ended
 from handoff_lab.node.memory import Footprint, claimed_by
 from handoff_lab.node.output import LogFile
 from handoff_lab.node.task import Claim, Task
@@ -222,17 +222,9 @@ class Worker:
         self._loop.call_later(HANG_UP_S, self._hang_up)
 
     def _hang_up(self) -> None:
-        if not self._has_ended():
+        if self._handle is None or not has_ended(self._handle):
             self.hung_up = True
             self._signal(signal.SIGKILL)
-
-    def _has_ended(self) -> bool:
-        """Whether the process is known to have ended, though its launcher may not have said so yet."""
-        if self._handle is None:
-            return False
-        poller = select.poll()
-        poller.register(self._handle, select.POLLIN)
-        return bool(poller.poll(0))
 
 
 def _is_same_call(one: Attempt, other: Attempt) -> bool:

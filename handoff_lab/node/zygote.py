@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from handoff_lab.node.lifeline import Lifeline, adopt_orphans, arm, end_descendants
+from handoff_lab.node.lifeline import Lifeline, adopt_orphans, arm, end_descendants, reap
 from handoff_lab.node.slot import run_slot
 
 if TYPE_CHECKING:
@@ -188,17 +188,11 @@ class _Nursery:
 
     def _reap(self) -> None:
         orphans = False
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
+        for pid, status in reap().items():
             slot = self._slots.pop(pid, None)
             if slot is not None:
                 orphans = True
-                self._report(slot, os.waitstatus_to_exitcode(status))
+                self._report(slot, status)
         if orphans:
             # What a dead slot had below it is ours now; whatever is not a slot is such an orphan.
             end_descendants(keep=self._slots)

@@ -312,8 +312,7 @@ def _read_inputs(rows: Sequence[Any]) -> list[tuple[Source, ...]]:
     runs, functions, numbers, nodes, values = _columns(flat, 5)
     _require(runs, str)
     _require(nodes, str)
-    inline = values if {type(None)}.issuperset(map(type, values)) else _column_of_frames(list(values))
-    sources = map(Source, _ids(runs, functions, numbers), nodes, inline)
+    sources = map(Source, _ids(runs, functions, numbers), nodes, _column_of_frames(list(values)))
     return [tuple(islice(sources, len(row))) for row in rows]
 
 

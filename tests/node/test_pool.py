@@ -33,11 +33,12 @@ def whole_path() -> Any:
 
 
 def test_a_function_runs_elsewhere_and_its_result_comes_back(bench: Bench) -> None:
+    bench.wait_for(lambda: bench.runner.pids)  # else it is told to start when the agent hears of its slot
     id = bench.submit(lambda a, b: a + b, inputs=[[1], [2]])
     assert bench.value(id) == [1, 2]
     end = bench.told.ends[id]
     assert isinstance(end, Finished)
-    assert end.ended >= end.started >= bench.told.starts[id].started - 60  # when the agent heard of the slot
+    assert end.ended >= end.started >= bench.told.starts[id].started - 1
     assert end.peak_memory is not None
     assert end.peak_memory > 10**6
     pid, directory, own_session = bench.value(bench.submit(whole_path))
