@@ -36,7 +36,7 @@ from handoff_lab.messages import Failure
 from handoff_lab.resources import Resources
 from handoff_lab.store.payload import Payload
 from handoff_lab.transport.loop import Loop, Timer
-from handoff_lab.transport.sockets import SEND_TIMEOUT_MS, Watch
+from handoff_lab.transport.sockets import Watch
 from handoff_lab.transport.wire import WireError, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Desk:
         self._lease: Timer | None = None
         self._socket = loop.context.socket(zmq.ROUTER)
         self._socket.linger = 0
-        self._socket.sndtimeo = SEND_TIMEOUT_MS
+        self._socket.sndtimeo = 0
         self._socket.sndhwm = self._socket.rcvhwm = 0
         self._socket.router_mandatory = True
         HEARTBEAT.apply(self._socket)

@@ -16,7 +16,7 @@ from handoff_lab.detached.place import Place
 from handoff_lab.detached.process import launch
 from handoff_lab.detached.protocol import HEARTBEAT, TO_CLIENT, VERSION
 from handoff_lab.transport.loop import Loop
-from handoff_lab.transport.sockets import SEND_TIMEOUT_MS, Socket, Watch
+from handoff_lab.transport.sockets import Socket, Watch, put
 from handoff_lab.transport.wire import WireError, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Line:
     def send(self, frames: Sequence[bytes]) -> None:
         """Send a message, if there is a coordinator now."""
         if self._up and self._socket is not None:
-            self._socket.send_multipart(frames)
+            put(self._socket, frames)
 
     def close(self) -> None:
         """Hang up."""
@@ -81,13 +81,13 @@ class Line:
             return
         socket = self._socket = self._loop.context.socket(zmq.DEALER)
         socket.linger = 0
-        socket.sndtimeo = SEND_TIMEOUT_MS
+        socket.sndtimeo = 0
         socket.sndhwm = socket.rcvhwm = 0
         HEARTBEAT.apply(socket)
         self._watch = Watch(self._loop, socket, _LOST, lambda *_: self._loop.call_soon(lambda: self._on_lost(socket)))
         self._loop.add_reader(socket, self._receive_all)
         socket.connect(f"ipc://{address.socket}")
-        socket.send(pack("hello", VERSION, __version__))
+        put(socket, [pack("hello", VERSION, __version__)])
 
     def _drop(self) -> None:
         if self._socket is not None:

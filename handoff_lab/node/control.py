@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import zmq
@@ -11,7 +12,7 @@ import zmq
 from handoff_lab.messages import BackendEvent
 from handoff_lab.node.outbox import Outbox
 from handoff_lab.transport.loop import Loop
-from handoff_lab.transport.sockets import Socket, Watch
+from handoff_lab.transport.sockets import Socket, Watch, put
 from handoff_lab.transport.stream import Stream, is_numbered
 from handoff_lab.transport.wire import TO_NODE, WireError, pack, unpack
 
@@ -45,7 +46,7 @@ class Control:
         self._lost = lost
         self._endures = endures
         self._leaves = False
-        self._stream = Stream(loop, socket.send_multipart)
+        self._stream = Stream(loop, partial(put, socket))
         self._outbox = Outbox(loop, self._stream.send, is_urgent)
         self._watch = Watch(loop, socket, _EVENTS, lambda event, value: loop.call_soon(lambda: self._happened(event)))
         loop.add_reader(socket, self._take_all)

@@ -7,13 +7,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import zmq
 
 from handoff_lab.store.segments import Buffer
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
-from handoff_lab.transport.sockets import Heartbeat, Watch, dial
+from handoff_lab.transport.sockets import Heartbeat, Watch, dial, put
 from handoff_lab.transport.stream import Stream
 from handoff_lab.transport.wire import WireError
 
@@ -92,7 +93,7 @@ class Connection:
         self._socket = dial(self._loop, self._keys, member.public_key, member.endpoint, HEARTBEAT, self._thread)
         events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_DISCONNECTED
         self._watch = Watch(self._loop, self._socket, events, self._happened)
-        self._stream = Stream(self._loop, self._socket.send_multipart)
+        self._stream = Stream(self._loop, partial(put, self._socket))
         self._loop.add_reader(self._socket, self._take_some)
         try:
             self._socket.connect(member.endpoint)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import socket as system_socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import zmq
 
@@ -18,10 +19,11 @@ from handoff_lab._errors import BackendError
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 
+log = logging.getLogger(__name__)
+
 Socket: TypeAlias = zmq.Socket[bytes]
 
 LEASE_S = 2.0  # for which a node may answer nothing: a machine that swaps, or is paused, stands still for a while
-SEND_TIMEOUT_MS = 1000  # libzmq's send would wait for ever on a connection that was refused
 # Masks of libzmq's threads: values must not keep heartbeats waiting, nor large values small ones.
 CONTROL_THREAD, DATA_THREAD, BULK_THREAD = 1, 2, 4
 _WILDCARDS = {"*", "0.0.0.0", "::", ""}  # noqa: S104 - to refuse them
@@ -91,13 +93,24 @@ def _socket(loop: Loop, kind: int, keys: KeyPair, address: str, heartbeat: Heart
     socket = loop.context.socket(kind)
     socket.affinity = thread
     socket.linger = 0
-    socket.sndtimeo = SEND_TIMEOUT_MS
+    socket.sndtimeo = 0  # see ``put``
     socket.sndhwm = socket.rcvhwm = 0  # what may be under way is bounded by the requests, not by dropping frames
     socket.curve_publickey = keys.public.encode()
     socket.curve_secretkey = keys.secret.encode()
     socket.ipv6 = "[" in address
     heartbeat.apply(socket)
     return socket
+
+
+def put(socket: Socket, frames: Sequence[Any]) -> None:
+    """Send a message, or drop it if the connection was refused; its watch says so, at once or a moment later.
+
+    libzmq has nowhere to put it then, and a send without a timeout of 0 would keep the loop waiting.
+    """
+    try:
+        socket.send_multipart(frames)
+    except zmq.Again:
+        log.debug("a message was dropped: the connection was refused")
 
 
 _watches = itertools.count()

@@ -9,7 +9,9 @@ import zmq
 from handoff_lab.messages import HERE, AttemptId
 from handoff_lab.store import Frames
 from handoff_lab.store.memory import MemoryStore
+from handoff_lab.transport.connection import Connection
 from handoff_lab.transport.keys import KeyPair
+from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.peers import Member, Peers
 from handoff_lab.transport.sockets import DATA_THREAD, Heartbeat, dial
 from handoff_lab.transport.zap import Admission
@@ -133,6 +135,17 @@ def test_a_reader_that_is_not_known_yet_tries_again(pump, admission: Admission, 
     pump.until(lambda: alpha.got)
     assert alpha.got[0].load() == 1
     gamma.peers.close()
+
+
+def test_what_is_sent_after_a_refusal_does_not_keep_the_loop_waiting(pump, alpha: Place, beta: Place) -> None:
+    beta.peers.remove("alpha")
+    elsewhere = Loop()  # on which nothing happens: the refusal comes before anybody looks
+    no = pytest.fail
+    connection = Connection(elsewhere, alpha.keys, beta.member, DATA_THREAD, opened=no, received=no, broken=no)
+    pump.until(lambda: not connection._socket.poll(0, zmq.POLLOUT))
+    connection.send(b"a question")
+    connection.close()
+    elsewhere.close()
 
 
 def test_a_removed_reader_gets_nothing_more(pump, alpha: Place, beta: Place) -> None:
