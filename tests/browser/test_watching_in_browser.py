@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 from .view import View
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import WebSocketRoute
+
     from .lab import Lab
 
 pytestmark = [pytest.mark.real, pytest.mark.browser]
@@ -64,6 +69,38 @@ def test_views_and_reloads_show_the_same(lab: Lab) -> None:
     final = notebook.view(0)
     final.wait("cancelled")
     assert shown(final) == IN_THE_END
+
+
+def test_until_its_model_is_back_from_the_kernel_the_picture_is_shown(lab: Lab) -> None:
+    notebook = lab.new([SETUP])
+    notebook.run(0)
+    notebook.view(0).wait_functions(b="done", long="running")
+    notebook.save()
+    held: list[Callable[[], None]] = []
+    released = Event()
+
+    def hold_models(socket: WebSocketRoute) -> None:
+        def pass_on(message: str | bytes) -> None:
+            about_a_model = b"comm_msg" in (message if isinstance(message, bytes) else message.encode())
+            if about_a_model and not released.is_set():
+                held.append(lambda: socket.send(message))
+            else:
+                socket.send(message)
+
+        socket.connect_to_server().on_message(pass_on)
+
+    lab.page.route_web_socket(lambda url: "/channels" in url, hold_models)
+    lab.reload()
+    notebook.ready()
+    lab.page.wait_for_timeout(2500)  # ipywidgets looks for a model for 2 s, then says that there is none
+    assert notebook.outputs(0).locator("img").is_visible()
+    assert "widget" not in notebook.text(0)
+    released.set()
+    for send in held:
+        send()
+    view = notebook.view(0)
+    view.wait_functions(b="done", long="running")
+    assert shown(view) == SO_FAR
 
 
 def test_a_second_view_of_the_same_output(lab: Lab) -> None:

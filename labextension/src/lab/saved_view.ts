@@ -13,6 +13,13 @@ type Session = NotebookPanel["sessionContext"];
 type Renderer = ReturnType<Registry["createRenderer"]>;
 type Model = Parameters<Renderer["renderModel"]>[0];
 
+/** What is used of ipywidgets' manager of a notebook's models. */
+interface Manager {
+  readonly restoredStatus: boolean;
+  readonly restored: { connect(slot: () => void): boolean; disconnect(slot: () => void): boolean };
+  has_model(id: string): boolean;
+}
+
 /** Have a notebook show live views, and what stands beside them where they cannot live. */
 export function showSavedViews({ content, sessionContext }: NotebookPanel): void {
   const createRenderer = () => new SavedView(content.rendermime, sessionContext);
@@ -50,8 +57,18 @@ class SavedView extends Panel {
     }
     if (view === "null" || !this.session.session?.kernel || !this.registry.getFactory(WIDGET_VIEW)) {
       this.showPicture();
+      return;
+    }
+    const live = this.registry.createRenderer(WIDGET_VIEW);
+    const manager = await managerOf(live);
+    if (manager && !manager.restoredStatus && !manager.has_model(JSON.parse(view).model_id)) {
+      this.showPicture();
+      await restored(manager);
+    }
+    if (this.isDisposed || view !== this.shown) {
+      live.dispose();
     } else {
-      await this.showLive(this.model);
+      await this.showLive(live, this.model);
     }
   }
 
@@ -60,12 +77,12 @@ class SavedView extends Panel {
     super.dispose();
   }
 
-  private async showLive(model: Model): Promise<void> {
+  private async showLive(live: Renderer, model: Model): Promise<void> {
     this.clear();
-    this.live = this.registry.createRenderer(WIDGET_VIEW);
-    this.watcher.observe(this.live.node, { childList: true });
-    this.addWidget(this.live);
-    await this.live.renderModel(model);
+    this.live = live;
+    this.watcher.observe(live.node, { childList: true });
+    this.addWidget(live);
+    await live.renderModel(model);
   }
 
   /** ipywidgets gives up with a line of text and its own class; before, it has text alone, and after, a view. */
@@ -92,4 +109,22 @@ class SavedView extends Panel {
       widget.dispose();
     }
   }
+}
+
+function managerOf(live: Renderer): Promise<Manager> | undefined {
+  return (live as unknown as { _manager?: { promise: Promise<Manager> } })._manager?.promise; // it has no public name
+}
+
+/**
+ * Wait until the manager has the models that live in the kernel. A renderer looks for its model for two seconds, which
+ * a busy kernel takes longer than; one that comes in the last tenth of them it misses, and says "model not found".
+ */
+function restored(manager: Manager): Promise<void> {
+  return new Promise((resolve) => {
+    const heard = () => {
+      manager.restored.disconnect(heard);
+      resolve();
+    };
+    manager.restored.connect(heard);
+  });
 }
