@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from handoff_lab.messages import AttemptId, Command, Failed, Failure, FailureKind, NodeLost
 from handoff_lab.scheduler import reports
@@ -118,6 +118,17 @@ class Recovery:
             for i in lost:
                 run.vanished.setdefault(i, []).append(node)
             self._lose(run, lost)
+
+    def catch_up(self, run: Progress, runs: Mapping[str, Progress]) -> None:
+        """What a new run was given of earlier ones may have been lost, or moved, since someone asked where it is."""
+        for i, key in list(run.given.items()):
+            earlier = runs.get(key.run)
+            given = key, run.holder[i] or ""
+            source = given if earlier is None else earlier.source(key.function)
+            if source is None or source[0] != key:
+                self.lose_result((run,), *given)
+            elif source != given:
+                run.have(i, source)
 
     def results_on(self, run: Progress, node: str) -> Iterator[AttemptId]:
         """Keys of the run's results that lie on a node alone."""

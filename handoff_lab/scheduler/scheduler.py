@@ -146,6 +146,7 @@ class Scheduler:
     def _begin_run(self, run: Progress) -> None:
         self._emit(reports.run_start(run, self._ledger.capabilities(run.options.nodes)))
         self._lifecycle.begin(run)
+        self._recovery.catch_up(run, self._runs)
         if run.options.timeout_s is not None:
             self._timers.set(run.options.timeout_s, Due.END_RUN, run.id)
 

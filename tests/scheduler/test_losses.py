@@ -335,6 +335,21 @@ class TestResultLost:
         assert simulation.runs["after"].recomputed == 2
         simulation.check_end()
 
+    def test_a_kept_result_that_was_lost_since_it_was_asked_for_is_made_again(self, simulate: Any, chain: DAG) -> None:
+        simulation = simulate(TWO)
+        simulation.begin(chain, "before")
+        simulation.run()
+        key, node = simulation.scheduler.holder("before", 1)
+        simulation.backend.lose_node(node, "SIGKILL")
+        simulation.backend.add_node(node, TWO[node], {})  # it begins anew, under the same name
+        simulation.run()
+        simulation.begin(chain, "after", given={"b": (key, node)})
+        simulation.run()
+        assert simulation.starts["after"] == ["a", "b", "c"]
+        assert simulation.ended["after"].status == "done"
+        assert simulation.runs["after"].recomputed == 2
+        simulation.check_end()
+
     def test_a_kept_result_that_is_not_lost_leaves_what_it_was_made_from_alone(self, simulate: Any, chain: DAG) -> None:
         simulation = simulate(TWO)
         simulation.begin(chain, "before")
