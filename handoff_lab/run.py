@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import pickle
 import time
 from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
@@ -244,7 +245,10 @@ class Run:
             The run was not over in time; it goes on.
         FunctionFailedError, NodeLostError, AllocationError, RunCancelledError
             What made the run fail.
+        RunError
+            This process was forked from the one that runs it, and would wait for ever.
         """
+        self._require_own_process()
         end = math.inf if timeout is None else time.monotonic() + timeout
         while not self._state.over.wait(min(_LOOK_S, max(0.0, end - time.monotonic()))):
             if timeout is not None and time.monotonic() >= end:
@@ -274,6 +278,7 @@ class Run:
             self.cancel()
 
     def __await__(self) -> Generator[Any, None, Run]:
+        self._require_own_process()
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
 
@@ -287,6 +292,12 @@ class Run:
         finally:  # cancelled, as by a timeout: the run may be over when this loop is closed
             forget()
         return self.wait()
+
+    def _require_own_process(self) -> None:
+        owner = self._state.process
+        if not self._state.over.is_set() and os.getpid() != owner:
+            reason = f"belongs to process {owner}, from which this one was forked; wait for it there"
+            raise RunError(f"run {self.id} {reason}")
 
     def exception(self) -> HandoffError | None:
         """What made the run fail, or None; None too while it goes on."""

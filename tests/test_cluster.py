@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import threading
 import weakref
 from collections.abc import Hashable, Iterator, Mapping
@@ -534,6 +535,24 @@ def test_a_run_that_nobody_holds_goes_on_and_is_freed(cluster: hl.Cluster, gate:
     coordinator = cluster._coordinator
     coordinator.wait_until(lambda: not coordinator._runs)
     assert ran == [1]
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_run(cluster: hl.Cluster, gate: Gate) -> None:
+    run = cluster.submit(hl.DAG().add(hl.Function("a", gate.enter, extra_args=["a"])))
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            run.wait()
+        except hl.RunError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as told:
+        assert f"belongs to process {os.getpid()}" in told.read()
+    os.waitpid(child, 0)
+    gate.open()
+    assert run.wait().status == "done"
 
 
 def test_an_awaiter_whose_loop_is_closed_harms_nobody(

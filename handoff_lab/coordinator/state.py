@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class RunState:
     logged_elsewhere: bool = False  # its coordinator is another process
     end: Ended | None = None
     over: threading.Event = field(default_factory=threading.Event)
+    process: int = field(default_factory=os.getpid)  # that hears what happens to it
     failures: Mapping[int, FinalFailure] = field(default_factory=dict)  # the scheduler's own, which grows
     publish: Callable[[Hashable], None] | None = None  # takes each finished function's id, for a result store
     withdraw: Callable[[], None] | None = None  # takes everything out of the store again
