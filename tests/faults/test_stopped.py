@@ -179,22 +179,21 @@ def brief(before=None):
     time.sleep(0.05)
     return bytes(100_000)
 
-def wait_for_gamma():
-    while "gamma" not in cluster.nodes:
+def pids_with_gamma():
+    while "gamma" not in (nodes := cluster.nodes):
         time.sleep(0.01)
+    return {name: node.pid for name, node in nodes.items()}
 
 cluster = hl.Cluster({"alpha": {"cpu": 1}, "beta": {"cpu": 1}})
 print(cluster.join_file, flush=True)
-wait_for_gamma()
-pids = {name: node.pid for name, node in cluster.nodes.items()}
+pids = pids_with_gamma()
 dag = hl.DAG("chain").add(hl.Function(0, brief))
 dag.add(*(hl.Function(i, brief, [i - 1], node=("alpha", "beta")[i % 2]) for i in range(1, 60)))
 run = cluster.submit(dag)
 print("running", flush=True)
 run.wait(60)
 lost = {event.metadata["node"] for event in run.events if event.name == NODE_DOWN}
-wait_for_gamma()
-same = pids == {name: node.pid for name, node in cluster.nodes.items()}
+same = pids == pids_with_gamma()
 print(json.dumps([run.status, sorted(lost - {"gamma"}), run.recomputed, same]), flush=True)
 time.sleep(60)
 """
