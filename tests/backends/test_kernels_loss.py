@@ -62,8 +62,8 @@ def test_a_lost_agent_is_noticed_within_a_second_and_takes_all_with_it(
         soon(gone(processes - below_beta))
         return seconds
 
-    # A busy machine may take a second to do anything: the best of three.
-    assert any(lose_alpha() < patience_s + 1.0 for _ in range(3))
+    # A busy machine may take a second to do anything: the best of a few.
+    assert any(lose_alpha() < patience_s + 1.0 for _ in range(6))
 
 
 def test_an_agent_that_stands_still_for_a_moment_is_not_lost(make_rig: Callable[..., Rig]) -> None:

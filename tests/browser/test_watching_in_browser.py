@@ -92,6 +92,7 @@ def test_until_its_model_is_back_from_the_kernel_the_picture_is_shown(lab: Lab) 
     lab.page.route_web_socket(lambda url: "/channels" in url, hold_models)
     lab.reload()
     notebook.ready()
+    notebook.outputs(0).locator("img").wait_for()
     lab.page.wait_for_timeout(2500)  # ipywidgets looks for a model for 2 s, then says that there is none
     assert notebook.outputs(0).locator("img").is_visible()
     assert "widget" not in notebook.text(0)

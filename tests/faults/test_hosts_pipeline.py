@@ -94,6 +94,7 @@ def test_results_go_from_host_to_host(site: Site, dag: hl.DAG, report: Any) -> N
 
 def test_a_host_that_is_cut_off_comes_back(site: Site, dag: hl.DAG, report: Any) -> None:
     run = site.cluster.submit(dag, allocation_strategy="load_balanced", wait_for_capacity=True)
+    soon(lambda: run.allocations)
     lost = [name for name in run.allocations.values() if name.startswith("dan")]
     assert lost
     soon(lambda: len(run.durations) > PHOTOS)

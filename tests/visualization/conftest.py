@@ -1,12 +1,14 @@
 """A run with everything in it: a retry, a failure, a skip, transfers, three nodes, ids that try to break out."""
 
 import shutil
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 
 from handoff_lab import DAG, Argument, Function, Plan, Resources, collocated
 from handoff_lab.telemetry import Event, RunRecord
+from handoff_lab.visualization import layout
 
 BREAKOUT, MARKUP = '"];evil [label=<b>', "<img src=x onerror=alert(1)>"
 FUNCTION = ("handoff", "execution", "function")
@@ -23,6 +25,14 @@ ATTEMPTS = [
     (MARKUP, 1, 1, 0.5, 1.0, "stop"),
     ("agg", 1, 0, 1.5, 2.0, "exception"),
 ]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patience_with_dot() -> Iterator[None]:
+    """A busy machine may give dot no time for seconds; a picture without it is another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "_TIMEOUT_S", 60)
+        yield
 
 
 def load(path):
