@@ -246,13 +246,14 @@ class Run:
         FunctionFailedError, NodeLostError, AllocationError, RunCancelledError
             What made the run fail.
         RunError
-            This process was forked from the one that runs it, and would wait for ever.
+            It would wait for ever: the cluster was detached here, or this process is a fork of the one that holds it.
         """
-        self._require_own_process()
+        self._require_news()
         end = math.inf if timeout is None else time.monotonic() + timeout
         while not self._state.over.wait(min(_LOOK_S, max(0.0, end - time.monotonic()))):
             if timeout is not None and time.monotonic() >= end:
                 raise RunTimeoutError(self.id, timeout, waiting=True)
+            self._require_news()
         error = self.exception()
         if error is not None:
             raise error
@@ -278,7 +279,7 @@ class Run:
             self.cancel()
 
     def __await__(self) -> Generator[Any, None, Run]:
-        self._require_own_process()
+        self._require_news()
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
 
@@ -293,10 +294,16 @@ class Run:
             forget()
         return self.wait()
 
-    def _require_own_process(self) -> None:
+    def _require_news(self) -> None:
+        """Raise why the end of the run will never be heard of here."""
         owner = self._state.process
-        if not self._state.over.is_set() and os.getpid() != owner:
+        if self._state.over.is_set():
+            return
+        if os.getpid() != owner:
             reason = f"belongs to process {owner}, from which this one was forked; wait for it there"
+            raise RunError(f"run {self.id} {reason}")
+        if self._state.left:
+            reason = "goes on, but its cluster was detached here; hl.attach() finds both again"
             raise RunError(f"run {self.id} {reason}")
 
     def exception(self) -> HandoffError | None:

@@ -44,6 +44,7 @@ class RunState:
     end: Ended | None = None
     over: threading.Event = field(default_factory=threading.Event)
     process: int = field(default_factory=os.getpid)  # that hears what happens to it
+    left: bool = False  # it goes on, and nothing more is heard of it
     failures: Mapping[int, FinalFailure] = field(default_factory=dict)  # the scheduler's own, which grows
     publish: Callable[[Hashable], None] | None = None  # takes each finished function's id, for a result store
     withdraw: Callable[[], None] | None = None  # takes everything out of the store again
@@ -55,9 +56,9 @@ class RunState:
     _watchers: int = 0
 
     def when_over(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call back once the run is over, at once if it is; what is returned takes that back."""
+        """Call back once the run is over, or left; at once if it is. What is returned takes that back."""
         with self._changed:
-            if not self.over.is_set():
+            if not self.over.is_set() and not self.left:
                 self._callbacks.append(callback)
                 return lambda: self._forget(callback)
         callback()
@@ -94,7 +95,7 @@ class RunState:
         with self._changed:
             self._watchers += 1
             try:
-                self._changed.wait_for(lambda: condition() or self.over.is_set(), timeout_s)
+                self._changed.wait_for(lambda: condition() or self.over.is_set() or self.left, timeout_s)
             finally:  # also when the one who waits is interrupted
                 self._watchers -= 1
 
@@ -126,6 +127,16 @@ class RunState:
             self.record.status = end.status
             self.end = end
             self.over.set()
+        self._hear_no_more()
+
+    def leave(self) -> None:
+        """Nothing more is heard of the run here, though it may go on; everyone who waits hears of that."""
+        if not self.over.is_set():
+            self.left = True
+            self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        with self._changed:
             callbacks, self._callbacks = self._callbacks, []
             self._listeners = ()
             self._changed.notify_all()

@@ -44,6 +44,7 @@ class Client:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._feeds: dict[int, Feed] = {}  # by the number of the call that they answer
+        self._moving: list[Feed] = []  # those that are to follow their runs at the next coordinator
         self._held: Counter[str] = Counter()  # how often runs are held here, whose feeds those are
         self._delivery = Delivery(place.name)
         self._calls = Calls(place, self._hear, self._found, self._given_up)
@@ -58,9 +59,14 @@ class Client:
             raise
 
     def detach(self, wait: bool = True) -> None:
-        """Hang up; the cluster goes on."""
+        """Hang up; the cluster goes on. Those who wait for a run hear of that after what was heard of it."""
         self._calls.close(wait)
+        self._delivery.call(self._leave_runs)
         self._delivery.close(wait)
+
+    def _leave_runs(self) -> None:
+        for feed in [*self._feeds.values(), *self._moving]:
+            feed.state.leave()
 
     def close(self, wait: bool = True) -> None:
         """End the cluster: cancel what runs, end the nodes and leave nothing behind."""
@@ -234,6 +240,7 @@ class Client:
         """Let a feed take what is heard under a call's number, unless its run was forgotten by then."""
 
         def begun(number: int) -> None:
+            self._moving = [other for other in self._moving if other is not feed]
             if self._held[feed.state.id]:
                 self._feeds[number] = feed
 
@@ -251,6 +258,7 @@ class Client:
             if feed.is_over:
                 self._feeds[number] = feed
             else:
+                self._moving.append(feed)
                 self._delivery.call(partial(self._follow_again, feed))
 
     def _follow_again(self, feed: Feed) -> None:
@@ -270,7 +278,7 @@ class Client:
         was_closed = not self.place.exists
         if not was_closed:
             log.warning("the detached cluster %r cannot be reached any more: %s", self.place.name, why)
-        for feed in self._feeds.values():
+        for feed in [*self._feeds.values(), *self._moving]:
             if feed.is_over:
                 continue
             if was_closed:

@@ -223,7 +223,15 @@ class SlotPool:
             self._listener.started(Started(task.attempt.id, started, task.worker.index))
 
     def _tell_late(self, task: Task) -> None:
+        """It runs long; those before it in its slot are done, though the slot may be unable to say so."""
         self._announce(task, time.time())
+        assert task.worker is not None
+        for other in task.worker.tasks.values():
+            if other is task:
+                break
+            if other.stop is None:
+                other.disarm()
+        self._set_clock(task)
 
     def _tell_text(self, task: Task, text: str) -> None:
         self._listener.wrote(Wrote(task.attempt.id, text))
@@ -341,7 +349,7 @@ class SlotPool:
         worker = task.worker
         if worker is None or task.number not in worker.tasks:
             return
-        if worker.first is task:
+        if worker.first is task or worker.fence.current == task.number:
             worker.kill()
         else:  # it waits behind another in the slot, where the interrupt meets it
             task.disarm()

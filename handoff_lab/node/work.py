@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from handoff_lab.messages import (
+    HERE,
     Attempt,
     AttemptId,
     BackendEvent,
@@ -174,7 +175,8 @@ class Work:
     def _fetched(self, key: AttemptId, node: str, started: float, value: Frames | str) -> None:
         self._fetching.discard(key)
         if isinstance(value, str):
-            self._tell(ResultLost(key, node))
+            if node != HERE:  # what the coordinator's process holds is not lost, and cannot be made again
+                self._tell(ResultLost(key, node))
             self._give_up(key, value)
             return
         if value.nbytes > INLINE_LIMIT and (reason := self._store.refusal(value)):

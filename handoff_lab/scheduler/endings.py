@@ -77,11 +77,14 @@ class Endings:
             self._emit(reports.skip(run, i, because))
 
     def mark_cancelled(self, run: Progress, i: int, event: Cancelled | Failed | Finished | None) -> None:
-        """Function ``i`` ends as cancelled; with what its attempt told last, if there was one."""
+        """Function ``i`` ends as cancelled, with what its attempt told last; what needs it is skipped."""
         self._die(run, i, CANCELLED)
         if run.cost_class[i]:
             self._emit(reports.cancel(run, i, event))
-        self.settle(run)
+        if run.ending is None:
+            self.skip_dependents(run, i, i)
+        else:
+            self.settle(run)
 
     def _die(self, run: Progress, i: int, state: State) -> None:
         """Function ``i`` won't be done; what would be serialized for it is of no use to another."""

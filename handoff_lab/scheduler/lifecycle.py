@@ -257,8 +257,6 @@ class Lifecycle:
             self.restart(run, i)
         else:
             self._endings.mark_cancelled(run, i, event)
-            if run.ending is None:
-                self._endings.skip_dependents(run, i, i)
 
     def revoke(self, run: Progress, i: int) -> None:
         """Take back an attempt that was submitted: it starts again, unless it runs by now."""

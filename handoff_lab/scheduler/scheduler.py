@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from handoff_lab.messages import (
+    HERE,
     AttemptId,
     BackendEvent,
     Cancelled,
@@ -437,4 +438,6 @@ class Scheduler:
             self._emit(reports.utilization(event, node, self._runs))
 
     def _result_lost(self, event: ResultLost) -> None:
+        if event.node == HERE:
+            return  # it is here, whoever could not fetch it; an input cannot be made again
         self._recovery.lose_result(self._runs.values(), event.key, event.node)

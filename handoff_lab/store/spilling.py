@@ -236,8 +236,14 @@ class _Writer:
     def write(self, job: _Job) -> None:
         """Write when all that came before is written; ``done`` is called then."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="handoff-spill", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="handoff-spill", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # this machine, or container, lets nobody have more threads
+                job.trouble = str(error)
+                self._call_soon(partial(job.done, job))
+                return
+            self._thread = thread
         self._jobs.put(job)
 
     def close(self) -> None:

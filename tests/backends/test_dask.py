@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -312,7 +312,12 @@ def test_a_worker_that_dask_retires_is_a_node_that_went(cluster: hl.Cluster, wor
     workers.add("d", 1)
     soon(lambda: "d" in cluster.nodes)
     reasons: list[str] = []
-    hl.telemetry.attach("went", ("handoff", "node", "down"), lambda *event: reasons.append(event[2]["reason"]))
+
+    def note(name: object, measurements: object, metadata: Mapping[str, str], *_: object) -> None:
+        if metadata["node"] == "d":
+            reasons.append(metadata["reason"])
+
+    hl.telemetry.attach("went", ("handoff", "node", "down"), note)
     with workers.client() as client:
         client.retire_workers(names=["d"])
     soon(lambda: reasons)

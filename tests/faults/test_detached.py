@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -306,6 +307,27 @@ def test_a_client_that_comes_in_time_resets_the_lease(world: World) -> None:
     with hl.attach() as cluster:
         world.let_go_on()
         assert cluster.runs[1].wait(SOON_S).results["report"] == "the answer is 3"
+    assert_nothing_is_left(world)
+
+
+def test_who_waits_for_a_run_of_a_cluster_that_is_detached_is_told(world: World) -> None:
+    cluster = hl.Cluster({"alpha": {"cpu": 1}}, name="night", detached=True)
+    run = cluster.submit(hl.DAG("b").add(hl.Function("wait", wait_for, extra_args=[str(world.folder / "never")])))
+
+    async def wait() -> hl.Run:
+        return await run
+
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(run.wait), pool.submit(lambda: asyncio.run(wait()))]
+        soon(lambda: run.record.functions["wait"].status == "running")
+        cluster.detach()
+        for one in waiting:
+            with pytest.raises(hl.RunError, match="goes on, but its cluster was detached here"):
+                one.result(SOON_S)
+    with pytest.raises(hl.RunError, match=r"hl.attach\(\) finds both again"):
+        run.wait()
+    with hl.attach() as again:
+        assert again.runs[0].status == "running"
     assert_nothing_is_left(world)
 
 

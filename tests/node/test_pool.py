@@ -131,6 +131,29 @@ def test_what_was_done_before_a_function_that_hangs_is_not_held_back(bench: Benc
     assert bench.value(behind) is None
 
 
+@pytest.mark.parametrize("timeout_s", [None, 0.5])
+def test_what_hangs_in_c_behind_one_that_is_done_is_killed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, timeout_s: float | None
+) -> None:
+    def hang(long: bool) -> None:
+        import itertools
+
+        sum(itertools.repeat(0) if long else ())
+
+    monkeypatch.setattr("handoff_lab.node.pool.GRACE_S", 0.1)
+    for _ in range(20):
+        bench.value(bench.submit(hang, inputs=[False]))
+    first = bench.submit(hang, inputs=[False], timeout_s=timeout_s)
+    hangs = bench.submit(hang, inputs=[True], timeout_s=timeout_s)  # in the same batch
+    if timeout_s is None:
+        bench.wait_for(lambda: hangs in bench.told.starts)
+        bench.runner.cancel(hangs)
+        assert isinstance(bench.end(hangs), Cancelled)
+    else:
+        assert bench.failure(hangs).failure.kind is FailureKind.TIMEOUT
+    assert bench.value(first) is None
+
+
 def test_slots_draw_different_random_numbers(bench_of_two: Bench) -> None:
     import random
 

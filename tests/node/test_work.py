@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from handoff_lab.messages import (
+    HERE,
     Attempt,
     AttemptId,
     Cancelled,
@@ -131,6 +132,14 @@ def test_a_value_that_is_lost_fails_all_who_wait_for_it(node: Node) -> None:
     assert all(event.failure.kind is FailureKind.INPUT for event in failures)
     assert "it burnt down" in failures[0].failure.message
     assert node.runner.given == {}
+
+
+def test_what_the_coordinators_process_holds_is_not_lost_when_it_cannot_be_fetched(node: Node) -> None:
+    id = node.submit(10, Source(key(1), HERE))
+    node.peers.answer(key(1), "the connection broke")
+    assert "the connection broke" in node.only_failure().message
+    assert [type(event) for event in node.told] == [Failed]
+    assert id not in node.runner.given
 
 
 def test_one_who_fails_fails_those_who_wait_and_those_who_come_later(node: Node) -> None:

@@ -328,6 +328,32 @@ def test_what_is_recalled_from_a_draining_node_counts_as_never_tried() -> None:
     assert not [c for c in commands if isinstance(c, Report) and c.name[-1] in ("exception", "retry")]
 
 
+@pytest.mark.parametrize(
+    "end",
+    [Finished(key(0), 10.0, 10.0), Failed(key(0), Failure(FailureKind.DIED, "it was killed"))],
+    ids=["done", "dead"],
+)
+def test_what_was_recalled_is_skipped_when_what_it_needs_ends_as_cancelled(end: BackendEvent) -> None:
+    talk = Talk("a", "b")
+    talk.begin(
+        chain(2), allocator=lambda functions, nodes: {f.id: max(nodes) if f.id else min(nodes) for f in functions}
+    )
+    talk.hear(Started(key(0), 10.0, 0))
+    talk.scheduler.drain("b", 1.0)
+    talk.scheduler.cancel("run", 1.0, 0)
+    talk.hear(Cancelled(key(1)))
+    commands = talk.hear(end)
+    assert talk.states() == [State.CANCELLED, State.SKIPPED]
+    assert any(isinstance(command, Ended) for command in commands)
+
+
+def test_an_input_that_a_node_could_not_fetch_is_there_still() -> None:
+    talk = Talk("a")
+    talk.begin(DAG().add(Function("x", type="input"), Function("f", list, ["x"])))
+    assert talk.hear(ResultLost(key(0, 0), HERE)) == []
+    assert Ended("run", "done") in talk.hear(Finished(key(1), 10.0, 10.0))
+
+
 def test_a_serializer_whose_consumer_ended_all_the_same_waits_for_no_node() -> None:
     talk = Talk("a", "b")
     load, serializer, use = range(3)

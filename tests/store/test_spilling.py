@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -259,6 +260,26 @@ def test_what_is_on_disk_already_has_a_place(stuck: Place, tmp_path: Path) -> No
     assert spilled is not None
     assert not stuck.store.refusal(spilled)
     other.store.close()
+
+
+def test_where_no_thread_can_be_started_values_stay_until_one_can(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for number in range(3):
+            place.store.put(key(number), value(number))
+        place.call()
+    assert "can't start new thread" in caplog.text
+    assert all(place.is_memory(number) for number in range(3))
+    later = time.monotonic() + spilling.RETRY_S
+    monkeypatch.setattr(spilling.time, "monotonic", lambda: later)
+    place.store.put(key(3), value(3))
+    place.call()
+    assert not place.is_memory(0)
 
 
 def test_it_is_tried_again_after_a_while(stuck: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
