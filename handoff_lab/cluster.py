@@ -216,7 +216,7 @@ class Cluster:
     def detach(self) -> None:
         """Let a detached cluster go on without this process; ``hl.attach(name)`` gives it back.
 
-        Runs that are held here hear no more.
+        Runs that are held here hear no more; who waits for one is told so.
 
         Raises
         ------

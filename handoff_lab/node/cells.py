@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ OnDone: TypeAlias = Callable[[dict[str, Any]], None]
 
 SHOWN = {"stream", "display_data", "update_display_data", "execute_result", "error", "clear_output"}
 KNOCK_S = 0.1  # between questions to a kernel that comes up
+SILENCE_S = 5.0  # after the reply to a cell, until no more outputs of it are waited for
 
 
 @dataclass(slots=True)
@@ -25,6 +27,7 @@ class _Cell:
     on_done: OnDone
     reply: dict[str, Any] | None = None
     idle: bool = False
+    heard: float = 0.0  # when the reply, or the latest of its outputs, came
 
 
 def dead_kernel(reason: str) -> dict[str, Any]:
@@ -124,7 +127,9 @@ class Cells:
         cell = self._cells.get(message["parent_header"].get("msg_id"))
         if cell is not None and message["msg_type"] == "execute_reply":
             cell.reply = message["content"]
+            cell.heard = time.monotonic()
             self._finish(message, cell)
+            self._await_silence(message, cell)
 
     def _on_iopub(self, message: dict[str, Any]) -> None:
         if message["msg_type"] != "iopub_welcome":
@@ -132,6 +137,7 @@ class Cells:
         cell = self._cells.get(message["parent_header"].get("msg_id"))
         if cell is None:
             return
+        cell.heard = time.monotonic()
         kind, content = message["msg_type"], message["content"]
         if kind in SHOWN:
             cell.on_message({"type": kind, "content": content, "metadata": message["metadata"]})
@@ -144,3 +150,14 @@ class Cells:
         if cell.reply is not None and cell.idle:
             del self._cells[message["parent_header"]["msg_id"]]
             cell.on_done(cell.reply)
+
+    def _await_silence(self, message: dict[str, Any], cell: _Cell) -> None:
+        """A kernel that says more than is taken from it drops some, that a cell is idle too: then silence tells."""
+        if self._cells.get(message["parent_header"]["msg_id"]) is not cell:
+            return  # it is done
+        left = cell.heard + SILENCE_S - time.monotonic()
+        if left > 0:
+            self._loop.call_later(left, lambda: self._await_silence(message, cell))
+        else:
+            cell.idle = True
+            self._finish(message, cell)

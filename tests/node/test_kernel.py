@@ -21,6 +21,7 @@ import pytest
 from handoff_lab.messages import Cancelled, Failed, FailureKind, Finished
 from handoff_lab.node.kernel import KernelProcess
 from handoff_lab.transport.loop import Loop
+from tests.others import soon
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -135,6 +136,19 @@ def test_a_cell_streams_its_outputs(bench: Bench) -> None:
         if output["type"] == "stream":
             streams[output["content"]["name"]] += output["content"]["text"]
     assert streams == {"stdout": "out\n", "stderr": "err\n"}
+
+
+def test_a_cell_that_says_more_than_is_taken_ends_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("handoff_lab.node.cells.SILENCE_S", 0.2)
+    Cell(bench, "None").reply()
+    said = tmp_path / "said"
+    cell = Cell(bench, f"import pathlib\nfor n in range(5_000):\n    display(n)\npathlib.Path({str(said)!r}).touch()")
+    soon(said.exists)  # the loop stands still meanwhile
+    assert cell.reply()["status"] == "ok"
+    assert 0 < len(cell.outputs) < 5_000
+    assert Cell(bench, "print('still here')").text() == "still here\n"
 
 
 def test_an_error_in_a_cell_does_not_stop_the_next(bench: Bench) -> None:
