@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -25,6 +26,23 @@ def is_there(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def said_in_a_fork(deed: Callable[[], object], error: type[Exception]) -> str:
+    """The text of the error that a deed raises in a forked child; nothing if it raises none."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            deed()
+        except error as raised:
+            os.write(writer, str(raised).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as told:
+        said = told.read()
+    os.waitpid(child, 0)
+    return said
 
 
 def gone(pids: Collection[int]) -> Callable[[], bool]:

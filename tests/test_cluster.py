@@ -17,7 +17,7 @@ import pytest
 
 import handoff_lab as hl
 from handoff_lab.telemetry.events import NODE_UP
-from tests.others import soon
+from tests.others import said_in_a_fork, soon
 
 
 @pytest.fixture
@@ -539,18 +539,7 @@ def test_a_run_that_nobody_holds_goes_on_and_is_freed(cluster: hl.Cluster, gate:
 
 def test_a_forked_child_does_not_wait_for_its_parents_run(cluster: hl.Cluster, gate: Gate) -> None:
     run = cluster.submit(hl.DAG().add(hl.Function("a", gate.enter, extra_args=["a"])))
-    reader, writer = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
-            run.wait()
-        except hl.RunError as error:
-            os.write(writer, str(error).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, encoding="utf-8") as told:
-        assert f"belongs to process {os.getpid()}" in told.read()
-    os.waitpid(child, 0)
+    assert f"belongs to process {os.getpid()}" in said_in_a_fork(run.wait, hl.RunError)
     gate.open()
     assert run.wait().status == "done"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from contextlib import suppress
 
 import zmq
 
@@ -15,7 +14,7 @@ from handoff_lab.transport.hello import Hello
 from handoff_lab.transport.invitation import read_invitation
 from handoff_lab.transport.keys import JoinFile, KeyPair
 from handoff_lab.transport.loop import Loop
-from handoff_lab.transport.sockets import CONTROL_THREAD, Heartbeat, Socket, Watch, dial
+from handoff_lab.transport.sockets import CONTROL_THREAD, Heartbeat, Socket, Watch, dial, put
 from handoff_lab.transport.stream import is_numbered
 from handoff_lab.transport.wire import TO_NODE, pack, unpack
 
@@ -109,8 +108,7 @@ class _Call:
         while (now := time.monotonic()) < end:
             if now >= again:
                 again = now + AGAIN_S
-                with suppress(zmq.Again):  # a connection that was refused already takes nothing; the watch says why
-                    self._socket.send(message)
+                put(self._socket, [message])
             ready = dict(self._poller.poll(int(AGAIN_S * 1000)))
             if self._socket in ready:
                 answer = self._socket.recv()

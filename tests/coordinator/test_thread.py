@@ -9,6 +9,7 @@ import pytest
 
 from handoff_lab import BackendError
 from handoff_lab.coordinator.thread import LoopThread
+from tests.others import said_in_a_fork
 
 
 @pytest.fixture
@@ -119,15 +120,5 @@ def test_a_loop_that_fails_shuts_all_the_same(
 
 
 def test_a_forked_child_is_told_whose_it_is(thread: LoopThread) -> None:
-    reader, writer = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
-            thread.call(lambda: None)
-        except BackendError as error:
-            os.write(writer, str(error).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, encoding="utf-8") as told:
-        assert f"belongs to process {os.getpid()}" in told.read()
-    os.waitpid(child, 0)
+    said = said_in_a_fork(lambda: thread.call(lambda: None), BackendError)
+    assert f"belongs to process {os.getpid()}" in said
