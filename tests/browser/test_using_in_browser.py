@@ -61,10 +61,15 @@ def focused(page: Page, what: str) -> str:
     return found
 
 
-def tab_to(page: Page, what: str, value: str) -> None:
-    """Press Tab until something with this attribute has the focus; all on the way there must show that they have it."""
+def wait_for_focus(page: Page, what: str, value: str) -> None:
+    """Wait until it is in something with this attribute: a component moves it after it was painted."""
+    page.wait_for_function(f"document.activeElement.closest('[{what}={value}]')")
+
+
+def tab_to(page: Page, what: str, value: str, key: str = "Tab") -> None:
+    """Press `key` until something with this attribute has the focus; all on the way there must show that they have it."""
     for _ in range(40):
-        page.keyboard.press("Tab")
+        page.keyboard.press(key)
         if focused(page, "data-run-status"):
             assert page.evaluate(_RING), page.evaluate("document.activeElement.outerHTML")
         if focused(page, what) == value:
@@ -97,19 +102,23 @@ def test_everything_by_keyboard(lab: Lab, notebook: NotebookPage) -> None:
 
     keys.press("Enter")
     view.details("From 3 down to 0.")
-    assert focused(page, "data-part") == "details"
+    wait_for_focus(page, "data-part", "details")
     keys.press("Escape")
     view.part("details").wait_for(state="detached")
     assert focused(page, "data-function") == "numbers"
 
     keys.press("f")
     view.details("ZeroDivisionError")
+    wait_for_focus(page, "data-part", "details")
+    tab_to(page, "data-function", "numbers", key="Shift+Tab")
     keys.press("Escape")
     view.part("details").wait_for(state="detached")
+    assert focused(page, "data-function") == "numbers"
     keys.press("/")
     keys.type("squ")
     keys.press("Enter")
     view.details("number**2")
+    assert page.evaluate("document.activeElement.type") == "search"  # details that nobody opened leave the focus there
     keys.press("Escape")
     keys.press("Escape")
     view.part("details").wait_for(state="detached")

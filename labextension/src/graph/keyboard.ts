@@ -107,16 +107,13 @@ export class Keyboard {
     }
   }
 
-  /** One thing at a time: first what is selected, then what stands out; the app does the rest. */
+  /** One thing at a time: first the details, which the app closes, then what stands out; then the app is left. */
   private escape(): boolean {
     const { selected, members, highlightedNode, statusFilter } = this.store.ui;
-    if (selected >= 0) {
-      this.store.update({ selected: -1 });
-    } else if (members || highlightedNode >= 0 || statusFilter) {
-      this.store.update({ members: null, highlightedNode: -1, statusFilter: null });
-    } else {
+    if (selected >= 0 || !(members || highlightedNode >= 0 || statusFilter)) {
       return false;
     }
+    this.store.update({ members: null, highlightedNode: -1, statusFilter: null });
     return true;
   }
 }

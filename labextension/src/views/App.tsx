@@ -159,10 +159,11 @@ function useDetailsFocus(store: Store, root: { current: HTMLElement | null }): {
       }),
     [store],
   );
+  // However they closed, the next ones take the focus only if they are opened: not from who goes through matches.
+  useEffect(() => store.subscribe(["view"], () => store.ui.selected < 0 && setFocus(0)), [store]);
   const close = () => {
     const inside = document.activeElement?.closest(".hl-details");
     store.update({ selected: -1 });
-    setFocus(0);
     if (inside) {
       const stop = root.current?.querySelector<HTMLElement | SVGElement>(".hl-table, .hl-room [tabindex='0']");
       (opener.current?.isConnected ? opener.current : stop)?.focus();
