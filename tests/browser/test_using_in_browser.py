@@ -67,7 +67,7 @@ def wait_for_focus(page: Page, what: str, value: str) -> None:
 
 
 def tab_to(page: Page, what: str, value: str, key: str = "Tab") -> None:
-    """Press `key` until something with this attribute has the focus; all on the way there must show that they have it."""
+    """Press `key` until something with this attribute has the focus; all on the way must show that they have it."""
     for _ in range(40):
         page.keyboard.press(key)
         if focused(page, "data-run-status"):
