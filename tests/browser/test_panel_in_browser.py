@@ -71,7 +71,8 @@ def test_the_panel_shows_the_notebook_and_jumps_to_its_cells(lab: Lab, notebook:
     panel.locator('[data-function="numbers"]').click()
     lab.page.wait_for_function("jupyterapp.shell.currentWidget.content.activeCellIndex === 1")
     notebook.cell(1).locator(".cm-content").filter(visible=True).wait_for()
-    assert notebook.cell(1).evaluate("cell => cell.getBoundingClientRect().top") > 0
+    jumped = notebook.cell(1).element_handle()
+    lab.page.wait_for_function("cell => cell.getBoundingClientRect().top > 0", arg=jumped)  # in steps
     lab.screenshot("panel")
 
     notebook.edit(1, NUMBERS.replace("3", "4"))
