@@ -275,11 +275,19 @@ class Cluster:
     def revoke(self, name: str) -> None:
         """Cut a node off at once and for good; what it had is lost, and what was to run there goes elsewhere.
 
-        Its key counts no more, here and on the other nodes. If it joined with the join file, that gets a new key: copy
-        it again for those who are to join later. Nodes that are there stay.
+        Its key counts no more, here and on the other nodes, even if the node is away just now. If it joined with the
+        join file, that gets a new key: copy it again for those who are to join later. Nodes that are there stay.
+
+        Raises
+        ------
+        BackendError
+            There is no such node and was none, or nodes of this backend have no keys.
         """
-        self._require(name)
-        self._coordinator.revoke(name)
+        try:
+            self._coordinator.revoke(name)
+        except BackendError:
+            self._require(name)  # says which there are
+            raise
 
     def discover(self) -> dict[str, Resources]:
         """What each node has, by name."""

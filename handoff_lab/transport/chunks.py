@@ -13,6 +13,7 @@ from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.questions import CHUNK, read_chunk
 from handoff_lab.transport.sockets import BULK_THREAD
+from handoff_lab.transport.zap import Admission
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +22,16 @@ class Chunks:
     """Sends chunks of a store's values to ``members``. It keeps nothing between two chunks but the connections."""
 
     def __init__(
-        self, loop: Loop, keys: KeyPair, host: str, members: Container[str], store: MemoryStore[Frames]
+        self,
+        loop: Loop,
+        keys: KeyPair,
+        host: str,
+        admission: Admission,
+        members: Container[str],
+        store: MemoryStore[Frames],
     ) -> None:
         self._store = store
-        self.desk = Desk(loop, keys, host, BULK_THREAD, members, self._asked)
+        self.desk = Desk(loop, keys, host, BULK_THREAD, admission, members, self._asked)
 
     def _asked(self, name: str, identity: bytes, body: memoryview) -> None:
         self.desk.send(identity, *cut_chunk(self._store, body))

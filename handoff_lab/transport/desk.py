@@ -16,11 +16,11 @@ from handoff_lab.transport.questions import is_answer
 from handoff_lab.transport.sockets import Watch, cut, serve
 from handoff_lab.transport.stream import Stream, is_numbered
 from handoff_lab.transport.wire import WireError
+from handoff_lab.transport.zap import Admission, name_in
 
 log = logging.getLogger(__name__)
 
 DOMAIN = "data"
-HERE_ID = " "  # User-Id of the member ``HERE``: an empty one would be none
 AT_ONCE = 16  # requests taken before others have their turn
 REQUEST_LIMIT = 64 * 2**20  # bytes of one; libzmq ends a connection that sends more, and takes no memory for it
 
@@ -35,6 +35,8 @@ class Desk:
     ----------
     thread
         Which of libzmq's threads serves it: see ``sockets``.
+    admission
+        Knows whose frames are whose.
     members
         Names of those who may ask; ``remove`` one that may no longer.
     asked
@@ -49,11 +51,13 @@ class Desk:
         keys: KeyPair,
         host: str,
         thread: int,
+        admission: Admission,
         members: Container[str],
         asked: Asked,
         answered: Answered | None = None,
     ) -> None:
         self._loop = loop
+        self._admission = admission
         self._members = members
         self._asked = asked
         self._answered = answered
@@ -103,11 +107,13 @@ class Desk:
                 log.warning("a malformed request for a value was dropped: %s", error)
 
     def _take(self, frames: list[zmq.Frame]) -> None:
-        name = str(frames[-1].get("User-Id")).removeprefix(HERE_ID)
-        if name not in self._members:
-            return  # its key was revoked while this was under way
-        self._watch.drain()  # so that a descriptor used anew is not taken for the old connection
+        user = str(frames[-1].get("User-Id"))
+        name = name_in(user)
         descriptor = int(frames[-1].get(zmq.SRCFD))
+        self._watch.drain()  # so that a descriptor used anew is not taken for the old connection
+        if name not in self._members or not self._admission.counts(user):
+            cut(descriptor)  # its key was revoked before it said anything: it is to know that nothing will come
+            return
         self._connections.setdefault(name, set()).add(descriptor)
         if len(frames) < 2:
             raise WireError("no frame")

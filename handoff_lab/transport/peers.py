@@ -22,7 +22,7 @@ from handoff_lab.store.segments import Buffer, Segment
 from handoff_lab.transport.back import BackLink, Call
 from handoff_lab.transport.chunks import Chunks, cut_chunk
 from handoff_lab.transport.connection import NOWHERE, Member
-from handoff_lab.transport.desk import DOMAIN, HERE_ID, Desk
+from handoff_lab.transport.desk import DOMAIN, Desk
 from handoff_lab.transport.inbox import Arrived, Inbox, Question
 from handoff_lab.transport.keys import KeyPair, is_key
 from handoff_lab.transport.link import Link
@@ -67,7 +67,7 @@ class Peers:
         self._inbox = Inbox()
         self._mailbox: Mailbox | None = None
         self._outgoing: dict[bytes, _Batch] = {}  # by identity
-        self._desk = Desk(loop, keys, self._host, DATA_THREAD, self._members, self._asked, self._answered)
+        self._desk = Desk(loop, keys, self._host, DATA_THREAD, admission, self._members, self._asked, self._answered)
         self._chunks: Chunks | None = None  # when they are first needed
         self.endpoint = NOWHERE if host is None else self._desk.endpoint
 
@@ -83,7 +83,7 @@ class Peers:
     def add(self, member: Member) -> None:
         """Make a member known: it may read here, and can be read from."""
         self._members[member.name] = member
-        self._admission.admit(DOMAIN, member.public_key, member.name or HERE_ID)
+        self._admission.admit(DOMAIN, member.public_key, member.name)
         if member.name == HERE and self.endpoint == NOWHERE:
             self._hang_up()
             self._call = Call(self._loop, self._keys, member, self._asked_back)
@@ -256,7 +256,7 @@ class Peers:
 
     def _chunk_endpoint(self) -> str:
         if self._chunks is None:
-            self._chunks = Chunks(self._loop, self._keys, self._host, self._members, self._store)
+            self._chunks = Chunks(self._loop, self._keys, self._host, self._admission, self._members, self._store)
         return self._chunks.desk.endpoint
 
 

@@ -234,7 +234,7 @@ def zap(data: bytes) -> None:
 @functools.cache
 def _admission() -> Admission:
     admission = Admission.__new__(Admission)
-    admission._names = {}
+    admission._users = {}
     return admission
 
 

@@ -16,7 +16,7 @@ import zmq
 
 import handoff_lab as hl
 from handoff_lab import AuthenticationError, BackendError
-from handoff_lab.messages import NodeJoined
+from handoff_lab.messages import NodeJoined, NodeLost
 from handoff_lab.node.options import NodeOptions, parse_options
 from handoff_lab.transport.invitation import read_invitation, write_invitation
 from handoff_lab.transport.keys import JoinFile, KeyPair
@@ -202,6 +202,42 @@ def test_the_join_file_of_a_revoked_node_is_worthless_and_a_new_one_is_there(gat
     again = gate.node("guest")
     assert again.file.keys != guest.file.keys
     join(again)
+
+
+@pytest.mark.real
+def test_a_connection_kept_back_by_a_revoked_node_is_not_the_next_of_its_name(gate: Gate) -> None:
+    rig, guest = gate.rig, gate.guest("guest")
+    join(guest)
+    spares = [gate.connect(guest.file, guest.keys)[0] for _ in range(2)]
+    rig.backend.revoke("guest")
+    heir = gate.guest("guest")
+    assert heir.knock() == ("welcome", [])
+    assert gate.ask(spares[0], pack("ready"))[0] == "refused"
+    assert heir.ask(heir.keys, pack("ready")) == ("welcome", [])
+    happened = gate.watch(spares[1])
+    spares[1].send(b"no message")
+    rig.until(lambda: zmq.EVENT_DISCONNECTED in happened)
+    assert set(rig.backend.nodes()) == {"guest"}
+    assert [event.reason for event in rig.of(NodeLost)] == ["its key was revoked"]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("invited", [True, False])
+def test_a_node_that_is_away_can_be_revoked(gate: Gate, invited: bool) -> None:
+    rig = gate.rig
+    guest = gate.guest("guest") if invited else gate.node("guest")
+    join(guest)
+    guest.close()
+    rig.until(lambda: rig.lost)
+    assert gate.admits(guest.file, guest.keys if invited else None)
+    rig.backend.revoke("guest")
+    assert not gate.admits(guest.file, guest.keys)
+    assert not gate.admits(guest.file)
+    with pytest.raises(BackendError, match="no node 'guest'"):
+        rig.backend.revoke("guest")
+    join(gate.node("guest"))
+    gate.rig.backend.remove_node("guest")
+    assert rig.lost["guest"].reason != "its key was revoked"
 
 
 @pytest.mark.real

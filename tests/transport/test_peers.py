@@ -13,7 +13,8 @@ from handoff_lab.transport.connection import Connection
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop
 from handoff_lab.transport.peers import Member, Peers
-from handoff_lab.transport.sockets import DATA_THREAD, Heartbeat, dial
+from handoff_lab.transport.questions import Request
+from handoff_lab.transport.sockets import DATA_THREAD, Heartbeat, Watch, dial
 from handoff_lab.transport.zap import Admission
 
 KEY = AttemptId("run", 1, 1)
@@ -159,6 +160,29 @@ def test_a_removed_reader_gets_nothing_more(pump, alpha: Place, beta: Place) -> 
     alpha.read("beta")
     pump.run_for(0.3)
     assert len(alpha.got) == 2
+
+
+def test_a_connection_kept_back_by_a_removed_reader_is_not_the_next_of_its_name(
+    pump, admission: Admission, alpha: Place, beta: Place
+) -> None:
+    beta.store.put(KEY, Frames.dump(1))
+    spare = dial(pump.loop, alpha.keys, beta.keys.public, beta.peers.endpoint, Heartbeat(), DATA_THREAD)
+    happened: set[int] = set()
+    watch = Watch(pump.loop, spare, zmq.EVENT_ALL, lambda event, value: happened.add(event))
+    spare.connect(beta.peers.endpoint)
+    pump.until(lambda: zmq.EVENT_HANDSHAKE_SUCCEEDED in happened)
+    beta.peers.remove("alpha")
+    heir = Place(pump, admission, "alpha")
+    heir.peers.add(beta.member)
+    beta.peers.add(heir.member)
+    spare.send(Request(7, (), [KEY]).pack())
+    heir.read("beta")
+    pump.until(lambda: heir.got and zmq.EVENT_DISCONNECTED in happened)
+    assert heir.got[0].load() == 1
+    assert not spare.poll(0)
+    watch.close()
+    spare.close()
+    heir.peers.close()
 
 
 @pytest.mark.parametrize(

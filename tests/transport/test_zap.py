@@ -12,7 +12,7 @@ import zmq
 from handoff_lab import BackendError
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.sockets import CONTROL_THREAD, Heartbeat, Socket, Watch, cut, dial, serve
-from handoff_lab.transport.zap import Admission
+from handoff_lab.transport.zap import Admission, name_in
 
 DOMAIN = "test"
 
@@ -66,7 +66,25 @@ def test_an_admitted_key_gets_in_and_its_frames_bear_the_name(pump, server: Serv
     server.admission.admit(DOMAIN, keys.public, "älpha 1")
     server.knock(keys)
     pump.until(lambda: server.letters)
-    assert server.letters[0][:2] == ("älpha 1", b"knock")
+    user, body, _ = server.letters[0]
+    assert (name_in(user), body) == ("älpha 1", b"knock")
+    assert server.admission.counts(user)
+    server.admission.admit(DOMAIN, keys.public, "älpha 1")  # as for a member that is made known again
+    assert server.admission.counts(user)
+
+
+def test_who_had_a_name_is_not_taken_for_the_next_who_has_it(pump, server: Server) -> None:
+    keys, others = KeyPair.generate(), KeyPair.generate()
+    server.admission.admit(DOMAIN, keys.public, "alpha")
+    server.knock(keys)
+    pump.until(lambda: server.letters)
+    server.admission.revoke(DOMAIN, keys.public)
+    server.admission.admit(DOMAIN, others.public, "alpha")
+    server.knock(others)
+    pump.until(lambda: len(server.letters) == 2)
+    (old, *_), (new, *_) = server.letters
+    assert (name_in(old), name_in(new)) == ("alpha", "alpha")
+    assert (server.admission.counts(old), server.admission.counts(new)) == (False, True)
 
 
 def test_knowing_the_servers_key_is_not_enough(pump, server: Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ from handoff_lab.transport.peers import Member, Peers
 from handoff_lab.transport.sockets import CONTROL_THREAD, Heartbeat, Watch, cut, serve
 from handoff_lab.transport.stream import Stream, is_numbered
 from handoff_lab.transport.wire import FROM_NODE, FROM_NODE_LIMIT, WireError, pack, unpack
-from handoff_lab.transport.zap import Admission
+from handoff_lab.transport.zap import Admission, name_in
 
 if TYPE_CHECKING:
     from handoff_lab.backends.kernels.presence import Presence
@@ -38,7 +38,7 @@ class _Guest:
     """A node that was welcomed; it has joined when it has an identity."""
 
     hello: Hello
-    invitation: str  # the User-Id with which it said hello
+    invitation: str  # the name under which it said hello
     came_by: bytes  # and the identity of that connection
     deadline: Timer
     identity: bytes = b""
@@ -52,7 +52,7 @@ class _Letter:
     """A message and where it came from."""
 
     identity: bytes
-    user: str
+    user: str  # the node, or the newcomer; nothing where its key was revoked
     descriptor: int
     body: memoryview = field(repr=False)
 
@@ -80,6 +80,7 @@ class Hub:
         self._presence = presence
         self._guests: dict[str, _Guest] = {}
         self._connected: dict[int, _Guest] = {}  # by descriptor
+        self._gone: dict[str, _Guest] = {}  # the latest of each name that may come back
         self._site = site
         server = KeyPair.generate() if site is None else site.server
         joiner, port = (None, None) if site is None else (site.joiner, site.port)
@@ -132,13 +133,20 @@ class Hub:
         invited = (guest for guest in self._guests.values() if not self._invitations.is_good(guest.invitation))
         return (*self._invitations.open, *(Expected(guest.hello.public_key, None, own=True) for guest in invited))
 
-    def revoke(self, name: str, reason: str) -> None:
-        """Dismiss a node, and change the join file if that is how it came: it may have kept the key."""
-        guest = self._guests.get(name)
+    def revoke(self, name: str, reason: str) -> bool:
+        """Dismiss a node for good, or one that is gone and might come back; whether there is or was one of this name.
+
+        If it came by the join file that is changed: it may have kept the key.
+        """
+        guests = [guests[name] for guests in (self._guests, self._gone) if name in guests]
         self.dismiss(name, reason)
-        if guest is not None and self._invitations.is_good(guest.invitation):
-            self._invitations.withdraw(guest.invitation)
-            self.join_file = replace(self.join_file, keys=self._invitations.make())
+        self._gone.pop(name, None)
+        for guest in guests:
+            self._invitations.forget(guest.hello.public_key)
+            if self._invitations.is_good(guest.invitation):
+                self._invitations.withdraw(guest.invitation)
+                self.join_file = replace(self.join_file, keys=self._invitations.make())
+        return bool(guests)
 
     def close(self) -> None:
         """Let nodes hear what was sent last, and listen no more."""
@@ -159,7 +167,12 @@ class Hub:
                 return
             last = rest[-1]
             body = last.buffer if len(rest) == 1 else memoryview(b"")  # no message has more than one frame
-            self._receive(_Letter(identity.bytes, str(last.get("User-Id")), int(last.get(zmq.SRCFD)), body))
+            sender = self._sender(str(last.get("User-Id")))
+            self._receive(_Letter(identity.bytes, sender, int(last.get(zmq.SRCFD)), body))
+
+    def _sender(self, user: str) -> str:
+        name = name_in(user)
+        return name if self._invitations.is_newcomer(name) or self._admission.counts(user) else ""
 
     def _receive(self, letter: _Letter) -> None:
         guest = self._guests.get(letter.user)
@@ -172,6 +185,8 @@ class Hub:
             # else it was under way when that connection was given up
         except WireError as error:
             log.warning("%r sent what is no message: %s", letter.user, error)
+            if guest is not None:
+                self._gone[letter.user] = guest
             self.dismiss(letter.user, f"it sent what is no message: {error}")
             if guest is None or guest.descriptor != letter.descriptor:
                 cut(letter.descriptor)
@@ -268,6 +283,7 @@ class Hub:
             guest.away = True
             guest.deadline = self._loop.call_later(RETURN_S, lambda: self.dismiss(name, reason))
         else:
+            self._gone[name] = guest
             self.dismiss(name, reason)
             if not self._invitations.is_good(guest.invitation):
                 self._invitations.expect(guest.hello.public_key, AGAIN_S)

@@ -11,7 +11,7 @@ from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.loop import Loop, Timer
 from handoff_lab.transport.zap import Admission
 
-_NEWCOMER = " newcomer "  # how their User-Ids begin: no node's name begins with a blank
+_NEWCOMER = " newcomer "  # how their names begin: no node's name begins with a blank
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,14 @@ class _Invitation:
 
 
 class Invitations:
-    """Lets newcomers in to ``domain``, whose frames bear a User-Id for each invitation."""
+    """Lets newcomers in to ``domain``, under a name for each invitation."""
 
     def __init__(self, loop: Loop, admission: Admission, domain: str) -> None:
         self._loop = loop
         self._admission = admission
         self._domain = domain
         self._numbers = itertools.count(1)
-        self._open: dict[str, _Invitation] = {}  # by User-Id
+        self._open: dict[str, _Invitation] = {}  # by that name
 
     def make(self, ttl_s: float | None = None, keys: KeyPair | None = None) -> KeyPair:
         """A pair of keys to join with, fresh unless given: once and within ``ttl_s``, or as often as wanted."""
@@ -43,7 +43,7 @@ class Invitations:
 
     @staticmethod
     def is_newcomer(user: str) -> bool:
-        """Whether frames with this User-Id were sent by one with an invitation, good or not."""
+        """Whether what has this name in its User-Id was sent by one with an invitation, good or not."""
         return user.startswith(_NEWCOMER)
 
     def is_good(self, user: str) -> bool:
@@ -78,6 +78,12 @@ class Invitations:
         if invitation.expiry is not None:
             invitation.expiry.cancel()
         self._admission.revoke(self._domain, invitation.expected.public_key)
+
+    def forget(self, public_key: str) -> None:
+        """Let the node that has this key not come back."""
+        for user, invitation in list(self._open.items()):
+            if invitation.expected.own and invitation.expected.public_key == public_key:
+                self.withdraw(user)
 
     def _admit(self, public_key: str, ttl_s: float | None, own: bool) -> None:
         user = f"{_NEWCOMER}{next(self._numbers)}"

@@ -83,15 +83,17 @@ class Presence:
             self.hub.dismiss(name, verdict)
 
     def revoke(self, name: str) -> None:
-        """Cut a node off at once, and leave it no key with which it could come back."""
-        self._farewells[name] = _REVOKED
-        self._leaving.add(name)
+        """Cut a node off at once, and leave it no key with which it could come back; it may be away now."""
+        if name in self._nodes or name in self.agents:
+            self._farewells[name] = _REVOKED
+            self._leaving.add(name)
         if name in self.agents:
             self.hub.dismiss(name, _REVOKED)
             self.agents.kill(name, _REVOKED)
-        else:
-            self.hub.revoke(name, _REVOKED)
+        elif self.hub.revoke(name, _REVOKED):
             self.agents.renew(self.hub.join_file)
+        else:
+            raise BackendError(f"there is no node {name!r}, and none of this name was here")
 
     # -- what the hub hears ------------------------------------------------------
 
