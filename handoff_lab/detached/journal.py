@@ -159,10 +159,13 @@ class Journal:
         with contextlib.suppress(OSError):  # it is on another file system
             (self._place.path / _file(run, "log")).hardlink_to(path)
 
-    def log(self, run: str, path: Path) -> Path:
-        """The log of a run that was at ``path``, where it is again."""
+    def log(self, run: str, path: Path) -> Path | None:
+        """The log of a run that was at ``path``, where it is again; None if there is none any more, or never was."""
         kept = self._place.path / _file(run, "log")
-        if not path.exists() and kept.exists():
+        if not path.exists():
+            if not kept.exists():
+                return None
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.hardlink_to(kept)
         return path
 

@@ -51,6 +51,7 @@ def find(name_or_path: str | os.PathLike[str] | None) -> Place:
             raise BackendError("there is no detached cluster")
         if len(known) > 1:
             raise BackendError(f"which one? there are detached clusters {_names(known)}")
+        known[0].require_private()
         return known[0]
     for place in (Place(_path_of(os.fspath(name_or_path))), Place(Path(name_or_path))):
         if place.path.is_dir():

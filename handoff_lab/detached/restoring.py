@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from handoff_lab.backends.base import Code
 from handoff_lab.coordinator.codes import PickledCode
@@ -134,26 +135,31 @@ def read_runs(journal: Journal, directory: str | None) -> Iterator[Record]:
     """The runs, oldest first, with their logs in ``directory``; one that cannot be read is left out, with a warning."""
     for run in journal.runs():
         try:
-            yield _read(journal, run, directory)
-        except FileNotFoundError:
-            journal.drop(run)  # it did not begin, or was so long ago that its log is gone
+            path = journal.log(run, log_path(run, directory))
+            if path is None:
+                log.warning("run %s is forgotten: it did not begin, or its log is gone", run)
+                journal.drop(run)
+            else:
+                yield _read(journal, run, path)
         except Exception:  # it may be anything, where a user's policy is unpickled: the other runs go on
             log.exception("run %s is lost", run)
 
 
-def _read(journal: Journal, run: str, directory: str | None) -> Record:
+def _read(journal: Journal, run: str, path: Path) -> Record:
     order = journal.order(run)
     state = from_outline(order.outline)
-    state.log_directory = directory
-    state.record = RunRecord.from_log(journal.log(run, log_path(run, directory)))
-    end = journal.end(run)
-    if end is None:
-        state.log = RunLog(run, directory, resume=True)
-    else:
-        state.finish(end)
+    state.log_directory = path.parent
+    state.record = RunRecord.from_log(path)
+    options = pickle.loads(order.options)
     codes, values = unpack_parts(run, order.parts)
     pickled = {key: PickledCode(None, data) for key, data in codes.items()}
-    return Record(state, pickle.loads(order.options), pickled, values, journal.failures(run), journal.cancelled(run))
+    record = Record(state, options, pickled, values, journal.failures(run), journal.cancelled(run))
+    end = journal.end(run)
+    if end is None:
+        state.log = RunLog(run, path.parent, resume=True)
+    else:
+        state.finish(end)
+    return record
 
 
 def useful(runs: Iterable[EarlierRun]) -> set[AttemptId]:

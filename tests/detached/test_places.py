@@ -51,7 +51,7 @@ def test_only_its_user_can_enter_and_read(home: Path) -> None:
 def test_a_place_that_others_could_have_written_is_not_trusted(home: Path) -> None:
     place = make("night")
     place.path.chmod(0o755)
-    for name in ("night", place.path):
+    for name in ("night", place.path, None):
         with pytest.raises(hl.AuthenticationError, match="is not of this user alone"):
             hl.attach(name)
 
