@@ -38,8 +38,12 @@ class Fence:
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("handoff-fence")
-        os.ftruncate(self.fd, _WORDS * 8)
-        self._map = mmap.mmap(self.fd, 0)
+        try:
+            os.ftruncate(self.fd, _WORDS * 8)
+            self._map = mmap.mmap(self.fd, 0)
+        except OSError:
+            os.close(self.fd)
+            raise
         self._words = memoryview(self._map).cast("Q")
 
     @property

@@ -168,9 +168,14 @@ class _KernelLauncher:
 
     def launch(self, slot: int, fds: Sequence[int]) -> None:
         """Start the kernel with these descriptors."""
-        own = [os.dup(fd) for fd in (self._lifeline.read_fd, *fds)]
+        own: list[int] = []
+        try:
+            own.extend(os.dup(fd) for fd in (self._lifeline.read_fd, *fds, fds[-1]))
+        except OSError:
+            close_fds(own)
+            raise
         self._forget_log()
-        self._log = os.dup(fds[-1])
+        self._log = own.pop()
         self._submit(self._start(slot, own), lambda: self._down(slot, 1))
 
     def interrupt(self) -> None:

@@ -33,8 +33,8 @@ class SharedZygote:
     def launch(self, slot: int, fds: Sequence[int], environment: Mapping[str, str], died: Died) -> None:
         """Start a process; see ``Launcher``."""
         number = next(self._numbers)
-        self._pools[number] = died, slot
         self._zygote.launch(number, fds, environment)
+        self._pools[number] = died, slot
 
     def _died(self, number: int, status: int) -> None:
         died, slot = self._pools.pop(number)
@@ -57,8 +57,8 @@ class Branch(Launcher):
 
     def launch(self, slot: int, fds: Sequence[int]) -> None:
         """See ``Launcher``."""
-        self.alive += 1
         self._trunk.launch(slot, fds, self._environment, self._died)
+        self.alive += 1
 
     def _died(self, slot: int, status: int) -> None:
         self.alive -= 1

@@ -26,7 +26,11 @@ class LogFile:
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("handoff-log")
-        fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND | os.O_RDWR)
+        try:
+            fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND | os.O_RDWR)
+        except OSError:
+            os.close(self.fd)
+            raise
         self._seen = 0
         self._number = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -8,6 +8,8 @@ gets exactly one terminal event.
 from __future__ import annotations
 
 import itertools
+import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,8 +42,10 @@ from handoff_lab.store.segments import Buffer, Segment
 if TYPE_CHECKING:
     from handoff_lab.transport.loop import Loop
 
+log = logging.getLogger(__name__)
+
 GRACE_S = 2.0  # between the interrupt and the kill
-RELAUNCH_S = 1.0  # after a slot that never came up
+RELAUNCH_S = 1.0  # after a slot that never came up, or could not be started
 AHEAD = 16  # slots that are started before they are needed, and that may be starting at the same time
 
 
@@ -91,6 +95,8 @@ class SlotPool:
         self._workers: dict[int, Worker] = {}  # by token
         self._tokens = itertools.count()
         self._fill_due = False
+        self._waits = False  # whether slots that could not be started are tried again later
+        self._warned = False
         self._closed = False
         workers = self._workers
         self._rounds = Rounds(
@@ -359,7 +365,7 @@ class SlotPool:
 
     def _grow(self, more: int = 0) -> None:
         """Have the slots that are to be ready, and so many more than there are."""
-        if self._closed:
+        if self._closed or self._waits:
             return
         taken = {worker.index for worker in self._workers.values()}
         present = self._present()
@@ -367,8 +373,27 @@ class SlotPool:
         free = (index for index in itertools.count(self._first) if index not in taken)
         for index in itertools.islice(free, max(0, missing)):
             token = next(self._tokens)
-            self._workers[token] = Worker(index, token, self._launcher.launch, self._loop, self._is_up, self._take_rows)
+            try:
+                worker = Worker(index, token, self._launcher.launch, self._loop, self._is_up, self._take_rows)
+            except OSError as error:
+                self._grow_later(error)
+                break
+            self._workers[token] = worker
+        self._warned = self._warned and self._present() < self._wanted
         self._wake()
+
+    def _grow_later(self, error: OSError) -> None:
+        self._waits = True
+        self._loop.call_later(RELAUNCH_S, self._grow_again)
+        if not self._warned:
+            self._warned = True
+            told = "the node's process %d could start %d of its %d slots, and tries again: %s; %s"
+            advice = "raise `ulimit -n` where the node is started, or have fewer slots"
+            log.warning(told, os.getpid(), self._present(), self._wanted, error, advice)
+
+    def _grow_again(self) -> None:
+        self._waits = False
+        self._grow()
 
     def _present(self) -> int:
         return sum(not worker.retiring for worker in self._workers.values())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from handoff_lab.messages import Attempt
     from handoff_lab.transport.loop import Loop
 
+SPARE = 32  # descriptors that a new slot leaves to those that are starting, to connections and to values
 HANG_UP_S = 0.1  # for a process whose connection ended to end as well
 OnRows: TypeAlias = "Callable[[Worker, list[list[Any]], list[memoryview | Segment]], None]"
 
@@ -36,6 +40,11 @@ class Worker:
         Called when the process is there.
     on_rows
         Gets outcomes; see ``slot`` for the rows.
+
+    Raises
+    ------
+    OSError
+        When it can't be started, as where too few descriptors are left; nothing stays open then.
     """
 
     def __init__(
@@ -53,8 +62,6 @@ class Worker:
         self.claim: Claim = None  # held for all of them
         self.brief = False  # whether all of them are expected to be
         self.claims_memory = False  # whether any of them does
-        self.fence = Fence()
-        self.log = LogFile()
         self.pid: int | None = None
         self.retiring = False
         self.spoilt = False  # it retires for good: an interrupt left it with half an import
@@ -71,10 +78,19 @@ class Worker:
         self._loop = loop
         self._on_up = on_up
         self._on_rows = on_rows
-        ours, theirs = pair()
-        self._channel = Channel(loop, ours, self._on_message, self._on_end)
-        with theirs:
-            launch(token, [theirs.fileno(), self.fence.fd, self.log.fd])
+        with contextlib.ExitStack() as opened:
+            self.fence = Fence()
+            opened.callback(self.fence.close)
+            self.log = LogFile()
+            opened.callback(self.log.close)
+            ours, theirs = pair()
+            opened.enter_context(ours)
+            with theirs:
+                _leave_spare(theirs.fileno())
+                self._channel = Channel(loop, ours, self._on_message, self._on_end)
+                opened.callback(self._channel.close)
+                launch(token, [theirs.fileno(), self.fence.fd, self.log.fd])
+            opened.pop_all()
 
     @property
     def first(self) -> Task | None:
@@ -225,6 +241,14 @@ class Worker:
         if self._handle is None or not has_ended(self._handle):
             self.hung_up = True
             self._signal(signal.SIGKILL)
+        if self._handle is None:  # there was no descriptor left for it: without its connection the process ends
+            self._channel.close()
+
+
+def _leave_spare(latest: int) -> None:
+    """Raise `OSError` if few descriptors are left beyond the latest, which got the lowest number that was free."""
+    if latest + SPARE >= resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def _is_same_call(one: Attempt, other: Attempt) -> bool:
