@@ -146,12 +146,18 @@ def read_answer(data: bytes | memoryview) -> SmallAnswers | LargeAnswer:
     """An answer, or the head of one; raises as ``read_request``."""
     what, found, *rest = _read_list(data, 2, 3)
     if type(what) is not list:
-        sizes = None if found is None else list(map(read_count, _as_list(found)))
-        return LargeAnswer(_read_number(what), sizes, *map(read_text, rest))
+        return LargeAnswer(_read_number(what), None if found is None else _read_sizes(found), *map(read_text, rest))
     values = list(map(_read_value, _as_list(found)))
     if len(what) != len(values):
         raise WireError("no answer")
     return SmallAnswers(list(map(_read_number, what)), values)
+
+
+def _read_sizes(value: Any) -> list[int]:
+    sizes = list(map(read_count, _as_list(value)))
+    if not any(sizes):
+        raise WireError("no sizes of a value")
+    return sizes
 
 
 def _read_value(value: Any) -> tuple[bytes, ...] | None:

@@ -171,8 +171,8 @@ def _column_of_frames(value: Any) -> list[tuple[bytes, ...] | None]:
 
 
 def read_frames(value: Any) -> tuple[bytes, ...]:
-    """The frames of a value."""
-    if type(value) is not list or not {bytes}.issuperset(map(type, value)):
+    """The frames of a value: at least one."""
+    if type(value) is not list or {*map(type, value)} != {bytes}:
         raise WireError("no frames")
     return tuple(value)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import itertools
 import json
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -48,9 +50,13 @@ from handoff_lab.messages import (
 from handoff_lab.node import channel as channel_module
 from handoff_lab.node.channel import _HEADER, _MARK, Receiver
 from handoff_lab.node.channel import pack as pack_channel
+from handoff_lab.node.work import Work
+from handoff_lab.store.payload import Frames
+from handoff_lab.store.spilling import SpillingStore
 from handoff_lab.telemetry.batch_lines import LineReader, LineWriter
 from handoff_lab.telemetry.batches import FinishedBatch, QueuedBatch, TransferredBatch
 from handoff_lab.telemetry.events import RUN_START, Event
+from handoff_lab.transport.fetching import Fetcher
 from handoff_lab.transport.hello import Hello, glance, mismatch, own_versions
 from handoff_lab.transport.inbox import Inbox
 from handoff_lab.transport.invitation import _PREFIX, _sum, read_invitation, write_invitation
@@ -75,6 +81,7 @@ from tests.safety.inputs import FIELDS, JSON_LINES, RAW, Decoder
 
 KEYS = KeyPair("rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7", "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6")  # ZeroMQ's own
 KEY = AttemptId("run", 1, 1)
+FETCHED = 4  # chunks of a value
 
 
 # -- the control plane ---------------------------------------------------------------
@@ -91,8 +98,9 @@ def from_node(data: bytes) -> None:
         reports = Reports()
         for function in range(3):
             reports.expect(AttemptId("run", function, 1), "alpha")
-        for event in reports.take("alpha", *fields):
-            list(one_by_one(event))
+        events = [one for event in reports.take("alpha", *fields) for one in one_by_one(event)]
+        made = [event.id for event in events if isinstance(event, Finished)]
+        _take_in([replace(ATTEMPT, inputs=tuple([Source(id, "alpha", reports.small(id)) for id in made]))])
     elif kind == "held":
         returning = Returning(lambda node, message: None)
         returning.gathers = True
@@ -108,12 +116,22 @@ def to_node(data: bytes) -> None:
     kind, fields = unpack(data, TO_NODE)
     readers: dict[str, Callable[..., object]] = {
         "peers": read_members,
-        "submit": lambda rows: read_attempts(rows, "alpha"),
+        "submit": lambda rows: _take_in(read_attempts(rows, "beta")),
         "cancel": lambda rows, how: [*map(read_id, rows)],
         "free": read_keys,
         "capabilities": lambda amounts, slots: read_amounts(amounts),
     }
     readers.get(kind, lambda *fields: None)(*fields)
+
+
+def _take_in(attempts: list[Attempt]) -> None:
+    """As a node that runs nothing, and whom nobody answers."""
+    idle: Any = SimpleNamespace(run=lambda attempt, inputs: None, read=lambda node, key, arrived: None)
+    Work("beta", _store(), idle, lambda attempt: idle, lambda event: None).submit(attempts)
+
+
+def _store() -> SpillingStore:
+    return SpillingStore(2**62, lambda callback: None)
 
 
 NODE = NodeInfo("alpha", {"cpu": 2.0}, 2, "host", 7, own_versions(), {"rack": "7"}, "/run/kernel.json")
@@ -158,12 +176,30 @@ TO_NODE_SEEDS = (
 
 
 def inbox(data: bytes) -> None:
-    """A letter, and the same as the head of an answer over a connection."""
-    box = Inbox()
-    box._asked[7] = ("beta", KEY, lambda value: None)
+    """A letter, and the same as the head of an answer over a connection; of what is to be fetched, the first comes.
+
+    Who asked is told once, or can be when the one who was asked goes, and waits for nothing that is not asked for.
+    """
+    box, store = Inbox(), _store()
+    told: list[Frames | str] = []
+    chunks: list[bytes] = []
+
+    def arrived(value: Frames | str) -> None:
+        told.append(value)
+        if isinstance(value, Frames):
+            store.put(KEY, value)
+
+    channel: Any = SimpleNamespace(is_open=True, send=chunks.append, close=lambda: None)
+    fetcher = Fetcher("beta", lambda opened, received: channel)
+    box._asked[7] = ("beta", KEY, arrived)
     box.take_letter(memoryview(data))
     part: Any = zmq.Frame(b"part")
-    box.take("beta", memoryview(data), [part], lambda endpoint, key, sizes, arrived: None)
+    box.take("beta", memoryview(data), [part], lambda endpoint, key, sizes, _: fetcher.fetch(key, sizes, arrived))
+    for chunk in map(read_chunk, itertools.islice(chunks, FETCHED)):  # more of them are added meanwhile
+        fetcher._received(memoryview(chunk.pack_head()), [zmq.Frame(bytes(chunk.size))])
+    fetched, asked = fetcher.close(), box.withdraw("beta")
+    assert len(told) + len(fetched) + len(asked) == 1
+    assert not fetched or len(chunks) > FETCHED
 
 
 class _Clock:
@@ -286,7 +322,15 @@ DECODERS: dict[str, Decoder] = {
             LargeAnswer(7, None).pack(),
         ),
     ),
-    "inbox": Decoder(inbox, (), (SmallAnswers([7], [(b"one",)]).pack(), LargeAnswer(7, [1]).pack())),
+    "inbox": Decoder(
+        inbox,
+        (),
+        (
+            SmallAnswers([7], [(b"one",)]).pack(),
+            LargeAnswer(7, [1]).pack(),
+            LargeAnswer(7, [9, 2**18], "tcp://127.0.0.1:1").pack(),
+        ),
+    ),
     "stream": Decoder(stream, (WireError,), (_numbered(pack("leaving", "x")),), RAW),
     **DETACHED,
     "channel": Decoder(

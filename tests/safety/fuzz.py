@@ -21,7 +21,8 @@ RUNS = 1_000_000
 LONGEST = 96  # bytes that an input is made of
 OPTIONS = ("-timeout=10", "-rss_limit_mb=600", f"-max_len={LONGEST}", "-verbosity=0")
 INSTRUMENTED = [
-    f"handoff_lab.{name}" for name in ("transport", "node.channel", "node.tether", "telemetry", "backends", "detached")
+    f"handoff_lab.{name}"
+    for name in ("transport", "store", "node.channel", "node.tether", "node.work", "telemetry", "backends", "detached")
 ]
 REPORTS = 5  # lines about memory in the first run
 

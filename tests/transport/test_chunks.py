@@ -16,7 +16,7 @@ from handoff_lab.store.segments import Segment, SegmentMaker
 from handoff_lab.transport import fetching
 from handoff_lab.transport.keys import KeyPair
 from handoff_lab.transport.peers import Member, Peers
-from handoff_lab.transport.questions import CHUNK
+from handoff_lab.transport.questions import CHUNK, LargeAnswer
 from handoff_lab.transport.zap import Admission
 
 KEY = AttemptId("run", 1, 1)
@@ -237,3 +237,19 @@ def test_only_a_few_values_are_under_way(pump, places: tuple[Place, Place]) -> N
     pump.until(look)
     assert 1 < most <= 2 * fetching.TOGETHER
     assert all((value.load() == ARRAY).all() for value in alpha.got)
+
+
+def test_who_waits_for_a_value_of_no_parts_is_told_when_its_holder_goes(pump, places: tuple[Place, Place]) -> None:
+    alpha, beta = places
+    small = AttemptId("run", 2, 1)
+    beta.store.put(KEY, shared(ARRAY))
+    beta.store.put(small, Frames((b"small",)))
+    beta.peers._answer_large = lambda reader, number, value: beta.peers._reply(  # type: ignore[method-assign]
+        reader.identity, LargeAnswer(number, [], beta.peers._chunk_endpoint()).pack()
+    )
+    alpha.read("beta")
+    pump.until(lambda: beta.peers._chunks)
+    alpha.read("beta", small)  # answered after it, over the same connection
+    pump.until(lambda: alpha.got)
+    alpha.peers.remove("beta")
+    assert [alpha.got[0].parts, *alpha.got[1:]] == [(b"small",), "node 'beta' is gone"]

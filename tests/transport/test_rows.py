@@ -29,7 +29,7 @@ from handoff_lab.transport.wire import FROM_NODE, TO_NODE, WireError, pack, unpa
 ids = st.builds(AttemptId, st.text(max_size=5), st.integers(0, 2**31), st.integers(0, 99))
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**40)
-frames = st.none() | st.lists(st.binary(max_size=20), max_size=3).map(tuple)
+frames = st.none() | st.lists(st.binary(max_size=20), min_size=1, max_size=3).map(tuple)
 amounts = st.dictionaries(st.text(max_size=5), numbers, max_size=3)
 seconds = st.none() | numbers
 failures = st.builds(
@@ -153,3 +153,21 @@ def test_a_column_of_peaks_is_as_strict_as_one_peak() -> None:
     event = FinishedMany("r", [0], [1], [1.0], [1.0], [1], [None], [0], [-1], [""])
     with pytest.raises(WireError):
         read_events(msgpack.unpackb(pack("events", [event_row(event)]))[1])
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Finished(AttemptId("r", 0, 1), 1.0, 1.0, 0, ()),
+        FinishedMany("r", [0, 1], [1, 1], [1.0] * 2, [1.0] * 2, [1, 0], [(b"x",), ()], [0, 0], [None] * 2, [""] * 2),
+    ],
+)
+def test_a_result_without_frames_is_refused(event: Finished | FinishedMany) -> None:
+    with pytest.raises(WireError):
+        read_events(msgpack.unpackb(pack("events", [event_row(event)]))[1])
+
+
+def test_an_input_without_frames_is_refused() -> None:
+    attempt = Attempt(AttemptId("r", 1, 1), "alpha", "f", ("k",), (Source(AttemptId("r", 0, 1), "beta", ()),))
+    with pytest.raises(WireError):
+        read_attempts(msgpack.unpackb(pack("submit", [attempt_row(attempt, attempt.inputs, None)]))[1], "alpha")
