@@ -62,7 +62,7 @@ class RunLog:
             self._file = _create(self.path, resume)
             if not resume:
                 self._file.write(json.dumps({_KEY: _VERSION}) + "\n")
-            _prune(self.path.parent, keep)
+            _prune(self.path, keep)
         except OSError as error:
             self._give_up(error)
 
@@ -160,13 +160,13 @@ def _cut_off(path: Path) -> None:
         file.truncate(data.rfind(b"\n") + 1)
 
 
-def _prune(directory: Path, keep: int) -> None:
+def _prune(own: Path, keep: int) -> None:
     logs: list[tuple[int, str]] = []
-    for entry in os.scandir(directory):
-        if entry.name.endswith(_SUFFIX):
+    for entry in os.scandir(own.parent):
+        if entry.name.endswith(_SUFFIX) and entry.name != own.name:  # it is the newest, whatever the clock says
             with contextlib.suppress(FileNotFoundError):  # another process prunes, too
                 logs.append((entry.stat().st_mtime_ns, entry.path))
-    for _, path in sorted(logs, reverse=True)[keep:]:
+    for _, path in sorted(logs, reverse=True)[max(keep - 1, 0) :]:
         with contextlib.suppress(OSError), open(path, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while a run still writes it
             Path(path).unlink()

@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,6 +173,14 @@ def test_the_log_of_a_run_that_goes_on_stays(tmp_path):
         assert log.path.exists()
     RunLog("last", tmp_path, keep=1).close()
     assert not log.path.exists()
+
+
+def test_the_log_of_a_new_run_is_the_newest_whatever_the_clock_says(tmp_path):
+    with RunLog("of tomorrow", tmp_path) as log:
+        pass
+    os.utime(log.path, (time.time() + 1e5, time.time() + 1e5))
+    RunLog("now", tmp_path, keep=1).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["now.jsonl"]
 
 
 def test_two_processes_may_prune_at_once(tmp_path, monkeypatch):
