@@ -410,7 +410,7 @@ class SlotPool:
         worker.drain()
         if self._workers.pop(token, None) is None:
             return  # it was retiring, and that was its last outcome
-        blamed, log = worker.blamed(), worker.log.read()
+        blamed, written = worker.blamed(), worker.log.read()
         tasks = list(worker.tasks.values())
         worker.tasks.clear()
         self._batches.release(worker)
@@ -420,8 +420,8 @@ class SlotPool:
                 self._forget(task)
                 if worker.hung_up and status == -signal.SIGKILL:  # else it died by itself, and its end came first
                     status = CONNECTION_LOST
-                failure = death_of(status, worker.pid is not None, log, worker.fence.sets_up)
-                self._end(ended(task, Outcome(task.started, time.time(), worker.index, None, log, failure)))
+                failure = death_of(status, worker.pid is not None, written, worker.fence.sets_up)
+                self._end(ended(task, Outcome(task.started, time.time(), worker.index, None, written, failure)))
             else:
                 self._give_back(task)
         worker.close()

@@ -72,7 +72,7 @@ def test_the_panel_shows_the_notebook_and_jumps_to_its_cells(lab: Lab, notebook:
     lab.page.wait_for_function("jupyterapp.shell.currentWidget.content.activeCellIndex === 1")
     notebook.cell(1).locator(".cm-content").filter(visible=True).wait_for()
     jumped = notebook.cell(1).element_handle()
-    lab.page.wait_for_function("cell => cell.getBoundingClientRect().top > 0", arg=jumped)  # in steps
+    lab.page.wait_for_function("cell => cell.getBoundingClientRect().top > 0", arg=jumped)  # it scrolls in steps
     lab.screenshot("panel")
 
     notebook.edit(1, NUMBERS.replace("3", "4"))
